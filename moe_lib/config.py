@@ -1,0 +1,152 @@
+"""The sizes and switches of a model, in one frozen dataclass.
+
+Field names are those of transformers' `DeepseekV2Config` wherever it has one, so that a reader who knows
+one config file can read the other.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+
+from moe_lib.errors import require, require_whole
+
+# Recipe sizes used by the notebooks and by the shipped checkpoints. `*_dense` is the baseline of its MoE
+# neighbour: its feed-forward width equals what one token passes through there (shared + chosen experts).
+_PRESETS: dict[str, dict] = {
+    "tiny": dict(vocab_size=4096, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
+                 intermediate_size=192, n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1,
+                 moe_intermediate_size=64, first_k_dense_replace=0, max_position_embeddings=256),
+    "mini": dict(vocab_size=4096, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
+                 intermediate_size=384, n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=1,
+                 moe_intermediate_size=128, first_k_dense_replace=1, max_position_embeddings=512),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that decides a model's shape.
+
+    vocab_size               number of token ids
+    hidden_size              width of the residual stream
+    num_hidden_layers        Transformer blocks
+    num_attention_heads      query heads; `num_key_value_heads` of them keep keys and values (fewer: grouped-query)
+    intermediate_size        width of the dense feed-forward layers
+    n_routed_experts         experts a router chooses from in each MoE layer; 0 makes the whole model dense
+    num_experts_per_tok      k: routed experts chosen per token
+    n_shared_experts         experts every token passes, without a router (DeepSeekMoE, section 3.2)
+    moe_intermediate_size    width of one expert
+    first_k_dense_replace    the first k blocks keep a dense feed-forward layer
+    scoring_func             how router logits become affinities: "softmax"
+    norm_topk_prob           divide the k chosen weights by their sum (Mixtral) or keep them raw (DeepSeek-V2)
+    routed_scaling_factor    constant that multiplies the chosen weights
+    causal                   True: next-token model. False: masked language model, attention in both directions
+    attention                "mha" (grouped-query by `num_key_value_heads`)
+    aux_loss_alpha           factor of the expert balance loss; 0 switches it off
+    seq_aux                  True: the balance loss is taken per sequence and averaged. False: over the batch
+    """
+
+    vocab_size: int
+    hidden_size: int = 128
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 4
+    num_key_value_heads: int | None = None
+    intermediate_size: int = 384
+    n_routed_experts: int = 0
+    num_experts_per_tok: int = 2
+    n_shared_experts: int = 0
+    moe_intermediate_size: int = 128
+    first_k_dense_replace: int = 0
+    scoring_func: str = "softmax"
+    norm_topk_prob: bool = False
+    routed_scaling_factor: float = 1.0
+    causal: bool = True
+    attention: str = "mha"
+    max_position_embeddings: int = 512
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+    tie_word_embeddings: bool = True
+    aux_loss_alpha: float = 0.01
+    seq_aux: bool = True
+
+    def __post_init__(self):
+        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                     "moe_intermediate_size", "max_position_embeddings", "num_experts_per_tok"):  # fmt: skip
+            require_whole(name, getattr(self, name))
+        for name in ("n_routed_experts", "n_shared_experts", "first_k_dense_replace"):
+            require_whole(name, getattr(self, name), at_least=0)
+        if self.num_key_value_heads is None:
+            object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
+        require_whole("num_key_value_heads", self.num_key_value_heads)
+        self._check_attention()
+        self._check_experts()
+        require(self.aux_loss_alpha >= 0, "aux_loss_alpha", self.aux_loss_alpha, "0 or more")
+        require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "more than 0")
+        require(self.initializer_range > 0, "initializer_range", self.initializer_range, "more than 0")
+        for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings"):
+            require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False", TypeError)
+
+    def _check_attention(self):
+        heads = self.num_attention_heads
+        require(self.attention == "mha", "attention", self.attention, '"mha"')
+        require(self.hidden_size % heads == 0, "hidden_size", self.hidden_size,
+                f"a multiple of num_attention_heads ({heads})")  # fmt: skip
+        require(self.head_dim % 2 == 0, "hidden_size", self.hidden_size,
+                "hidden_size / num_attention_heads even: rotary positions turn pairs of numbers")  # fmt: skip
+        require(heads % self.num_key_value_heads == 0, "num_key_value_heads", self.num_key_value_heads,
+                f"a divisor of num_attention_heads ({heads})")  # fmt: skip
+
+    def _check_experts(self):
+        require(self.scoring_func == "softmax", "scoring_func", self.scoring_func, '"softmax"')
+        require(self.first_k_dense_replace <= self.num_hidden_layers, "first_k_dense_replace",
+                self.first_k_dense_replace, f"at most num_hidden_layers ({self.num_hidden_layers})")  # fmt: skip
+        if self.n_routed_experts:
+            require(self.num_experts_per_tok <= self.n_routed_experts, "num_experts_per_tok",
+                    self.num_experts_per_tok, f"at most n_routed_experts ({self.n_routed_experts})")  # fmt: skip
+        elif self.n_shared_experts:
+            raise ValueError(f"n_shared_experts: got {self.n_shared_experts}; wants 0 when n_routed_experts is 0")
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    def is_moe_layer(self, layer: int) -> bool:
+        """True where block `layer` (counted from 0) has experts."""
+        return self.n_routed_experts > 0 and layer >= self.first_k_dense_replace
+
+    def replace(self, **changes) -> "ModelConfig":
+        """A copy with some fields changed; checked like a new one."""
+        return dataclasses.replace(self, **changes)
+
+    def dense(self) -> "ModelConfig":
+        """The dense model of equal active size: every block gets one feed-forward layer as wide as what a
+        token passes through in an MoE block, (shared + chosen) experts of `moe_intermediate_size`.
+
+        Raises ValueError if the dense blocks of this config have another width: then no single width is equal.
+        """
+        if not self.n_routed_experts:
+            return self
+        active = (self.num_experts_per_tok + self.n_shared_experts) * self.moe_intermediate_size
+        require(self.first_k_dense_replace == 0 or self.intermediate_size == active, "intermediate_size",
+                self.intermediate_size, f"{active}, the active width of the MoE blocks")  # fmt: skip
+        return self.replace(n_routed_experts=0, n_shared_experts=0, first_k_dense_replace=0, intermediate_size=active)
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "ModelConfig":
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(fields) - known)
+        require(not unknown, "config", unknown, f"only these fields: {', '.join(sorted(known))}")
+        require("vocab_size" in fields, "config", sorted(fields), "a vocab_size")
+        return cls(**fields)
+
+    @classmethod
+    def preset(cls, name: str, **changes) -> "ModelConfig":
+        """One of the course's sizes, e.g. `ModelConfig.preset("mini", causal=False)`; see `ModelConfig.presets()`."""
+        require(name in _PRESETS, "name", name, f"one of {', '.join(sorted(_PRESETS))}")
+        return cls(**{**_PRESETS[name], **changes})
+
+    @staticmethod
+    def presets() -> list[str]:
+        return sorted(_PRESETS)

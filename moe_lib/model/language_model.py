@@ -1,0 +1,174 @@
+"""A Transformer language model, causal or masked, whose feed-forward layers may be mixtures of experts."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moe_lib.config import ModelConfig
+from moe_lib.errors import require
+from moe_lib.model.attention import Attention, visible_keys
+from moe_lib.model.balance import expert_balance_loss
+from moe_lib.model.cache import KVCache
+from moe_lib.model.generation import generate
+from moe_lib.model.layers import RMSNorm, SwiGLU
+from moe_lib.model.moe import MoELayer
+from moe_lib.model.rotary import rotary_angles
+from moe_lib.model.routing import Routing
+
+IGNORED = -100  # a label that takes no part in the loss, as in torch and transformers
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What one forward pass gives.
+
+    logits        (batch, sequence, vocab) float
+    loss          scalar, mean cross-entropy in nats over the labelled positions; None without labels
+    balance_loss  scalar, aux_loss_alpha · sum over MoE layers of their balance loss; 0 in a dense model, with
+                  alpha 0, or when generating with a cache. It is never part of `loss`.
+    routing       one Routing per layer, None at dense layers
+    """
+
+    logits: Tensor
+    loss: Tensor | None
+    balance_loss: Tensor
+    routing: list[Routing | None]
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x)); the feed-forward layer is dense or an MoE."""
+
+    def __init__(self, config: ModelConfig, layer: int):
+        super().__init__()
+        self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attention = Attention(config, layer)
+        self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        if config.is_moe_layer(layer):
+            self.feed_forward = MoELayer(
+                config.hidden_size, config.moe_intermediate_size, config.n_routed_experts, config.num_experts_per_tok,
+                config.n_shared_experts, norm_topk_prob=config.norm_topk_prob,
+                routed_scaling_factor=config.routed_scaling_factor,
+            )  # fmt: skip
+        else:
+            self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size)
+
+    def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None = None,
+                cache: KVCache | None = None) -> tuple[Tensor, Routing | None]:  # fmt: skip
+        x = x + self.attention(self.attention_norm(x), angles, visible, cache)
+        routing = None
+        update = self.feed_forward(self.feed_forward_norm(x))
+        if isinstance(self.feed_forward, MoELayer):
+            update, routing = update
+        return x + update, routing
+
+
+class LanguageModel(nn.Module):
+    """Embedding, blocks, a last norm, and logits over the vocabulary.
+
+    A causal model (`config.causal`) predicts the next token: labels are the input ids themselves, shifted inside.
+    A masked model sees both directions and predicts the token at each labelled position: labels are not shifted.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        for name, parameter in self.named_parameters():
+            if not name.endswith("norm.weight"):
+                nn.init.normal_(parameter, std=config.initializer_range)
+        if config.tie_word_embeddings:
+            self.head.weight = self.embedding.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
+                cache: KVCache | None = None) -> ModelOutput:  # fmt: skip
+        """input_ids (batch, sequence) int64 -> ModelOutput.
+
+        attention_mask  (batch, sequence) 1 or True at real tokens; with a cache (batch, past + sequence)
+        labels          (batch, sequence) int64, -100 where there is nothing to predict
+        cache           a KVCache to read from and to extend (causal models only)
+
+        Raises ValueError or TypeError for wrong shapes, types, ids outside the vocabulary, sequences beyond
+        max_position_embeddings, labels without a single position to predict, or a cache in a masked model.
+        """
+        past = cache.length if cache is not None else 0
+        self._check(input_ids, attention_mask, labels, cache, past)
+        length = input_ids.shape[1]
+        if attention_mask is None:
+            positions = torch.arange(past, past + length, device=input_ids.device)[None]
+        else:  # padding does not count, on whichever side it stands
+            positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, past:]
+        angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
+        visible = visible_keys(self.config.causal, length, attention_mask, past)
+
+        hidden, routing = self.embedding(input_ids), []
+        for layer in self.layers:
+            hidden, layer_routing = layer(hidden, angles, visible, cache)
+            routing.append(layer_routing)
+        logits = self.head(self.norm(hidden))
+
+        loss = None if labels is None else self._loss(logits, labels)
+        new_mask = None if attention_mask is None else attention_mask[:, past:]
+        return ModelOutput(logits, loss, self._balance_loss(routing, input_ids, new_mask, cache), routing)
+
+    def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
+        """Continue input_ids (batch, sequence); see `moe_lib.model.generation.generate` for the options."""
+        return generate(self, input_ids, max_new_tokens, **options)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.config.causal:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
+
+    def _balance_loss(self, routing: list, input_ids: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
+        total = torch.zeros((), device=input_ids.device)
+        if self.config.aux_loss_alpha == 0 or cache is not None:
+            return total
+        n_sequences = input_ids.shape[0] if self.config.seq_aux else 1
+        real = None if mask is None else mask.flatten()
+        for layer_routing in routing:  # layer by layer: pooled counts would hide a layer that collapsed
+            if layer_routing is not None:
+                total = total + expert_balance_loss(layer_routing, n_sequences, real)
+        return self.config.aux_loss_alpha * total
+
+    def _check(self, input_ids, attention_mask, labels, cache, past):
+        whole = isinstance(input_ids, Tensor) and input_ids.dtype in (torch.int64, torch.int32)
+        got = getattr(input_ids, "dtype", type(input_ids).__name__)
+        require(whole, "input_ids", got, "an integer tensor", TypeError)
+        require(input_ids.dim() == 2 and input_ids.numel() > 0, "input_ids", tuple(input_ids.shape),
+                "shape (batch, sequence), neither 0")  # fmt: skip
+        low, high = int(input_ids.min()), int(input_ids.max())
+        require(low >= 0 and high < self.config.vocab_size, "input_ids", f"ids from {low} to {high}",
+                f"ids from 0 to {self.config.vocab_size - 1} (vocab_size {self.config.vocab_size})")  # fmt: skip
+        batch, length = input_ids.shape
+        limit = self.config.max_position_embeddings
+        require(past + length <= limit, "input_ids", f"{past + length} positions",
+                f"at most max_position_embeddings ({limit})")  # fmt: skip
+        require(cache is None or self.config.causal, "cache", "a cache for a masked model",
+                "None: with attention in both directions a new token changes the old ones")  # fmt: skip
+        if attention_mask is not None:
+            require(attention_mask.shape == (batch, past + length), "attention_mask", tuple(attention_mask.shape),
+                    f"shape {(batch, past + length)}")  # fmt: skip
+        if labels is not None:
+            require(
+                labels.shape == input_ids.shape,
+                "labels",
+                tuple(labels.shape),
+                f"the shape of input_ids {(batch, length)}",
+            )
+            self._check_labels(labels[:, 1:] if self.config.causal else labels)
+
+    def _check_labels(self, labels: Tensor):
+        used = labels[labels != IGNORED]
+        require(used.numel() > 0, "labels", "-100 at every position that is predicted", "at least one other label")
+        low, high = int(used.min()), int(used.max())
+        require(low >= 0 and high < self.config.vocab_size, "labels", f"labels from {low} to {high}",
+                f"-100, or ids from 0 to {self.config.vocab_size - 1}")  # fmt: skip

@@ -1,0 +1,44 @@
+"""When training breaks down: say at which step, and where the first bad number came from."""
+
+import torch
+from torch import nn
+
+
+class TrainingDiverged(FloatingPointError):
+    """A loss or gradient that is no longer a number. The model keeps its weights from before the step."""
+
+
+def first_bad_module(model: nn.Module, batch: dict) -> str:
+    """Run the batch again and name the first thing in it that is not finite: a parameter, or a module's output."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"parameter {name} already holds a NaN or infinity"
+    found: list[str] = []
+
+    def watch(name):
+        def hook(module, args, output):
+            tensors = output if isinstance(output, tuple) else (output,)
+            bad = any(isinstance(t, torch.Tensor) and not torch.isfinite(t).all() for t in tensors)
+            if bad and not found:
+                found.append(name)
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    try:
+        with torch.no_grad():
+            model(**batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return (
+        f"the output of {found[0]} is the first that is not finite" if found else "no module's output; the loss itself"
+    )
+
+
+def first_bad_gradient(model: nn.Module) -> str:
+    """Name the first parameter, from the output backwards, whose gradient is not finite."""
+    for name, parameter in reversed(list(model.named_parameters())):
+        if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+            return f"the gradient of {name}"
+    return "the norm of the gradient overflows"

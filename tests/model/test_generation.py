@@ -1,0 +1,97 @@
+"""Generation: with and without a cache, padded prompts, sampling, stopping, refusals."""
+
+import pytest
+import torch
+
+from moe_lib import LanguageModel, ModelConfig
+from moe_lib.model.generation import choose
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return LanguageModel(ModelConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24,
+        n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
+        first_k_dense_replace=1, max_position_embeddings=40, initializer_range=0.4,
+    )).train()  # fmt: skip
+
+
+PROMPT = torch.tensor([[3, 9, 27, 1], [5, 6, 7, 8]])
+
+
+def test_same_tokens_with_and_without_cache_and_mode_restored(model):
+    cached = model.generate(PROMPT, 20)
+    assert torch.equal(cached, model.generate(PROMPT, 20, use_cache=False))
+    assert cached.shape == (2, 24) and torch.equal(cached[:, :4], PROMPT)
+    assert len(set(cached[0, 4:].tolist())) > 2, "a constant continuation would prove little"
+    assert model.training
+
+
+def test_each_token_is_the_argmax_of_a_fresh_forward(model):
+    written = model.generate(PROMPT, 10)
+    for t in range(4, 14):
+        model.eval()
+        assert torch.equal(model(written[:, :t]).logits[:, -1].argmax(-1), written[:, t])
+        model.train()
+
+
+def test_left_padded_prompts_write_what_they_write_alone(model):
+    short = torch.tensor([[9, 2]])
+    alone = model.generate(short, 12)[0, 2:]
+    batch = torch.cat((torch.tensor([[0, 0, 9, 2]]), PROMPT[:1]))
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    for use_cache in (True, False):
+        together = model.generate(batch, 12, attention_mask=mask, use_cache=use_cache)
+        assert torch.equal(together[0, 4:], alone)
+        assert torch.equal(together[1, 4:], model.generate(PROMPT[:1], 12)[0, 4:])
+
+
+def test_stop_tokens_pad_the_finished_rows(model):
+    free = model.generate(PROMPT, 20)
+    stop = int(free[0, 6])
+    end = free[0, 4:].tolist().index(stop)
+    stopped = model.generate(PROMPT, 20, stop_token_ids=[stop], pad_token_id=39)
+    assert stopped[0, 4 : 5 + end].tolist() == free[0, 4 : 5 + end].tolist()
+    assert set(stopped[0, 5 + end :].tolist()) <= {39}
+    only = model.generate(PROMPT[:1], 20, stop_token_ids=[stop])
+    assert only.shape[1] == 5 + end, "all rows finished: nothing more to write"
+
+
+def test_sampling_follows_the_probabilities():
+    logits = torch.tensor([2.0, 1.0, 0.0, -1.0]).expand(40_000, 4)
+    generator = torch.Generator().manual_seed(0)
+    share = torch.bincount(choose(logits, 1.0, generator=generator), minlength=4) / 40_000
+    assert torch.allclose(share, logits[0].softmax(-1), atol=0.01)
+    cold = torch.bincount(choose(logits, 0.5, generator=generator), minlength=4) / 40_000
+    assert torch.allclose(cold, (logits[0] * 2).softmax(-1), atol=0.01)
+    top_2 = torch.bincount(choose(logits, 1.0, top_k=2, generator=generator), minlength=4) / 40_000
+    assert torch.allclose(top_2, torch.tensor([0.7311, 0.2689, 0, 0]), atol=0.01)
+    # probabilities .644 .237 .087 .032: the first two reach 0.7, the first alone does not
+    nucleus = torch.bincount(choose(logits, 1.0, top_p=0.7, generator=generator), minlength=4) / 40_000
+    assert torch.allclose(nucleus, torch.tensor([0.7311, 0.2689, 0, 0]), atol=0.01)
+    assert choose(logits[:3], 1.0, top_p=0.01).tolist() == [0, 0, 0]
+
+
+def test_seeded_sampling_repeats(model):
+    def sample(seed):
+        return model.generate(PROMPT, 15, temperature=1.0, generator=torch.Generator().manual_seed(seed))
+
+    assert torch.equal(sample(1), sample(1)) and not torch.equal(sample(1), sample(2))
+
+
+def test_refusals_name_the_argument(model):
+    masked = LanguageModel(model.config.replace(causal=False))
+    cases = [
+        ("model: got 'a masked language model'", lambda: masked.generate(PROMPT, 3)),
+        ("max_new_tokens: got 37; wants at most 36", lambda: model.generate(PROMPT, 37)),
+        ("temperature: got -1", lambda: model.generate(PROMPT, 3, temperature=-1)),
+        ("top_p: got 0", lambda: model.generate(PROMPT, 3, top_p=0)),
+        ("top_k: got 0", lambda: model.generate(PROMPT, 3, top_k=0)),
+        ("attention_mask: got 'padding at the end",
+         lambda: model.generate(PROMPT, 3, attention_mask=torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]))),
+        ("input_ids: got", lambda: model.generate(torch.empty(1, 0, dtype=torch.long), 3)),
+    ]  # fmt: skip
+    for message, call in cases:
+        with pytest.raises(ValueError, match=message):
+            call()
