@@ -1,0 +1,65 @@
+"""Text: documents with a domain, a tokenizer, and batches of token ids.
+
+    corpora = load_corpus("python")                      # a DatasetDict: "train" and "heldout"
+    tokenizer = load_tokenizer()                         # the course's own, 4096 tokens
+    packed = encode_corpus(corpora["train"], tokenizer, sequence_length=128)
+    batches = Batches(packed, batch_size=16, objective="masked", tokenizer=tokenizer)
+    batches.at(0)                                        # {"input_ids": ..., "labels": ...}
+
+Names are imported on first use, and `datasets` and `transformers` inside the functions that need them, so
+that `import moe_lib.text` stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_HOME = {
+    "SPECIAL_TOKENS": "tokenizer",
+    "Batches": "batching",
+    "MaskingIds": "masking",
+    "Packed": "packing",
+    "corpus_names": "corpora",
+    "encode_corpus": "packing",
+    "evaluation_batches": "batching",
+    "load_corpus": "corpora",
+    "load_tokenizer": "tokenizer",
+    "mask_tokens": "masking",
+    "near_duplicate_groups": "near_duplicates",
+    "pack": "packing",
+    "pad_batch": "packing",
+    "train_tokenizer": "tokenizer",
+}
+__all__ = [
+    "SPECIAL_TOKENS",
+    "Batches",
+    "MaskingIds",
+    "Packed",
+    "corpus_names",
+    "encode_corpus",
+    "evaluation_batches",
+    "load_corpus",
+    "load_tokenizer",
+    "mask_tokens",
+    "near_duplicate_groups",
+    "pack",
+    "pad_batch",
+    "train_tokenizer",
+]
+
+if TYPE_CHECKING:
+    from moe_lib.text.batching import Batches, evaluation_batches
+    from moe_lib.text.corpora import corpus_names, load_corpus
+    from moe_lib.text.masking import MaskingIds, mask_tokens
+    from moe_lib.text.near_duplicates import near_duplicate_groups
+    from moe_lib.text.packing import Packed, encode_corpus, pack, pad_batch
+    from moe_lib.text.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(import_module(f"moe_lib.text.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'moe_lib.text' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

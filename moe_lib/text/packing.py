@@ -1,0 +1,112 @@
+"""From token lists to rectangles of token ids: packing (no padding) and padding (one row per text)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Documents laid end to end and cut into rows of equal length.
+
+    input_ids  (n, S) int64   token ids; every document is followed by the end token
+    documents  (n, S) int64   which document each token came from
+    domains    the domain of each document, so `domains[documents[row, column]]`; None if not known
+    """
+
+    input_ids: Tensor
+    documents: Tensor
+    domains: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return self.input_ids.shape[0]
+
+    def domain_ids(self) -> tuple[Tensor, list[str]]:
+        """The domain of every token: (n, S) int64, and the sorted list of names these numbers point into."""
+        if self.domains is None:
+            raise ValueError("domains: this Packed has none; make it with encode_corpus")
+        names = sorted(set(self.domains))
+        numbers = torch.tensor([names.index(domain) for domain in self.domains])
+        return numbers[self.documents], names
+
+
+def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) -> Packed:
+    """Join all lists, each followed by `end_token_id`, and cut the result into rows of `sequence_length` (S).
+
+    Nothing is padded, so every position counts; the last tokens that do not fill a row are left out. A row
+    may hold the end of one document and the start of the next; the end token tells them apart.
+
+    Raises ValueError if there are too few tokens for one row.
+    """
+    if sequence_length < 1:
+        raise ValueError(f"sequence_length: got {sequence_length}, wanted at least 1")
+    lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
+    total = int(lengths.sum())
+    if total < sequence_length:
+        raise ValueError(
+            f"token_lists: {total} tokens with their end tokens, too few for one row of "
+            f"sequence_length={sequence_length}"
+        )
+    stream = np.full(total, end_token_id, dtype=np.int64)
+    is_text = np.ones(total, dtype=bool)
+    is_text[np.cumsum(lengths) - 1] = False
+    stream[is_text] = np.concatenate([np.asarray(tokens, dtype=np.int64) for tokens in token_lists])
+    documents = np.repeat(np.arange(len(lengths)), lengths)
+    used = total - total % sequence_length
+    return Packed(
+        torch.from_numpy(stream[:used].reshape(-1, sequence_length)),
+        torch.from_numpy(documents[:used].reshape(-1, sequence_length)),
+    )
+
+
+def pad_batch(
+    token_lists: list[list[int]], pad_token_id: int, side: str = "right", max_length: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Make rows of equal length by filling with `pad_token_id` on one side.
+
+    Returns (input_ids, attention_mask), both (batch, longest) int64; the mask is 1 on text and 0 on padding.
+    Rows longer than `max_length` lose their end. Pad on the left to generate: the last position is then text.
+
+    Raises ValueError for an unknown side, no lists, or `max_length` below 1.
+    """
+    if side not in ("right", "left"):
+        raise ValueError(f"side: got {side!r}, wanted 'right' or 'left'")
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length: got {max_length}, wanted at least 1 or None")
+    if not token_lists:
+        raise ValueError("token_lists: got no lists, wanted at least one")
+    rows = [list(tokens)[:max_length] for tokens in token_lists]
+    longest = max(len(row) for row in rows)
+    input_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
+    attention_mask = torch.zeros_like(input_ids)
+    for index, row in enumerate(rows):
+        place = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
+        input_ids[index, place] = torch.tensor(row, dtype=torch.int64)
+        attention_mask[index, place] = 1
+    return input_ids, attention_mask
+
+
+def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
+    """Encode every document of a dataset with columns `text` and `domain`, and pack them.
+
+    The text is taken literally: characters that spell "<|end|>" in a document do not become the end token.
+
+    Raises ValueError if the columns are missing or the tokenizer has no end token.
+    """
+    for column in ("text", "domain"):
+        if column not in dataset.column_names:
+            raise ValueError(f"dataset: has no column {column!r}; it has {sorted(dataset.column_names)}")
+    if tokenizer.eos_token_id is None:
+        raise ValueError("tokenizer: has no end token (eos_token), which packing needs")
+    encoded = tokenizer(
+        list(dataset["text"]),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,  # no warning that a document is longer than a model's context: it is cut into rows
+    )
+    packed = pack(encoded["input_ids"], sequence_length, tokenizer.eos_token_id)
+    return Packed(packed.input_ids, packed.documents, tuple(dataset["domain"]))

@@ -1,0 +1,111 @@
+"""The course's tokenizer: byte-level byte-pair encoding with 4096 tokens.
+
+`python -m moe_lib.text.tokenizer` trains it again from the reader's own Python and writes data/tokenizer/.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from moe_lib.paths import DATA
+
+# Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
+SPECIAL_TOKENS = (
+    "<|pad|>", "<|end|>", "<|mask|>", "<|start|>", "<|system|>", "<|user|>", "<|assistant|>", "<|sep|>",
+    *(f"<|reserved_{number}|>" for number in range(8)),
+)  # fmt: skip
+VOCAB_SIZE = 4096
+_ROLES = {
+    "pad_token": "<|pad|>",
+    "eos_token": "<|end|>",
+    "mask_token": "<|mask|>",
+    "bos_token": "<|start|>",
+    "sep_token": "<|sep|>",
+}
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
+    """Train a byte-level BPE tokenizer and return it as a transformers.PreTrainedTokenizerFast.
+
+    Text is cut first, as in GPT-2, into words with their leading space, runs of punctuation and runs of
+    spaces; every digit stands alone, so that a number always has as many tokens as digits. Merges never cross
+    these cuts. All 256 bytes are tokens, so any text can be encoded, and decoding gives back that very text.
+    Nothing is added at either end of a text. The same texts give the same tokenizer, byte for byte.
+
+    Raises ValueError if `vocab_size` has no room for the 256 bytes and the special tokens.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    smallest = 256 + len(SPECIAL_TOKENS)
+    if vocab_size < smallest:
+        raise ValueError(f"vocab_size: got {vocab_size}, wanted at least {smallest} (bytes, specials)")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer=trainer)
+    return _wrap(tokenizer)
+
+
+def load_tokenizer(name_or_folder: str | Path = "course"):
+    """Load a tokenizer as transformers.PreTrainedTokenizerFast: "course", or a folder with a tokenizer.json.
+
+    The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token, bos_token
+    ("<|start|>"), sep_token. Any other folder is read by transformers' AutoTokenizer. Nothing is downloaded.
+
+    A special token written out in a text ("<|mask|>") is read as that token; pass split_special_tokens=True
+    to read it as plain characters.
+
+    Raises FileNotFoundError if there is no tokenizer.json, ValueError if it is damaged; both name the file.
+    """
+    from tokenizers import Tokenizer
+
+    folder = DATA / "tokenizer" if str(name_or_folder) == "course" else Path(name_or_folder)
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; wanted 'course' or a folder with a tokenizer.json")
+    try:
+        tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
+        raise ValueError(f"{path}: not a readable tokenizer.json ({error})") from error
+    if all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS):
+        return _wrap(tokenizer)
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+
+
+def _wrap(tokenizer):
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **_ROLES,
+        extra_special_tokens=[token for token in SPECIAL_TOKENS if token not in _ROLES.values()],
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def main() -> None:
+    """Train on the training side of the three Python corpora and write data/tokenizer/tokenizer.json."""
+    from moe_lib.text.corpora import load_corpus
+
+    train = load_corpus("python", split="train")
+    tokenizer = train_tokenizer(train["text"])
+    path = DATA / "tokenizer" / "tokenizer.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tokenizer.backend_tokenizer.save(str(path))
+    print(f"wrote {len(tokenizer)} tokens, learned from {len(train)} documents, to {path}")
+
+
+if __name__ == "__main__":
+    main()
