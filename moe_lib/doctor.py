@@ -26,12 +26,14 @@ class Finding:
         value: what was found, in words.
         ok: True if the course can work with it.
         advice: what to do about it; empty if nothing is to be done.
+        where: the file or folder it was found in, if there is one.
     """
 
     name: str
     value: str
     ok: bool = True
     advice: str = ""
+    where: str = ""
 
 
 def findings() -> list[Finding]:
@@ -42,13 +44,17 @@ def findings() -> list[Finding]:
     return [_look(name, function) for name, function in LOOKS.items()]
 
 
-def report(found: list[Finding]) -> str:
-    """The findings as lines of text, each problem followed by what to do about it."""
+def report(found: list[Finding], paths: bool = True) -> str:
+    """The findings as lines of text, each problem followed by what to do about it.
+
+    paths: also say where things are; False for output that is shown to others, as in a committed notebook.
+    """
     width = max((len(finding.name) for finding in found), default=0)
     lines = []
     for finding in found:
         mark = "ok     " if finding.ok else "problem"
-        lines.append(f"{mark}  {finding.name.ljust(width)}  {finding.value}")
+        where = f", {finding.where}" if paths and finding.where else ""
+        lines.append(f"{mark}  {finding.name.ljust(width)}  {finding.value}{where}")
         if finding.advice:
             lines.append(f"{'':9}{'':{width}}  -> {finding.advice}")
     return "\n".join(lines)
@@ -62,8 +68,8 @@ def _look(name: str, function: Callable[[], Finding]) -> Finding:
 
 
 def _python() -> Finding:
-    value = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {sys.executable}"
-    return Finding("Python", value)
+    value = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("Python", value, where=sys.executable)
 
 
 def _torch() -> Finding:
@@ -107,7 +113,7 @@ def _python_sources() -> Finding:
     files = sum(1 for _ in folder.glob("*.py"))
     ok = files >= 100
     advice = "install the full Python (Debian: apt install libpython3-stdlib; or take it from python.org)"
-    return Finding("Python's sources", f"{files} modules in {folder}", ok, "" if ok else advice)
+    return Finding("Python's sources", f"{files} modules", ok, "" if ok else advice, str(folder))
 
 
 def _pydoc_data() -> Finding:
@@ -138,10 +144,10 @@ def _cache() -> Finding:
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=existing):
-            return Finding("cache", f"{folder}, writable")
+            return Finding("cache", "writable", where=str(folder))
     except OSError as error:
         advice = "set MOE_LIB_CACHE to a folder you can write in"
-        return Finding("cache", f"{folder}: {error.strerror}", False, advice)
+        return Finding("cache", str(error.strerror), False, advice, str(folder))
 
 
 def _checkpoints() -> Finding:
@@ -149,7 +155,7 @@ def _checkpoints() -> Finding:
 
     names = sorted(file.parent.name for file in CHECKPOINTS.glob("*/model.safetensors"))
     if not names:
-        return Finding("checkpoints", f"none in {CHECKPOINTS}", False, "get the whole repository, with its data/")
+        return Finding("checkpoints", "none", False, "get the whole repository, with its data/", str(CHECKPOINTS))
     return Finding("checkpoints", ", ".join(names))
 
 
