@@ -51,8 +51,12 @@ class Recipe:
 RECIPES = {recipe.name: recipe for recipe in (Recipe("mini-causal", True), Recipe("mini-masked", False))}
 
 
-def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | None = None) -> dict:
-    """Train, measure, and write the checkpoint with its card; returns what was measured."""
+def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | None = None,
+         rows: int | None = None) -> dict:  # fmt: skip
+    """Train, measure, and write the checkpoint with its card; returns what was measured.
+
+    steps and rows (of each held-out text) can be cut down to try it out.
+    """
     recipe = replace(recipe, steps=steps or recipe.steps)
     tokenizer, corpus = load_tokenizer(), load_corpus(recipe.corpus)
     text = {split: encode_corpus(corpus[split], tokenizer, recipe.sequence_length) for split in ("train", "heldout")}
@@ -67,7 +71,7 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
     measured = {kind: _describe(run) for kind, run in runs.items()}
     measured["unigram"] = {"heldout_loss": {}}
     for domain in ["all", *sorted(set(corpus["heldout"]["domain"]))]:
-        held_out = _held_out(corpus["heldout"], domain, recipe, tokenizer)
+        held_out = _held_out(corpus["heldout"], domain, recipe, tokenizer, rows)
         for kind, run in runs.items():
             measured[kind]["heldout_loss"][domain] = evaluate(run.model, held_out)
         measured["unigram"]["heldout_loss"][domain] = unigram_loss(
@@ -108,12 +112,12 @@ def _describe(run: TrainingRun) -> dict:
     }
 
 
-def _held_out(documents, domain: str, recipe: Recipe, tokenizer) -> list[dict]:
+def _held_out(documents, domain: str, recipe: Recipe, tokenizer, rows: int | None) -> list[dict]:
     """Batches of the held-out documents of one domain, or of "all"."""
     if domain != "all":
         documents = documents.filter(lambda row: row["domain"] == domain)
-    packed = encode_corpus(documents, tokenizer, recipe.sequence_length)
-    return evaluation_batches(packed, 32, seed=1, objective=recipe.objective, tokenizer=tokenizer)
+    input_ids = encode_corpus(documents, tokenizer, recipe.sequence_length).input_ids[:rows]
+    return evaluation_batches(input_ids, 32, seed=1, objective=recipe.objective, tokenizer=tokenizer)
 
 
 def _write(folder: Path, name: str, runs: dict[str, TrainingRun], tokenizer, measured: dict) -> None:
