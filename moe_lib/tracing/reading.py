@@ -1,0 +1,219 @@
+"""A text as a model reads it: its tokens, their routing, and what the model expected at each of them."""
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from moe_lib.errors import require, require_whole
+from moe_lib.tracing.capture import trace_routing
+from moe_lib.tracing.intervene import experts_off
+from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+
+TOP = 3  # predictions kept per position
+CONTINUATION = "·"  # stands for a token that finishes a character begun by the token before it
+_TOKENS_PER_PASS = 1024  # of the passes that mask tokens: enough to keep a CPU busy, little enough memory
+_MASKING_BUDGET = 2048  # tokens to run for a masked model's predictions, unless that masks more than 1 in 4
+_SIGNS = {" ": "␣", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model expected at one position.
+
+    ids            the TOP most probable tokens, best first
+    labels         the same tokens as strings with visible spaces
+    probabilities  their probabilities, 0 to 1
+    log_probability  natural logarithm of the probability of the token that really stands there; None where there
+                   is none to compare with (after the end of the text, or at a mask token)
+    """
+
+    ids: tuple[int, ...]
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    log_probability: float | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One text, read by one model. All tuples have one entry per token.
+
+    text         the part of the text that was read
+    pieces       the characters of each token; "" where the token before already showed the character of which
+                 this token holds the last bytes. "".join(pieces) == text, if the tokenizer adds no tokens itself.
+    labels       the pieces for the eye: spaces, tabs and line ends as signs, "·" for an empty piece
+    trace        RoutingTrace of a batch of one
+    predictions  a Prediction of the token at each position: a causal model's from the tokens before it (None at
+                 the first), a masked model's with that token masked
+    next         a causal model's Prediction of what follows the text; None for a masked model
+    n_cut        tokens beyond the limit that were not read
+    causal       True for a next-token model
+    masked_share how much of the text was masked at once to make the predictions (0 for a causal model)
+    off          {layer: (experts …)} that were switched off
+    """
+
+    text: str
+    pieces: tuple[str, ...]
+    labels: tuple[str, ...]
+    trace: RoutingTrace
+    predictions: tuple[Prediction | None, ...]
+    next: Prediction | None
+    n_cut: int
+    causal: bool
+    masked_share: float
+    off: dict[int, tuple[int, ...]]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @property
+    def mean_log_probability(self) -> float | None:
+        """Mean over the positions with a known token, in nats; None if there is none."""
+        known = [p.log_probability for p in self.predictions if p and p.log_probability is not None]
+        return sum(known) / len(known) if known else None
+
+
+def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
+              off: Mapping[int, tuple[int, ...]] | None = None) -> Reading:  # fmt: skip
+    """Let `model` read `text`, with the experts in `off` ({layer: experts}) switched off.
+
+    At most `max_tokens` tokens are read, or as many as the model has positions. A causal model predicts each token
+    from those before it, in one pass. A masked model would only copy a token that it can see, so each token is
+    predicted while it is masked: one at a time in a short text (45 tokens), in a long one together with every
+    n-th other: every 8th at 256 tokens, every 4th at 512. Models are trained with about every 7th masked.
+
+    Raises TypeError for a text that is no str; ValueError if max_tokens is below 1, the tokenizer has more tokens
+    than the model knows, a masked model's tokenizer has no mask token, or `off` names what is not there.
+    """
+    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+    require_whole("max_tokens", max_tokens)
+    require(hasattr(model, "config") and isinstance(model, nn.Module), "model", type(model).__name__,
+            "a language model such as moe_lib's LanguageModel", TypeError)  # fmt: skip
+    _check_tokenizer(model, tokenizer)
+    limit = min(max_tokens, getattr(model.config, "max_position_embeddings", max_tokens))
+    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    n_cut = max(0, len(ids) - limit)
+    ids, offsets = ids[:limit], offsets[:limit]
+    pieces, labels = _pieces(text, offsets, tokenizer.convert_ids_to_tokens(ids))
+    off = {layer: tuple(sorted(set(experts))) for layer, experts in (off or {}).items() if experts}
+    causal = getattr(model.config, "causal", True)
+    with experts_off(model, off):
+        trace, predictions, share = _run(model, tokenizer, ids, causal)
+    return Reading(text[: max((end for _, end in offsets), default=0)], pieces, labels, trace,
+                   tuple(predictions[: len(ids)]), predictions[-1] if causal and ids else None,
+                   n_cut, causal, share, off)  # fmt: skip
+
+
+def _check_tokenizer(model: nn.Module, tokenizer) -> None:
+    require(getattr(tokenizer, "is_fast", False), "tokenizer", type(tokenizer).__name__,
+            "a fast tokenizer (transformers.PreTrainedTokenizerFast)", TypeError)  # fmt: skip
+    known = model.config.vocab_size
+    require(len(tokenizer) <= known, "tokenizer", f"{len(tokenizer)} tokens",
+            f"at most the model's vocab_size ({known}): use the tokenizer the model was trained with")  # fmt: skip
+    causal = getattr(model.config, "causal", True)
+    require(causal or tokenizer.mask_token_id is not None, "tokenizer", "no mask token",
+            "a mask token, to predict with a masked model")  # fmt: skip
+
+
+def _pieces(text: str, offsets: list[tuple[int, int]], tokens: list[str]) -> tuple[tuple, tuple]:
+    """Cut `text` at the tokens' offsets; a tokenizer's own additions, which cover no text, keep their name."""
+    pieces, labels, shown = [], [], 0
+    for (start, end), token in zip(offsets, tokens, strict=True):
+        piece = text[shown:end]  # from where the last one ended: some tokenizers leave spaces out of the offsets
+        shown = max(shown, end)
+        pieces.append(piece)
+        labels.append(visible(piece) if piece else token if start == end else CONTINUATION)
+    return tuple(pieces), tuple(labels)
+
+
+def visible(piece: str) -> str:
+    """`piece` with a sign for every character that draws nothing: a space as ␣, a tab as ⇥, a line end as ⏎."""
+    drawn = "".join(_SIGNS.get(c) or (chr(0x2400 + ord(c)) if ord(c) < 32 else c) for c in piece)
+    invisible = drawn and all(unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn") for c in drawn)
+    return " ".join(f"U+{ord(c):04X}" for c in drawn) if invisible else drawn
+
+
+@torch.no_grad()
+def _run(model, tokenizer, ids: list[int], causal: bool) -> tuple[RoutingTrace, list[Prediction | None], float]:
+    device = next(model.parameters()).device
+    if not ids:  # a model cannot read nothing, but its layers and experts are there to be named
+        trace = trace_routing(model, torch.zeros(1, 1, dtype=torch.long))
+        layers = [LayerTrace(part.name, part.index, part.n_experts, part.experts[:, :0], part.weights[:, :0],
+                             part.scores[:, :0]) for part in trace.layers]  # fmt: skip
+        return RoutingTrace(layers, trace.input_ids[:, :0], trace.real[:, :0]), [], 0.0
+    input_ids = torch.tensor([ids])
+    trace = trace_routing(model, input_ids)
+    was_training = model.training
+    model.eval()
+    try:
+        if causal:
+            log_probs = model(input_ids.to(device)).logits[0].float().log_softmax(-1).cpu()
+            return trace, [None, *_predictions(tokenizer, log_probs, [*ids[1:], None])], 0.0
+        log_probs, share = _masked_log_probs(model, input_ids.to(device), tokenizer.mask_token_id)
+        known = [None if token == tokenizer.mask_token_id else token for token in ids]
+        return trace, _predictions(tokenizer, log_probs, known), share
+    finally:
+        model.train(was_training)
+
+
+def _masked_log_probs(model, input_ids: Tensor, mask_id: int) -> tuple[Tensor, float]:
+    """Log-probabilities (sequence, vocab) of each position while it is masked, and the share masked at once."""
+    length = input_ids.shape[1]
+    passes = min(length, max(4, _MASKING_BUDGET // length))
+    turn = torch.arange(length, device=input_ids.device) % passes  # position i is masked in pass i % passes
+    rows = torch.arange(passes, device=input_ids.device)
+    batch = input_ids.expand(passes, length).masked_fill(rows[:, None] == turn, mask_id)
+    found = torch.empty(length, model.config.vocab_size)
+    at_once = max(1, _TOKENS_PER_PASS // length)
+    for first in range(0, passes, at_once):
+        logits = model(batch[first : first + at_once]).logits
+        here = ((turn >= first) & (turn < first + at_once)).nonzero()[:, 0]
+        found[here.cpu()] = logits[turn[here] - first, here].float().log_softmax(-1).cpu()
+    return found, 1 / passes
+
+
+def _predictions(tokenizer, log_probs: Tensor, known: list[int | None]) -> list[Prediction]:
+    best = log_probs.topk(min(TOP, log_probs.shape[-1]), dim=-1)
+    names = {token: token_label(tokenizer, token) for token in best.indices.unique().tolist()}
+    rows = zip(best.indices.tolist(), best.values.exp().tolist(), known, range(len(known)), strict=True)
+    return [Prediction(tuple(ids), tuple(names[i] for i in ids), tuple(probabilities),
+                       None if token is None else float(log_probs[position, token]))
+            for ids, probabilities, token, position in rows]  # fmt: skip
+
+
+def token_label(tokenizer, token: int) -> str:
+    """A token as a visible string; bytes that are no whole character keep the tokenizer's own spelling."""
+    if token >= len(tokenizer):
+        return f"(unused id {token})"  # a model may have more rows than its tokenizer has tokens
+    decoded = tokenizer.decode([token])
+    if not decoded or "\ufffd" in decoded:
+        return f"[{tokenizer.convert_ids_to_tokens(token)}]"
+    return visible(decoded)
+
+
+@dataclass(frozen=True)
+class Change:
+    """A position where the most probable token differs between two readings of the same text."""
+
+    position: int
+    label: str
+    before: str
+    before_probability: float
+    after: str
+    after_probability: float
+
+
+def changed_predictions(before: Reading, after: Reading) -> list[Change]:
+    """Where the first choice differs, in the order of the text; position len(before) is what follows the text.
+
+    Raises ValueError if the two are not readings of the same tokens.
+    """
+    same = torch.equal(before.trace.input_ids, after.trace.input_ids)
+    require(same, "after", repr(after.text[:30]), f"a reading of {before.text[:30]!r}")
+    labels = (*before.labels, "(after the text)")
+    pairs = zip((*before.predictions, before.next), (*after.predictions, after.next), strict=True)
+    return [Change(i, labels[i], old.labels[0], old.probabilities[0], new.labels[0], new.probabilities[0])
+            for i, (old, new) in enumerate(pairs) if old and old.ids[0] != new.ids[0]]  # fmt: skip

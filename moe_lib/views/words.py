@@ -1,0 +1,82 @@
+"""Readings in plain sentences: the words beside every picture."""
+
+from moe_lib.tracing import Change, Reading
+from moe_lib.tracing.trace import LayerTrace
+
+NO_TEXT = "There is no text yet. Type some to see which experts read it."
+
+
+def ordinal(rank: int) -> str:
+    """1 -> "1st", 2 -> "2nd", 11 -> "11th"."""
+    ending = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank}{ending}"
+
+
+def count(number: int, thing: str) -> str:
+    """1, "token" -> "1 token"; 3, "token" -> "3 tokens"."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def max_violation(load: list[int]) -> float:
+    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has it all."""
+    return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
+
+
+def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
+    """What the strip and the load bars show for one layer and one rank (1 is the first choice)."""
+    load = reading.trace.load(layer.index).tolist()
+    choices, k = sum(load), layer.experts.shape[-1]
+    used = layer.experts[0, :, rank - 1].unique().numel()
+    busiest = max(range(layer.n_experts), key=load.__getitem__)
+    idle = load.count(0)
+    parts = [
+        f"Layer {layer.index}, {ordinal(rank)} choice: {count(len(reading), 'token')} "
+        f"{'goes' if len(reading) == 1 else 'go'} to {used} of {layer.n_experts} experts.",
+        f"Over all {k} choices per token, expert {busiest} has the largest load, {load[busiest]} of {choices}; "
+        f"an even split would give each {choices / layer.n_experts:.1f} "
+        f"(MaxVio {max_violation(load):.2f}).",
+    ]
+    if idle:
+        parts.append(f"{count(idle, 'expert')} {'is' if idle == 1 else 'are'} not chosen by any token.")
+    return " ".join(parts)
+
+
+def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
+    """Which experts one token is sent to, with what weight."""
+    experts, weights = layer.experts[0, token].tolist(), layer.weights[0, token].tolist()
+    chosen = ", ".join(f"expert {e} with weight {w:.2f}" for e, w in zip(experts, weights, strict=True))
+    return f"Token {token}, “{reading.labels[token]}”, is sent to {chosen}."
+
+
+def expert_words(reading: Reading, layer: LayerTrace, expert: int) -> str:
+    """How much one expert has to do."""
+    chosen = reading.trace.load(layer.index)[expert].item()
+    share = layer.experts.shape[-1] * len(reading) / layer.n_experts
+    return (f"Expert {expert} of layer {layer.index} is chosen by {chosen} of {count(len(reading), 'token')}; "
+            f"an even split would be {share:.1f}.")  # fmt: skip
+
+
+def off_words(before: Reading, after: Reading, changes: list[Change]) -> str:
+    """What switching experts off did to the predictions."""
+    named = "; ".join(f"layer {layer}: {', '.join(map(str, experts))}" for layer, experts in after.off.items())
+    made = sum(prediction is not None for prediction in (*after.predictions, after.next))
+    words = f"Switched off: {named}. {len(changes)} of {count(made, 'prediction')} "
+    words += "changes." if len(changes) == 1 else "change."
+    old, new = before.mean_log_probability, after.mean_log_probability
+    if old is None:
+        return words
+    sign = "+" if new >= old else "−"
+    return (f"{words} The mean log-probability of the text's tokens goes from {_minus(old)} to {_minus(new)} nats "
+            f"({sign}{abs(new - old):.3f}).")  # fmt: skip
+
+
+def cut_words(reading: Reading) -> str:
+    """Says so if the text was too long; else an empty string."""
+    if not reading.n_cut:
+        return ""
+    total = len(reading) + reading.n_cut
+    return f"The text has {total} tokens; only the first {len(reading)} are read."
+
+
+def _minus(number: float) -> str:
+    return f"{number:.3f}".replace("-", "−")
