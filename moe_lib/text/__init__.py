@@ -22,11 +22,14 @@ _HOME = {
     "encode_corpus": "packing",
     "evaluation_batches": "batching",
     "load_corpus": "corpora",
+    "load_products": "tasks",
+    "load_task": "tasks",
     "load_tokenizer": "tokenizer",
     "mask_tokens": "masking",
     "near_duplicate_groups": "near_duplicates",
     "pack": "packing",
     "pad_batch": "packing",
+    "task_names": "tasks",
     "train_tokenizer": "tokenizer",
 }
 __all__ = [
@@ -38,11 +41,14 @@ __all__ = [
     "encode_corpus",
     "evaluation_batches",
     "load_corpus",
+    "load_products",
+    "load_task",
     "load_tokenizer",
     "mask_tokens",
     "near_duplicate_groups",
     "pack",
     "pad_batch",
+    "task_names",
     "train_tokenizer",
 ]
 
@@ -52,6 +58,7 @@ if TYPE_CHECKING:
     from moe_lib.text.masking import MaskingIds, mask_tokens
     from moe_lib.text.near_duplicates import near_duplicate_groups
     from moe_lib.text.packing import Packed, encode_corpus, pack, pad_batch
+    from moe_lib.text.tasks import load_products, load_task, task_names
     from moe_lib.text.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 
