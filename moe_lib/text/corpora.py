@@ -15,14 +15,18 @@ from moe_lib.text.readers import FILE_TYPES, read_documents, row_document
 from moe_lib.text.splitting import hash_fraction, split_positions, split_threshold
 
 PYTHON_CORPORA = ("python", "python_code", "python_docstrings", "python_reference")
+MIXTURE = "mixture"  # "python" and all written corpora: what the course pretrains on
 _COLUMNS = ("text", "domain", "source")
 _RECIPE = 1  # raise it when python_sources.py or splitting.py changes what they produce
 
 
 def corpus_names() -> list[str]:
-    """The names that load_corpus knows on this machine."""
-    written = (path.parent.name for path in (DATA / "corpora").glob("*/documents.jsonl"))
-    return sorted({*PYTHON_CORPORA, *written})
+    """The names that load_corpus knows on this machine. "python" and "mixture" are made of the others."""
+    return sorted({*PYTHON_CORPORA, MIXTURE, *_written_names()})
+
+
+def _written_names() -> list[str]:
+    return sorted(path.parent.name for path in (DATA / "corpora").glob("*/documents.jsonl"))
 
 
 def load_corpus(
@@ -36,14 +40,15 @@ def load_corpus(
 ):
     """Load documents as a datasets.DatasetDict with "train" and "heldout", columns text, domain and source.
 
-    name_or_path   a name (see corpus_names); "python" is its three corpora together;
+    name_or_path   a name (see corpus_names); "python" is its three corpora together, "mixture" these and the
+                   written ones, with the domain of each document;
                    or a .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder of .txt files;
                    or "hub:owner/name" or "hub:owner/name:config", a data set of the Hub, when online
     text_column    where the text is, in files and data sets with columns
     domain         the domain of all documents; by default each document's own, or the name of the file
     split          "train" or "heldout": return that Dataset alone
     limit          use so many documents: of the Python corpora a mixed choice, the same every time; of
-                   anything else the first ones
+                   anything else the first ones; of "mixture" so many from each of its parts
     held_out       the share of documents held out (about: a hash decides), 0 for none
 
     The split is by document and depends on the document, not on its place. Near copies stay on one side. Of a
@@ -59,6 +64,8 @@ def load_corpus(
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out: got {held_out!r}, wanted a share from 0 up to 1, not 1 itself")
     name = str(name_or_path)
+    if name == MIXTURE:
+        return _mixture(domain=domain, split=split, limit=limit, held_out=held_out)
     if name in PYTHON_CORPORA:
         dataset = _python_corpus(name, limit)
     elif name.startswith("hub:"):
@@ -67,6 +74,15 @@ def load_corpus(
         path = _find_path(name_or_path)
         dataset = _positioned(read_documents(path, text_column=text_column, limit=limit))
     return _split(dataset, name, domain, split, held_out)
+
+
+def _mixture(split: str | None, **options):
+    """The sides of all its corpora joined: a document is on the side that it has in its own corpus."""
+    from datasets import DatasetDict, concatenate_datasets
+
+    parts = [load_corpus(name, **options) for name in ("python", *_written_names())]
+    sides = {side: concatenate_datasets([part[side] for part in parts]) for side in ("train", "heldout")}
+    return DatasetDict(sides) if split is None else sides[split]
 
 
 def _find_path(name_or_path: str | Path) -> Path:

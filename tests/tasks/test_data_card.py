@@ -14,7 +14,7 @@ def test_the_committed_page_matches_the_data():
 
 def test_every_set_has_its_row_with_a_sample_and_links_lead_somewhere():
     text = card()
-    for name in {*corpus_names(), *task_names()} - {"python"}:
+    for name in {*corpus_names(), *task_names()} - {"python", "mixture"}:
         row = next(line for line in text.split("\n") if line.startswith((f"| {name} |", f"| [{name}](")))
         cells = re.split(r"(?<!\\)\|", row)[1:-1]
         assert len(cells) == 7 and all(cell.strip() for cell in cells), name

@@ -274,3 +274,13 @@ def test_a_killed_writer_leaves_no_cache(tmp_path):
     (tmp_path / ".unfinished-left" / "dataset").mkdir(parents=True)  # as left by kill -9
     assert list(cached_dataset(tmp_path, "x", lambda: Dataset.from_dict({"text": ["a"]}))["text"]) == ["a"]
     assert (tmp_path / "x").is_dir()
+
+
+def test_the_mixture_keeps_every_document_on_its_side_and_its_domain():
+    names = [name for name in corpus_names() if name not in ("python", "mixture")]
+    whole = load_corpus("mixture")
+    for side in ("train", "heldout"):
+        parts = [row for name in names for row in load_corpus(name, split=side)]
+        assert sorted(map(str, whole[side])) == sorted(map(str, parts))
+        assert set(whole[side]["domain"]) == set(names)
+    assert len(load_corpus("mixture", limit=3, held_out=0.0)["train"]) == 3 * (len(names) - 3 + 1)
