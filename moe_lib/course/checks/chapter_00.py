@@ -13,7 +13,7 @@ def check_load_share(load_share):
         torch.tensor([3, 1, 2, 0, 0]) / 6,
         "load_share([[0, 2], [0, 1], [2, 0]], 5)",
         hints={
-            "your answer has {sum} in all: these are counts, did you divide by their sum?": torch.tensor([3.0, 1, 2, 0, 0]),
+            "your answer sums to {sum}: did you divide the counts by their sum?": torch.tensor([3.0, 1, 2, 0, 0]),
             "you divided by the number of tokens: each token makes k choices, and all of them count": (
                 torch.tensor([3, 1, 2, 0, 0]) / 3
             ),
