@@ -2,12 +2,14 @@
 
 import torch
 
-from moe_lib.course.comparing import expect_close, expect_shape
+from moe_lib.course.comparing import NotYet, expect_close, expect_shape
 
 
 def check_load_share(load_share):
     experts = torch.tensor([[0, 2], [0, 1], [2, 0]])
     answer = load_share(experts, 5)
+    if isinstance(answer, torch.Tensor) and not answer.is_floating_point():
+        raise NotYet(f"these are counts, {answer.tolist()}: divide by their sum to get shares")
     expect_close(
         answer,
         torch.tensor([3, 1, 2, 0, 0]) / 6,
