@@ -101,6 +101,7 @@ def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -
     tokens = max(1, *(len(one.labels) for one in maps.values()))
     side = 1.4 + 0.2 * max(8, tokens)
     figure = Figure(figsize=(side * len(maps) + 0.5, side), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     image = None
     for ax, (name, one) in zip(axes, maps.items(), strict=True):

@@ -16,10 +16,7 @@ from moe_lib.views.static_display import StaticDisplay
 from moe_lib.views.words import count
 
 STATIC = Path(__file__).parent / "static"
-EXAMPLE = (
-    "The list is sorted in place, and None is returned.\n\n"
-    "def __init__(self, name):\n    self.name = name\n"
-)
+EXAMPLE = "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    self.name = name\n"
 MAX_TOKENS = 256  # keeps an update well under 0.3 s on one core
 
 

@@ -25,7 +25,7 @@ function render({ model, el }) {
   let buttons = [];
   let timer; // set while something waits to be sent
   const part = (tag, name, attributes = {}) => h(tag, { class: `moe-mask-${name}`, "data-testid": `mask-${name}`, ...attributes });
-  const area = part("textarea", "text", { id, rows: 3, spellcheck: "false", oninput: () => send(() => ({ text: area.value }), TYPING) });
+  const area = part("textarea", "text", { id, rows: 4, spellcheck: "false", oninput: () => send(() => ({ text: area.value }), TYPING) });
   const words = part("div", "words", { role: "group", "aria-label": "Words of the text: press one to mask it", dir: "auto", onkeydown: onArrow });
   const clear = part("button", "clear", { type: "button", onclick: () => { masked.clear(); paint(); send(masks, 0); } });
   clear.append("Show all words");

@@ -1,0 +1,79 @@
+"""The mask playground in JupyterLab: pressed with the mouse and by keyboard, typed into, in both themes."""
+
+import nbformat
+import pytest
+
+from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
+
+CELL = """
+import torch
+from moe_lib import LanguageModel, ModelConfig
+from moe_lib.text import load_tokenizer
+from moe_lib.views.mask_playground import MaskPlayground
+torch.manual_seed(0)
+model = LanguageModel(ModelConfig.preset("tiny", causal=False, initializer_range=0.2)).eval()
+playground = MaskPlayground(model, load_tokenizer(), "The key is not found.")
+playground
+"""
+CONTRAST = """element => {
+  const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const linear = c => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = colour => {
+    const [r, g, b] = channels(colour).map(v => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const style = getComputedStyle(element);
+  const [low, high] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}"""
+
+
+@pytest.fixture
+def playground(lab, page):
+    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(content, lab.notebooks / "mask_playground.ipynb")
+    open_notebook(page, "mask_playground.ipynb")
+    assert run_all(page)
+    root = page.get_by_test_id("mask-playground")
+    root.wait_for()
+    return root
+
+
+def test_mouse_keyboard_and_typing_reach_the_kernel(page, playground):
+    playground.get_by_test_id("mask-word-1").click()
+    wait_for_value(page, "playground.masked", [1])
+    playground.get_by_test_id("mask-card-0").wait_for()
+    assert playground.get_by_test_id("mask-word-1").get_attribute("aria-pressed") == "true"
+
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    wait_for_value(page, "playground.masked", [1, 3])
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    wait_for_value(page, "playground.masked", [1, 3, 4])
+    page.wait_for_function("document.querySelectorAll('.moe-mask-card').length == 3")
+    shown = playground.get_by_test_id("mask-card-0").locator(".moe-mask-value").all_text_contents()
+    expected = kernel_value(page, "[round(100 * p, 1) for p in playground.predictions[0].probabilities]")
+    assert [float(text.removesuffix(" %")) for text in shown[:5]] == expected
+    assert "3 words masked" in playground.get_by_test_id("mask-summary").text_content()
+
+    playground.get_by_test_id("mask-text").fill("Oh, <b>the</b> key is not found.")
+    wait_for_value(page, "[playground.words[n].text for n in playground.masked]", ["key", "not", "found"])
+    assert playground.locator("b").count() == 0, "typed text is never taken for HTML"
+    playground.get_by_test_id("mask-clear").press("Enter")
+    wait_for_value(page, "playground.masked", [])
+
+
+def test_code_moves_the_page_and_colours_hold_in_both_themes(page, playground):
+    kernel_value(page, "playground.mask([2])")
+    word = playground.get_by_test_id("mask-word-2")
+    page.wait_for_selector("[data-testid='mask-word-2'][aria-pressed='true']")
+    for theme in ("dark", "light"):
+        set_theme(page, theme)
+        assert word.evaluate(CONTRAST) >= 4.5
+        assert playground.get_by_test_id("mask-word-0").evaluate(CONTRAST) >= 4.5
+        assert playground.evaluate(CONTRAST) >= 4.5
+    assert playground.get_by_role("button", name="is, 1 token, masked").count() == 1
+    assert playground.get_by_role("textbox").count() == 1
