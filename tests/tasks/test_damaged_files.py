@@ -107,7 +107,9 @@ DAMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "part", "fits", "damage", "wanted"), DAMAGES, ids=[f"{case[0]}: {case[4]}" for case in DAMAGES])
+@pytest.mark.parametrize(
+    ("name", "part", "fits", "damage", "wanted"), DAMAGES, ids=[f"{case[0]}: {case[4]}" for case in DAMAGES]
+)
 def test_a_damaged_row_is_named(tmp_path, name, part, fits, damage, wanted):
     folder = copy_of(name, tmp_path)
     file = folder / f"{part}.jsonl"

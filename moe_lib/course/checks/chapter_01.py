@@ -11,17 +11,18 @@ import torch
 from moe_lib.course.comparing import NotYet, expect_answer, expect_equal, expect_true
 from moe_lib.views.token_view import BYTE_OF
 
-_LINES = 200_000  # a right answer to the largest input here runs less than a hundredth of this
+_STEPS = 500_000  # bytecodes; far more than an answer to these small inputs needs
 
 
 @contextmanager
 def _ends(what):
-    """Stop the learner's code with a message when it has run far more lines of Python than it could need."""
-    before, left = sys.gettrace(), _LINES
+    """Stop the learner's code with a message when it has run far more steps than it could need."""
+    before, left = sys.gettrace(), _STEPS
 
     def count(frame, event, argument):
         nonlocal left
-        if event == "line":
+        frame.f_trace_opcodes = True  # `while True: pass` on one line makes no further line events
+        if event == "opcode":
             left -= 1
         if left < 0:
             raise NotYet(f"{what}: your loop does not end. What changes in each round, so that it must stop?")
