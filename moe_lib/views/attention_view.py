@@ -12,7 +12,7 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import Attention, LanguageModel, rotate, visible_keys
-from moe_lib.views.figures import _printable
+from moe_lib.views.figures import printable
 from moe_lib.views.static_display import StaticDisplay
 
 SENTENCE = "The list is sorted in place, and None is returned."
@@ -90,7 +90,7 @@ def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int =
 
 def _label(piece: str) -> str:
     shown = piece.strip(" ") or piece  # the space before a word says nothing here
-    return _printable("".join(_SIGNS.get(character, character) for character in shown))
+    return printable("".join(_SIGNS.get(character, character) for character in shown))
 
 
 def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> Figure:

@@ -45,7 +45,7 @@ def affinity_figure(reading: Reading, layer: int, max_tokens: int = 40) -> Figur
     image = ax.imshow(part.scores[0, :shown].numpy(), cmap="cividis", aspect="auto", vmin=0)
     for token, experts in enumerate(part.experts[0, :shown].tolist()):
         ax.plot(experts, [token] * len(experts), "o", color="white", markeredgecolor="black", markersize=4)
-    ax.set_yticks(range(shown), [_printable(label) for label in reading.labels[:shown]], fontsize=8)
+    ax.set_yticks(range(shown), [printable(label) for label in reading.labels[:shown]], fontsize=8)
     for label in ax.get_yticklabels():
         label.set_parse_math(False)
     ax.set_xlabel("expert")
@@ -133,7 +133,7 @@ def _draw_chip(ax: Axes, left: float, line: int, width: float, label: str, exper
         style = {"solid": "-", "dashed": (0, (2, 1)), "double": ":"}[colour.edge]
         ax.plot([left + 0.2, left + width - 0.2], [edge_y] * 2, color=ink, linewidth=1.3, linestyle=style)
     text = label if len(label) <= 30 else label[:29] + "…"
-    ax.text(left + width / 2, line + 0.36, _printable(text), ha="center", va="center", color=ink, fontsize=8,
+    ax.text(left + width / 2, line + 0.36, printable(text), ha="center", va="center", color=ink, fontsize=8,
             family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
     ax.text(
         left + width / 2, line + 0.68, str(expert), ha="center", va="center", color=ink, fontsize=6.5, weight="bold"
@@ -186,7 +186,7 @@ def _draw_affinities(ax: Axes, reading: Reading, layer: int, token: int) -> None
     for rank, expert in enumerate(chosen, start=1):
         bars[expert].set(edgecolor="black", linewidth=2)
         ax.annotate(ordinal(rank), (expert, scores[expert]), ha="center", va="bottom", fontsize=8)
-    ax.set_title(f"Token {token}, “{_printable(reading.labels[token])}”: affinity to each expert", fontsize=10,
+    ax.set_title(f"Token {token}, “{printable(reading.labels[token])}”: affinity to each expert", fontsize=10,
                  parse_math=False)  # fmt: skip
     ax.set(xlabel="expert", ylabel="affinity", ylim=(0, max(scores) * 1.2))
     ax.set_xticks(range(0, len(scores), max(1, len(scores) // 16)))
@@ -205,6 +205,6 @@ def _font():
     return font_manager.get_font(font_manager.findfont("DejaVu Sans Mono"))
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """`text` with a box for every character that matplotlib's own font cannot draw (it would warn of each)."""
     return "".join(c if _font().get_char_index(ord(c)) else "▯" for c in text)

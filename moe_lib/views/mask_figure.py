@@ -4,7 +4,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from moe_lib.views.figures import _printable as printable
+from moe_lib.views.figures import printable
 from moe_lib.views.masked_words import rows_of
 
 # Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also carries a tick.
