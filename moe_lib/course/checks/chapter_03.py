@@ -65,6 +65,7 @@ def check_relative_score(relative_score):
                     mirrored[0] @ mirrored[1],
                 "conjugate the key: a product of two complex numbers adds their angles, you want the difference":
                     (pairs_q * pairs_k * turn).real.sum(),
+                "do not divide by √d here": expected / math.sqrt(width),
             }, atol=1e-3)  # fmt: skip
     return "One rotation, by the distance, does the work of two."
 
@@ -86,14 +87,14 @@ def check_cached_logits(next_logits):
             expect_equal(cache.length, position + 1, "the number of tokens in the cache")
             expect_close(answer, right[:, position],
                          f"the logits after {position + 1} tokens, {position} of them from the cache", hints={
-                "the prompt came out right, a token after it did not. Which position do you give that token?":
+                "the prompt came out right, a later token did not":
                     lambda logits: bool(torch.isfinite(logits).all()),
             }, atol=1e-4)  # fmt: skip
     return "With the cache and without it: the same logits."
 
 
 def check_count(count_dense):
-    for causal, sizes in ((True, (50, 8, 1, 12)), (False, (31, 24, 3, 20))):
+    for causal, sizes in ((False, (31, 24, 3, 20)), (True, (50, 8, 1, 12))):  # several layers first
         vocabulary, hidden, layers, intermediate = sizes
         config = ModelConfig(vocab_size=vocabulary, hidden_size=hidden, num_hidden_layers=layers,
                              num_attention_heads=2, intermediate_size=intermediate, causal=causal)  # fmt: skip
@@ -104,7 +105,14 @@ def check_count(count_dense):
         expect_equal(answer, expected, f"count_dense{sizes}", hints={
             "the embedding is counted twice: the output layer uses the same matrix": expected + vocabulary * hidden,
             "the norms are missing: two in each block and one at the end": expected - norms,
+            "each block has two norms, you count one": expected - layers * hidden,
             "the last norm, after all blocks, is missing": expected - hidden,
+            "the attention matrices have no biases": expected + 4 * layers * hidden,
+            "the SwiGLU matrices have no biases": expected + layers * (2 * intermediate + hidden),
+            "no matrix here has biases, in attention or in SwiGLU":
+                expected + layers * (5 * hidden + 2 * intermediate),
+            "an RMSNorm has no bias, only a weight": expected + norms,
+            "the output layer has no bias": expected + vocabulary,
             "SwiGLU has three matrices, not two": expected - layers * hidden * intermediate,
             "attention has four matrices: query, key, value and output": expected - layers * hidden * hidden,
             "the matrices of one block are right, but there are several blocks":
