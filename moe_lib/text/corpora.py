@@ -12,12 +12,12 @@ from urllib.request import getproxies
 from moe_lib.paths import DATA
 from moe_lib.text.cache import cache_folder, cached_dataset, quiet_datasets
 from moe_lib.text.readers import FILE_TYPES, read_documents, row_document
-from moe_lib.text.splitting import hash_fraction, split_positions, split_threshold
+from moe_lib.text.splitting import hash_fraction, highest_containers, split_positions, split_threshold
 
 PYTHON_CORPORA = ("python", "python_code", "python_docstrings", "python_reference")
 MIXTURE = "mixture"  # "python" and all written corpora: what the course pretrains on
 _COLUMNS = ("text", "domain", "source")
-_RECIPE = 1  # raise it when python_sources.py or splitting.py changes what they produce
+_RECIPE = 2  # raise it when python_sources.py or splitting.py changes what they produce
 
 
 def corpus_names() -> list[str]:
@@ -51,8 +51,9 @@ def load_corpus(
                    anything else the first ones; of "mixture" so many from each of its parts
     held_out       the share of documents held out (about: a hash decides), 0 for none
 
-    The split is by document and depends on the document, not on its place. Near copies stay on one side. Of a
-    Hub data set the "train" split (or its only one) is read; rows without text are left out.
+    The split is by document and depends on the document, not on its place. Near copies stay on one side; a
+    document that would be held out but stands for the most part in a training document is left out. Of a Hub
+    data set the "train" split (or its only one) is read; rows without text are left out.
 
     Raises ValueError for a bad argument or a damaged file (naming file and row), FileNotFoundError for a
     missing file or a Python without its library sources, ConnectionError when a Hub data set is out of reach.
@@ -114,30 +115,35 @@ def _python_corpus(name: str, limit: int | None):
 
 
 def _positioned(documents: list[dict]):
-    """A Dataset of the documents with a further column, `position`: see splitting.py."""
+    """A Dataset of the documents with two further columns, `position` and `container`: see splitting.py."""
     from datasets import Dataset, Features, Value
 
     columns = {column: [document[column] for document in documents] for column in _COLUMNS}
     columns["position"] = split_positions(documents)
-    features = Features({**{column: Value("string") for column in _COLUMNS}, "position": Value("float64")})
+    columns["container"] = highest_containers(documents, columns["position"])
+    numbers = {"position": Value("float64"), "container": Value("float64")}
+    features = Features({**{column: Value("string") for column in _COLUMNS}, **numbers})
     return Dataset.from_dict(columns, features=features)
 
 
 def _split(dataset, name: str, domain: str | None, split: str | None, held_out: float):
     from datasets import DatasetDict
 
-    positions = list(dataset["position"])
+    positions, containers = list(dataset["position"]), list(dataset["container"])
     try:
         threshold = split_threshold(positions, held_out)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    dataset = dataset.remove_columns("position")
+    dataset = dataset.remove_columns(["position", "container"])
     if domain is not None:
         dataset = dataset.remove_columns("domain").add_column("domain", [domain] * len(dataset))
         dataset = dataset.select_columns(list(_COLUMNS))
+    held = [index for index, place in enumerate(positions) if place < threshold and containers[index] < threshold]
+    if threshold and not held:
+        raise ValueError(f"{name}: held_out: whatever would be held out stands in a training document; give more text")
     sides = {
         "train": dataset.select([index for index, place in enumerate(positions) if place >= threshold]),
-        "heldout": dataset.select([index for index, place in enumerate(positions) if place < threshold]),
+        "heldout": dataset.select(held),
     }
     return DatasetDict(sides) if split is None else sides[split]
 

@@ -39,6 +39,28 @@ def near_duplicate_groups(texts: list[str], threshold: float = 0.5) -> list[int]
     return [groups.find(index) for index in range(len(texts))]
 
 
+def containers(texts: list[str], threshold: float = 0.5) -> list[list[int]]:
+    """For each text, the other texts that hold at least `threshold` of its shingles, in order.
+
+    A short text quoted in a long one is no near copy by Jaccard similarity, but whoever read the long one knows it.
+    """
+    sets = _shingles(texts)
+    members = [frozenset(shingles.tolist()) for shingles in sets]
+    holders: dict[int, list[int]] = {}
+    for index, shingles in enumerate(members):
+        for shingle in shingles:
+            holders.setdefault(shingle, []).append(index)
+    result = []
+    for index, shingles in enumerate(members):
+        # a text that holds enough of them holds at least one of the rarest n - ceil(threshold * n) + 1
+        rarest = sorted(shingles, key=lambda shingle: (len(holders[shingle]), shingle))
+        prefix = rarest[: len(rarest) - math.ceil(threshold * len(rarest)) + 1]
+        candidates = {other for shingle in prefix for other in holders[shingle]} - {index}
+        enough = threshold * len(shingles)
+        result.append(sorted(other for other in candidates if len(shingles & members[other]) >= enough))
+    return result
+
+
 class Groups:
     """Disjoint sets of the numbers 0 .. n-1; the smallest number of a set stands for it (union-find)."""
 

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from moe_lib.text.near_duplicates import Groups, near_duplicate_groups
+from moe_lib.text.near_duplicates import Groups, containers, near_duplicate_groups
 
 
 def split_positions(documents: list[dict]) -> list[float]:
@@ -24,6 +24,15 @@ def split_positions(documents: list[dict]) -> list[float]:
         group = groups.find(index)
         lowest[group] = min(own, lowest.get(group, 1.0))
     return [lowest[groups.find(index)] for index in range(len(documents))]
+
+
+def highest_containers(documents: list[dict], positions: list[float]) -> list[float]:
+    """Per document, the highest position among the documents that hold half of its shingles or more; -1 for none.
+
+    If that one trains, the document is known from training, although it is no near copy of it.
+    """
+    holding = containers([document["text"] for document in documents])
+    return [max((positions[other] for other in others), default=-1.0) for others in holding]
 
 
 def split_threshold(positions: list[float], held_out: float) -> float:
