@@ -2,95 +2,18 @@
 
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from html import escape
 
 import ipywidgets as widgets
-import torch
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import nn
 
-from moe_lib.errors import require, require_whole
-from moe_lib.model import Attention, LanguageModel, rotate, visible_keys
+from moe_lib.errors import require
+from moe_lib.tracing.attention import AttentionMaps, attention_maps
 from moe_lib.views.figures import printable
 from moe_lib.views.static_display import StaticDisplay
 
 SENTENCE = "The list is sorted in place, and None is returned."
-_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
-
-
-@dataclass(frozen=True)
-class AttentionMaps:
-    """The attention of one model on one text.
-
-    labels   the tokens as words for the eye
-    weights  (layers, heads, tokens, tokens) float32; weights[l, h, i, j] is how much of token j's value goes into
-             token i, in head h of layer l. Every row sums to 1.
-    causal   True for a next-token model
-    """
-
-    labels: tuple[str, ...]
-    weights: Tensor
-    causal: bool
-
-    def future_share(self, layer: int, head: int) -> float:
-        """Share of all attention in one head that goes to later tokens, 0 to 1; 0 in a causal model."""
-        chosen = self.weights[layer, head]
-        return float(chosen.triu(1).sum() / chosen.sum())
-
-
-@torch.no_grad()
-def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
-    """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, sequence) weights.
-
-    The fast attention kernel never shows its weights, so they are computed again from what each layer was given,
-    with the mask it used. Raises TypeError for a model that is no LanguageModel.
-    """
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
-    found: list[Tensor] = []
-    hooks = [
-        block.attention.register_forward_pre_hook(lambda module, given: found.append(_weights(module, *given)))
-        for block in model.layers
-    ]
-    was_training = model.training
-    model.eval()
-    try:
-        model(input_ids.to(model.device))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return torch.stack(found).float().cpu()
-
-
-def _weights(attention: Attention, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None) -> Tensor:
-    """softmax(query · key / sqrt(head_dim)) over the visible keys, (batch, heads, sequence, sequence)."""
-    query = rotate(attention.q_proj(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2), angles)
-    key = rotate(attention.k_proj(x).unflatten(-1, (attention.kv_heads, -1)).transpose(1, 2), angles)
-    key = key.repeat_interleave(attention.heads // attention.kv_heads, dim=1)  # a group of heads shares its keys
-    scores = query @ key.transpose(-1, -2) / attention.head_dim**0.5
-    if visible is None:
-        nothing_padded = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        visible = visible_keys(attention.causal, x.shape[1], nothing_padded)
-    return scores.masked_fill(~visible, -torch.inf).softmax(-1)
-
-
-def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int = 32) -> AttentionMaps:
-    """Let `model` read the first `max_tokens` tokens of `text`. TypeError or ValueError for a wrong argument."""
-    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
-    require_whole("max_tokens", max_tokens)
-    ids = tokenizer(text)["input_ids"][: min(max_tokens, model.config.max_position_embeddings)]
-    if not ids:
-        config = model.config
-        empty = torch.zeros(config.num_hidden_layers, config.num_attention_heads, 0, 0)
-        return AttentionMaps((), empty, config.causal)
-    weights = attention_weights(model, torch.tensor([ids]))[:, 0]
-    return AttentionMaps(tuple(_label(tokenizer.decode([i])) for i in ids), weights, model.config.causal)
-
-
-def _label(piece: str) -> str:
-    shown = piece.strip(" ") or piece  # the space before a word says nothing here
-    return printable("".join(_SIGNS.get(character, character) for character in shown))
 
 
 def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> Figure:
@@ -111,9 +34,9 @@ def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -
             ax.text(0.5, 0.5, "no text yet", ha="center", transform=ax.transAxes)
             continue
         image = ax.imshow(one.weights[layer, head].sqrt().numpy(), cmap="viridis", vmin=0, vmax=1)
-        places = range(len(one.labels))
-        ax.set_xticks(places, one.labels, rotation=90, fontsize=8)
-        ax.set_yticks(places, one.labels, fontsize=8)
+        places, labels = range(len(one.labels)), [printable(label) for label in one.labels]
+        ax.set_xticks(places, labels, rotation=90, fontsize=8)
+        ax.set_yticks(places, labels, fontsize=8)
         for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
             label.set_parse_math(False)  # a "$" in the text is a "$"
         ax.set_xlabel("looked at", fontsize=9)
@@ -152,7 +75,7 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
     State to read:            maps (name -> AttentionMaps), layer, head, summary (what is shown, in words), figure()
     """
 
-    def __init__(self, models: Mapping[str, LanguageModel], tokenizer, text: str = SENTENCE, max_tokens: int = 32):
+    def __init__(self, models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE, max_tokens: int = 32):
         require(bool(models), "models", models, "at least one model by name")
         layers = min(model.config.num_hidden_layers for model in models.values())
         heads = min(model.config.num_attention_heads for model in models.values())
@@ -196,7 +119,7 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
         self.words.value = f'<div style="line-height: 1.4" aria-live="polite">{words}</div>'
 
 
-def view_attention(models: Mapping[str, LanguageModel], tokenizer, text: str = SENTENCE,
+def view_attention(models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE,
                    max_tokens: int = 32) -> AttentionViewer:  # fmt: skip
     """Open the attention viewer on `models` (a name for each), side by side on the same text.
 

@@ -4,8 +4,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from moe_lib.tracing.masked_words import rows_of
 from moe_lib.views.figures import printable
-from moe_lib.views.masked_words import rows_of
 
 # Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also carries a tick.
 GUESS, TRUE = "#0072b2", "#d55e00"
@@ -15,7 +15,7 @@ _LINE, _ROW, _CARD, _MAX_LINES = 112, 0.27, 1.75, 8
 
 
 def playground_figure(words: list, masked: list[int], predictions: list, loss: float | None) -> Figure:
-    """Words and predictions of `moe_lib.views.masked_words` -> figure; at most MAX_CARDS positions are drawn."""
+    """Words and predictions of `moe_lib.tracing.masked_words` -> figure; at most MAX_CARDS positions are drawn."""
     lines = _lay_out(words)
     cards = predictions[:MAX_CARDS]
     card_rows = -(-len(cards) // COLUMNS)

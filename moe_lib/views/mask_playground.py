@@ -10,8 +10,8 @@ import traitlets
 from torch import nn
 
 from moe_lib.errors import require
+from moe_lib.tracing.masked_words import MaskedPrediction, predict_masked, rows_of, split_words
 from moe_lib.views.mask_figure import playground_figure
-from moe_lib.views.masked_words import MaskedPrediction, predict_masked, rows_of, split_words
 from moe_lib.views.static_display import StaticDisplay
 from moe_lib.views.words import count
 

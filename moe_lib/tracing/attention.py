@@ -1,0 +1,85 @@
+"""Attention maps of a model on a text: who looks at whom, in every head of every layer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moe_lib.errors import require, require_whole
+from moe_lib.model import Attention, LanguageModel, rotate, visible_keys
+
+_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+
+
+@dataclass(frozen=True)
+class AttentionMaps:
+    """The attention of one model on one text.
+
+    labels   the tokens as words for the eye
+    weights  (layers, heads, tokens, tokens) float32; weights[l, h, i, j] is how much of token j's value goes into
+             token i, in head h of layer l. Every row sums to 1.
+    causal   True for a next-token model
+    """
+
+    labels: tuple[str, ...]
+    weights: Tensor
+    causal: bool
+
+    def future_share(self, layer: int, head: int) -> float:
+        """Share of all attention in one head that goes to later tokens, 0 to 1; 0 in a causal model."""
+        chosen = self.weights[layer, head]
+        return float(chosen.triu(1).sum() / chosen.sum())
+
+
+@torch.no_grad()
+def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
+    """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, sequence) weights.
+
+    The fast attention kernel never shows its weights, so they are computed again from what each layer was given,
+    with the mask it used. Raises TypeError for a model that is no LanguageModel.
+    """
+    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
+    found: list[Tensor] = []
+    hooks = [
+        block.attention.register_forward_pre_hook(lambda module, given: found.append(_weights(module, *given)))
+        for block in model.layers
+    ]
+    was_training = model.training
+    model.eval()
+    try:
+        model(input_ids.to(model.device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(found).float().cpu()
+
+
+def _weights(attention: Attention, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None) -> Tensor:
+    """softmax(query · key / sqrt(head_dim)) over the visible keys, (batch, heads, sequence, sequence)."""
+    query = rotate(attention.q_proj(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2), angles)
+    key = rotate(attention.k_proj(x).unflatten(-1, (attention.kv_heads, -1)).transpose(1, 2), angles)
+    key = key.repeat_interleave(attention.heads // attention.kv_heads, dim=1)  # a group of heads shares its keys
+    scores = query @ key.transpose(-1, -2) / attention.head_dim**0.5
+    if visible is None:
+        nothing_padded = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        visible = visible_keys(attention.causal, x.shape[1], nothing_padded)
+    return scores.masked_fill(~visible, -torch.inf).softmax(-1)
+
+
+def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int = 32) -> AttentionMaps:
+    """Let `model` read the first `max_tokens` tokens of `text`. TypeError or ValueError for a wrong argument."""
+    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+    require_whole("max_tokens", max_tokens)
+    ids = tokenizer(text)["input_ids"][: min(max_tokens, model.config.max_position_embeddings)]
+    if not ids:
+        config = model.config
+        empty = torch.zeros(config.num_hidden_layers, config.num_attention_heads, 0, 0)
+        return AttentionMaps((), empty, config.causal)
+    weights = attention_weights(model, torch.tensor([ids]))[:, 0]
+    return AttentionMaps(tuple(_label(tokenizer.decode([i])) for i in ids), weights, model.config.causal)
+
+
+def _label(piece: str) -> str:
+    shown = piece.strip(" ") or piece  # the space before a word says nothing here
+    return "".join(_SIGNS.get(character, character) for character in shown)
