@@ -7,6 +7,7 @@ one config file can read the other.
 import dataclasses
 from dataclasses import dataclass
 
+from moe_lib.config_routing import NEEDS_BALANCE, check_routing
 from moe_lib.errors import require, require_whole
 
 # Recipe sizes used by the notebooks and by the shipped checkpoints. `*_dense` is the baseline of its MoE
@@ -35,13 +36,25 @@ class ModelConfig:
     n_shared_experts         experts every token passes, without a router (DeepSeekMoE, section 3.2)
     moe_intermediate_size    width of one expert
     first_k_dense_replace    the first k blocks keep a dense feed-forward layer
-    scoring_func             how router logits become affinities: "softmax"
-    norm_topk_prob           divide the k chosen weights by their sum (Mixtral) or keep them raw (DeepSeek-V2)
+    router                   a name of `moe_lib.model.routers.ROUTERS`: "topk", "group_limited" (DeepSeek-V2),
+                             "biased_topk" (DeepSeek-V3), "switch", "gshard", "expert_choice" …
+    scoring_func             how router logits become affinities: "softmax" or "sigmoid" ("topk" and "biased_topk")
+    norm_topk_prob           divide the k chosen weights by their sum (Mixtral, V3) or keep them raw (DeepSeek-V2)
     routed_scaling_factor    constant that multiplies the chosen weights
+    n_group                  equal blocks of experts, one per device
+    topk_group               groups a token may use ("group_limited", "biased_topk"); None: all
+    capacity_factor          in training, room of an expert or device in multiples of its even share; None: no limit
+    capacity_per             "expert" (first come, first served) or "device" (lowest affinity dropped first)
+    never_drop_share         share of the sequences whose tokens are never dropped (capacity_per "device"; V2: 0.1)
     causal                   True: next-token model. False: masked language model, attention in both directions
     attention                "mha" (grouped-query by `num_key_value_heads`)
-    aux_loss_alpha           factor of the expert balance loss; 0 switches it off
-    seq_aux                  True: the balance loss is taken per sequence and averaged. False: over the batch
+    aux_loss_alpha           factor of the expert balance loss; 0 switches it off. None: 0.01 for routers that need it
+    seq_aux                  True: balance losses are taken per sequence and averaged. False: over the batch
+    device_loss_alpha, communication_loss_alpha   factors of DeepSeek-V2's other two balance losses, over n_group
+                             devices
+    router_z_loss_alpha      factor of the router z-loss (ST-MoE: 0.001)
+    importance_loss_alpha, load_loss_alpha   factors of Shazeer's two losses ("noisy_topk": 0.1 each in the paper)
+    bias_update_speed        step of the selection bias after each optimiser step ("biased_topk"). None: 0.001 there
     """
 
     vocab_size: int
@@ -55,9 +68,15 @@ class ModelConfig:
     n_shared_experts: int = 0
     moe_intermediate_size: int = 128
     first_k_dense_replace: int = 0
+    router: str = "topk"
     scoring_func: str = "softmax"
     norm_topk_prob: bool = False
     routed_scaling_factor: float = 1.0
+    n_group: int = 1
+    topk_group: int | None = None
+    capacity_factor: float | None = None
+    capacity_per: str = "expert"
+    never_drop_share: float = 0.0
     causal: bool = True
     attention: str = "mha"
     max_position_embeddings: int = 512
@@ -65,8 +84,14 @@ class ModelConfig:
     rms_norm_eps: float = 1e-6
     initializer_range: float = 0.02
     tie_word_embeddings: bool = True
-    aux_loss_alpha: float = 0.01
+    aux_loss_alpha: float | None = None
     seq_aux: bool = True
+    device_loss_alpha: float = 0.0
+    communication_loss_alpha: float = 0.0
+    router_z_loss_alpha: float = 0.0
+    importance_loss_alpha: float = 0.0
+    load_loss_alpha: float = 0.0
+    bias_update_speed: float | None = None
 
     def __post_init__(self):
         for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
@@ -74,12 +99,14 @@ class ModelConfig:
             require_whole(name, getattr(self, name))
         for name in ("n_routed_experts", "n_shared_experts", "first_k_dense_replace"):
             require_whole(name, getattr(self, name), at_least=0)
-        if self.num_key_value_heads is None:
-            object.__setattr__(self, "num_key_value_heads", self.num_attention_heads)
+        for name, value in (("num_key_value_heads", self.num_attention_heads), ("topk_group", self.n_group),
+                            ("aux_loss_alpha", 0.01 if self.router in NEEDS_BALANCE else 0.0),
+                            ("bias_update_speed", 0.001 if self.router == "biased_topk" else 0.0)):  # fmt: skip
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         require_whole("num_key_value_heads", self.num_key_value_heads)
         self._check_attention()
         self._check_experts()
-        require(self.aux_loss_alpha >= 0, "aux_loss_alpha", self.aux_loss_alpha, "0 or more")
         require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "more than 0")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "more than 0")
         for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings"):
@@ -96,7 +123,6 @@ class ModelConfig:
                 f"a divisor of num_attention_heads ({heads})")  # fmt: skip
 
     def _check_experts(self):
-        require(self.scoring_func == "softmax", "scoring_func", self.scoring_func, '"softmax"')
         require(self.first_k_dense_replace <= self.num_hidden_layers, "first_k_dense_replace",
                 self.first_k_dense_replace, f"at most num_hidden_layers ({self.num_hidden_layers})")  # fmt: skip
         if self.n_routed_experts:
@@ -104,6 +130,7 @@ class ModelConfig:
                     self.num_experts_per_tok, f"at most n_routed_experts ({self.n_routed_experts})")  # fmt: skip
         elif self.n_shared_experts:
             raise ValueError(f"n_shared_experts: got {self.n_shared_experts}; wants 0 when n_routed_experts is 0")
+        check_routing(self)
 
     @property
     def head_dim(self) -> int:

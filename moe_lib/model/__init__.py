@@ -1,17 +1,45 @@
 """The model: layers, attention, routing, experts, and the language model made of them."""
 
 from moe_lib.model.attention import Attention, visible_keys
-from moe_lib.model.balance import expert_balance_loss, load_entropy, max_violation
+from moe_lib.model.balance import (
+    communication_balance_loss,
+    device_balance_loss,
+    expert_balance_loss,
+    importance_loss,
+    load_entropy,
+    load_loss,
+    max_violation,
+    router_z_loss,
+)
 from moe_lib.model.cache import KVCache
 from moe_lib.model.experts import Experts, run_loop, run_sorted
 from moe_lib.model.language_model import LanguageModel, ModelOutput
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
 from moe_lib.model.rotary import rotary_angles, rotate
-from moe_lib.model.routing import Routing, TopKRouter
+from moe_lib.model.routers import (
+    ROUTERS,
+    BASERouter,
+    BiasedTopKRouter,
+    DenseRouter,
+    ExpertChoiceRouter,
+    GroupLimitedRouter,
+    GShardRouter,
+    HashRouter,
+    NoisyTopKRouter,
+    Router,
+    SwitchRouter,
+    TopKRouter,
+    TopKSoftmaxRouter,
+    make_router,
+)
+from moe_lib.model.routing import NoisyRouting, Routing
 
 __all__ = [
-    "Attention", "Experts", "KVCache", "LanguageModel", "ModelOutput", "MoELayer", "RMSNorm", "Routing", "SwiGLU",
-    "TopKRouter", "expert_balance_loss", "load_entropy", "max_violation", "rotary_angles", "rotate", "run_loop",
-    "run_sorted", "visible_keys",
+    "ROUTERS", "Attention", "BASERouter", "BiasedTopKRouter", "DenseRouter", "ExpertChoiceRouter", "Experts",
+    "GShardRouter", "GroupLimitedRouter", "HashRouter", "KVCache", "LanguageModel", "ModelOutput", "MoELayer",
+    "NoisyRouting", "NoisyTopKRouter", "RMSNorm", "Router", "Routing", "SwiGLU", "SwitchRouter", "TopKRouter",
+    "TopKSoftmaxRouter", "communication_balance_loss", "device_balance_loss", "expert_balance_loss",
+    "importance_loss", "load_entropy", "load_loss", "make_router", "max_violation", "rotary_angles", "rotate",
+    "router_z_loss", "run_loop", "run_sorted", "visible_keys",
 ]  # fmt: skip

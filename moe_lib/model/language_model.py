@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.model.attention import Attention, visible_keys
-from moe_lib.model.balance import expert_balance_loss
+from moe_lib.model.balance import total_balance_loss
 from moe_lib.model.cache import KVCache
 from moe_lib.model.generation import generate
 from moe_lib.model.layers import RMSNorm, SwiGLU
-from moe_lib.model.moe import MoELayer
+from moe_lib.model.moe import MoELayer, router_options
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 
@@ -26,8 +26,8 @@ class ModelOutput:
 
     logits        (batch, sequence, vocab) float
     loss          scalar, mean cross-entropy in nats over the labelled positions; None without labels
-    balance_loss  scalar, aux_loss_alpha · sum over MoE layers of their balance loss; 0 in a dense model, with
-                  alpha 0, or when generating with a cache. It is never part of `loss`.
+    balance_loss  scalar, the balance losses of all MoE layers times their factors (aux_loss_alpha and the others);
+                  0 in a dense model, with all factors 0, or when generating with a cache. Never part of `loss`.
     routing       one Routing per layer, None at dense layers
     """
 
@@ -48,19 +48,20 @@ class Block(nn.Module):
         if config.is_moe_layer(layer):
             self.feed_forward = MoELayer(
                 config.hidden_size, config.moe_intermediate_size, config.n_routed_experts, config.num_experts_per_tok,
-                config.n_shared_experts, norm_topk_prob=config.norm_topk_prob,
-                routed_scaling_factor=config.routed_scaling_factor,
+                config.n_shared_experts, router=config.router, **router_options(config),
             )  # fmt: skip
         else:
             self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None = None,
-                cache: KVCache | None = None) -> tuple[Tensor, Routing | None]:  # fmt: skip
+                cache: KVCache | None = None, input_ids: Tensor | None = None,
+                mask: Tensor | None = None) -> tuple[Tensor, Routing | None]:  # fmt: skip
+        """input_ids and mask (batch, sequence) go to the router: a hash router needs the ids; padding is masked."""
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
-        routing = None
-        update = self.feed_forward(self.feed_forward_norm(x))
-        if isinstance(self.feed_forward, MoELayer):
-            update, routing = update
+        hidden = self.feed_forward_norm(x)
+        if not isinstance(self.feed_forward, MoELayer):
+            return x + self.feed_forward(hidden), None
+        update, routing = self.feed_forward(hidden, input_ids, mask)
         return x + update, routing
 
 
@@ -79,7 +80,9 @@ class LanguageModel(nn.Module):
         self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         for name, parameter in self.named_parameters():
-            if not name.endswith("norm.weight"):
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif not name.endswith("norm.weight"):
                 nn.init.normal_(parameter, std=config.initializer_range)
         if config.tie_word_embeddings:
             self.head.weight = self.embedding.weight
@@ -109,14 +112,14 @@ class LanguageModel(nn.Module):
         angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
         visible = visible_keys(self.config.causal, length, attention_mask, past)
 
+        new_mask = None if attention_mask is None else attention_mask[:, past:].bool()
         hidden, routing = self.embedding(input_ids), []
         for layer in self.layers:
-            hidden, layer_routing = layer(hidden, angles, visible, cache)
+            hidden, layer_routing = layer(hidden, angles, visible, cache, input_ids, new_mask)
             routing.append(layer_routing)
         logits = self.head(self.norm(hidden))
 
         loss = None if labels is None else self._loss(logits, labels)
-        new_mask = None if attention_mask is None else attention_mask[:, past:]
         return ModelOutput(logits, loss, self._balance_loss(routing, input_ids, new_mask, cache), routing)
 
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
@@ -129,15 +132,11 @@ class LanguageModel(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=IGNORED)
 
     def _balance_loss(self, routing: list, input_ids: Tensor, mask: Tensor | None, cache: KVCache | None) -> Tensor:
-        total = torch.zeros((), device=input_ids.device)
-        if self.config.aux_loss_alpha == 0 or cache is not None:
-            return total
+        if cache is not None:
+            return torch.zeros((), device=input_ids.device)
         n_sequences = input_ids.shape[0] if self.config.seq_aux else 1
-        real = None if mask is None else mask.flatten()
-        for layer_routing in routing:  # layer by layer: pooled counts would hide a layer that collapsed
-            if layer_routing is not None:
-                total = total + expert_balance_loss(layer_routing, n_sequences, real)
-        return self.config.aux_loss_alpha * total
+        total = total_balance_loss(routing, self.config, n_sequences, None if mask is None else mask.flatten())
+        return total.to(input_ids.device)
 
     def _check(self, input_ids, attention_mask, labels, cache, past):
         whole = isinstance(input_ids, Tensor) and input_ids.dtype in (torch.int64, torch.int32)

@@ -3,48 +3,78 @@
 import torch
 from torch import Tensor, nn
 
+from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
 from moe_lib.model.experts import Experts
 from moe_lib.model.layers import SwiGLU
-from moe_lib.model.routing import Routing, TopKRouter
+from moe_lib.model.routers import Router, make_router
+from moe_lib.model.routing import Routing
 
 
 class MoELayer(nn.Module):
-    """output = shared(x) + sum over the k chosen experts of weight_e · FFN_e(x)   (DeepSeekMoE equations 9 to 11).
+    """output = shared(x) + sum over the chosen experts of weight_e · FFN_e(x)   (DeepSeekMoE equations 9 to 11).
 
     hidden_size            width of a token
     moe_intermediate_size  width of one expert
     n_routed_experts       E, experts to choose from
     num_experts_per_tok    k, experts chosen per token
     n_shared_experts       experts without a router; they are one SwiGLU of n times the width, which is the same sum
-    norm_topk_prob, routed_scaling_factor   see `TopKRouter`
+    router                 a name of `moe_lib.model.routers.ROUTERS`, or a Router of these sizes
+    router_options         of the router's class, e.g. norm_topk_prob, routed_scaling_factor, capacity_factor, n_group
 
-    forward(x (..., hidden_size)) -> (output like x, Routing over the flattened tokens)
+    forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing over the flattened tokens)
+        input_ids, mask    shaped like x without its last dimension: token ids for a hash router; False at padding
 
     Raises ValueError for sizes below one, k above E, or x of another width; TypeError for an x that is not floating.
     """
 
     def __init__(self, hidden_size: int, moe_intermediate_size: int, n_routed_experts: int, num_experts_per_tok: int,
-                 n_shared_experts: int = 0, *, norm_topk_prob: bool = False,
-                 routed_scaling_factor: float = 1.0):  # fmt: skip
+                 n_shared_experts: int = 0, *, router: str | Router = "topk", **router_options):  # fmt: skip
         super().__init__()
         require_whole("hidden_size", hidden_size)
         require_whole("moe_intermediate_size", moe_intermediate_size)
         require_whole("n_shared_experts", n_shared_experts, at_least=0)
         self.hidden_size = hidden_size
-        self.router = TopKRouter(hidden_size, n_routed_experts, num_experts_per_tok, norm_topk_prob,
-                                 routed_scaling_factor)  # fmt: skip
+        if isinstance(router, str):
+            router = make_router(router, hidden_size, n_routed_experts, num_experts_per_tok, **router_options)
+        else:
+            require(isinstance(router, Router), "router", type(router).__name__, "a name or a Router", TypeError)
+            require(not router_options, "router_options", sorted(router_options), "none with a ready router")
+            sizes = router.n_routed_experts, router.num_experts_per_tok
+            require(sizes == (n_routed_experts, num_experts_per_tok), "router", f"{sizes} experts and k",
+                    f"a router of {(n_routed_experts, num_experts_per_tok)}")  # fmt: skip
+        self.router = router
         self.experts = Experts(n_routed_experts, hidden_size, moe_intermediate_size)
         self.shared = SwiGLU(hidden_size, n_shared_experts * moe_intermediate_size) if n_shared_experts else None
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Routing]:
+    def forward(self, x: Tensor, input_ids: Tensor | None = None,
+                mask: Tensor | None = None) -> tuple[Tensor, Routing]:  # fmt: skip
         require(isinstance(x, torch.Tensor) and x.is_floating_point(), "x", getattr(x, "dtype", type(x).__name__),
                 "a tensor of floating-point numbers", TypeError)  # fmt: skip
         require(x.dim() >= 1 and x.shape[-1] == self.hidden_size, "x", tuple(x.shape),
                 f"a last dimension of hidden_size ({self.hidden_size})")  # fmt: skip
+        for name, given in (("input_ids", input_ids), ("mask", mask)):
+            require(given is None or given.shape == x.shape[:-1], name, tuple(getattr(given, "shape", ())),
+                    f"shape {tuple(x.shape[:-1])}, one entry per token of x")  # fmt: skip
         tokens = x.reshape(-1, self.hidden_size)
-        routing = self.router(tokens)
+        flat_ids, flat_mask = (None if given is None else given.flatten() for given in (input_ids, mask))
+        n_sequences = x.shape[0] if x.dim() == 3 else 1
+        routing = self.router(tokens, flat_ids, None if flat_mask is None else flat_mask.bool(), n_sequences)
         output = self.experts(tokens, routing).to(x.dtype)
         if self.shared is not None:
             output = output + self.shared(tokens)
         return output.view(x.shape), routing
+
+
+def router_options(config: ModelConfig) -> dict:
+    """The options of `config` that its router takes."""
+    options = dict(routed_scaling_factor=config.routed_scaling_factor, capacity_factor=config.capacity_factor,
+                   capacity_per=config.capacity_per, n_group=config.n_group,
+                   never_drop_share=config.never_drop_share)  # fmt: skip
+    if config.router in ("topk", "biased_topk"):
+        options |= dict(norm_topk_prob=config.norm_topk_prob, scoring_func=config.scoring_func)
+    if config.router in ("group_limited", "biased_topk"):
+        options |= dict(topk_group=config.topk_group)
+    if config.router == "hash":
+        options |= dict(vocab_size=config.vocab_size)
+    return options

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from moe_lib.errors import require
-from moe_lib.model import LanguageModel, MoELayer
+from moe_lib.model import HashRouter, LanguageModel, MoELayer
 
 
 @contextmanager
@@ -25,6 +25,8 @@ def experts_off(model: LanguageModel, off: Mapping[int, Iterable[int]]) -> Itera
             require(in_range, "off", index, f"layer numbers from 0 to {len(model.layers) - 1}")
             layer = model.layers[index].feed_forward
             require(isinstance(layer, MoELayer), "off", f"layer {index}", "a layer with experts; this one is dense")
+            require(not isinstance(layer.router, HashRouter), "off", f"layer {index}",
+                    "a router with logits; this one looks its experts up in a table")  # fmt: skip
             hook = _masking_hook(layer, index, sorted(set(experts)))
             handles.append(layer.router.register_forward_hook(hook))
         yield model
@@ -34,7 +36,7 @@ def experts_off(model: LanguageModel, off: Mapping[int, Iterable[int]]) -> Itera
 
 
 def _masking_hook(layer: MoELayer, index: int, experts: list[int]):
-    total, k = layer.router.weight.shape[0], layer.router.num_experts_per_tok
+    total, k = layer.router.n_routed_experts, layer.router.num_experts_per_tok
     known = all(isinstance(expert, int) and 0 <= expert < total for expert in experts)
     require(known, "off", experts, f"experts of layer {index}: 0 to {total - 1}")
     require(total - len(experts) >= k, "off", f"{len(experts)} of {total} experts of layer {index}",

@@ -25,7 +25,11 @@ def save_checkpoint(model: LanguageModel, folder: str | Path, tokenizer=None, dt
     tensors = model.state_dict()
     if model.config.tie_word_embeddings:
         del tensors["head.weight"]  # the same matrix as the embedding
-    write_tensors(folder / "model.safetensors", {name: tensor.to(dtype) for name, tensor in tensors.items()})
+    weights = dict(
+        model.named_parameters()
+    )  # buffers (a router's bias or table) keep their type: they move in small steps
+    tensors = {name: tensor.to(dtype) if name in weights else tensor for name, tensor in tensors.items()}
+    write_tensors(folder / "model.safetensors", tensors)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     write_json(folder / "config.json", {"model_type": MODEL_TYPE, **model.config.to_dict()})
@@ -50,7 +54,8 @@ def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | Non
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = LanguageModel(config)
     check_tensors(path, tensors, model)
-    model.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    model.load_state_dict(tensors, assign=True)
     if config.tie_word_embeddings:
         model.head.weight = model.embedding.weight
     tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None

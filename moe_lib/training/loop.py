@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model import max_violation
+from moe_lib.training.balance import update_selection_biases
+from moe_lib.training.counts import RoutingCounts
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_gradient, first_bad_module
 from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.optimiser import make_optimiser, warmup_cosine
@@ -30,7 +31,10 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a callback gets after each step: the row of the history, and the loads (one (E,) tensor per MoE layer)."""
+    """What a callback gets after each step: the row of the history, and the loads (one (E,) tensor per MoE layer).
+
+    A callback may change factors for the steps to come: model.config = model.config.replace(aux_loss_alpha=0.0).
+    """
 
     row: dict
     loads: list[Tensor]
@@ -38,7 +42,8 @@ class StepReport:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """history: a row per step (loss in nats per token, without the balance loss). interrupted: stopped early."""
+    """history: a row per step: loss in nats per token, without the balance losses, which stand in balance_loss;
+    max_violation and load_entropy of the worst layer; dropped_share over all layers. interrupted: stopped early."""
 
     model: nn.Module
     history: pd.DataFrame
@@ -96,6 +101,8 @@ def train(model: nn.Module, batches: BatchSource, *, steps: int, learning_rate: 
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * factor
             row, loads = _step(model, optimiser, batches.at(step), step, accumulation, clip, autocast)
+            if model.config.bias_update_speed:  # once per optimiser step, from the loads of all its parts
+                update_selection_biases(model, loads, model.config.bias_update_speed)
             row["learning_rate"] = learning_rate * factor
             last = step + 1 == steps
             if evaluation is not None and (last or (evaluate_every and (step + 1) % evaluate_every == 0)):
@@ -121,7 +128,7 @@ def _step(model, optimiser, batch, step, accumulation, clip, autocast) -> tuple[
     parts = list(_split(batch, accumulation))
     labelled = [_labelled(model, part["labels"]) for part in parts]
     loss = balance = 0.0
-    loads: list[Tensor] = []
+    counts = RoutingCounts()
     for part, count in zip(parts, labelled, strict=True):
         with autocast():
             output = model(**part)
@@ -132,8 +139,7 @@ def _step(model, optimiser, batch, step, accumulation, clip, autocast) -> tuple[
             raise TrainingDiverged(f"step {step}: the loss is {part_loss.item()}; {first_bad_module(model, part)}")
         (part_loss + part_balance).backward()
         loss, balance = loss + part_loss.detach(), balance + part_balance.detach()
-        part_loads = _loads(output.routing, part.get("attention_mask"))
-        loads = [old + new for old, new in zip(loads, part_loads, strict=True)] if loads else part_loads
+        counts.add(output.routing, part.get("attention_mask"))
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
     if not torch.isfinite(norm):
         cause = first_bad_gradient(model)
@@ -142,9 +148,9 @@ def _step(model, optimiser, batch, step, accumulation, clip, autocast) -> tuple[
     optimiser.step()
     optimiser.zero_grad()
     row = {"step": step, "loss": float(loss), "balance_loss": float(balance),
-           "max_violation": max(map(max_violation, loads), default=0.0), "gradient_norm": float(norm),
+           **counts.summary(), "gradient_norm": float(norm),
            "tokens": batch["input_ids"].numel(), "seconds": time.perf_counter() - started}  # fmt: skip
-    return row, loads
+    return row, counts.loads
 
 
 @torch.no_grad()
@@ -174,11 +180,6 @@ def _split(batch: dict[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
     require(rows >= parts, "accumulation", parts, f"at most the rows of a batch ({rows})")
     for index in torch.arange(rows).tensor_split(parts):
         yield {name: tensor[index[0] : index[-1] + 1] for name, tensor in batch.items()}
-
-
-def _loads(routing: list, mask: Tensor | None) -> list[Tensor]:
-    real = None if mask is None else mask.flatten()
-    return [layer.load(real).cpu() for layer in routing if layer is not None]
 
 
 def _autocast(device: torch.device, bf16: bool | None):

@@ -32,7 +32,7 @@ def naive(routing, sequences):
 @pytest.mark.parametrize(("sequences", "k"), [(1, 1), (1, 3), (4, 2), (8, 1)])
 def test_equals_the_formula_in_loops(sequences, k):
     torch.manual_seed(0)
-    routing = routing_of(torch.randn(24, 5).softmax(-1), k)
+    routing = routing_of(torch.randn(24, 5, dtype=torch.float64).softmax(-1), k)
     assert float(expert_balance_loss(routing, sequences)) == pytest.approx(naive(routing, sequences), abs=1e-12)
 
 

@@ -1,0 +1,38 @@
+"""Every router of the lineage, each a small class with its paper, all returning the same `Routing`."""
+
+from moe_lib.errors import require
+from moe_lib.model.routers.assigned import BASERouter, ExpertChoiceRouter, HashRouter
+from moe_lib.model.routers.base import Router
+from moe_lib.model.routers.early import DenseRouter, GShardRouter, NoisyTopKRouter, SwitchRouter
+from moe_lib.model.routers.topk import BiasedTopKRouter, GroupLimitedRouter, TopKRouter, TopKSoftmaxRouter
+
+ROUTERS: dict[str, type[Router]] = {
+    "dense": DenseRouter,
+    "noisy_topk": NoisyTopKRouter,
+    "gshard": GShardRouter,
+    "switch": SwitchRouter,
+    "base": BASERouter,
+    "hash": HashRouter,
+    "expert_choice": ExpertChoiceRouter,
+    "topk": TopKRouter,
+    "topk_softmax": TopKSoftmaxRouter,
+    "group_limited": GroupLimitedRouter,
+    "biased_topk": BiasedTopKRouter,
+}
+
+
+def make_router(name: str, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options) -> Router:
+    """A router by its name in `ROUTERS`, with the options of its class.
+
+    Raises ValueError for a name that is not there and for options out of range, TypeError for an option that this
+    router does not have.
+    """
+    require(name in ROUTERS, "router", name, f"one of {', '.join(ROUTERS)}")
+    return ROUTERS[name](hidden_size, n_routed_experts, num_experts_per_tok, **options)
+
+
+__all__ = [
+    "ROUTERS", "BASERouter", "BiasedTopKRouter", "DenseRouter", "ExpertChoiceRouter", "GShardRouter",
+    "GroupLimitedRouter", "HashRouter", "NoisyTopKRouter", "Router", "SwitchRouter", "TopKRouter",
+    "TopKSoftmaxRouter", "make_router",
+]  # fmt: skip
