@@ -52,7 +52,7 @@ def run_sorted(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Ten
     k = routing.experts.shape[1]
     order = routing.experts.flatten().argsort(stable=True)  # (tokens · k,) pair numbers, expert by expert
     token = order // k
-    load = routing.load()
+    load = torch.bincount(routing.experts.flatten(), minlength=routing.n_experts)
     weight = (routing.weights * routing.kept).to(x.dtype).flatten().index_select(0, order)
 
     # index_select, not x[token]: its backward pass is a plain index_add instead of a sorted scatter
