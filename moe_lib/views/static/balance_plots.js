@@ -1,0 +1,51 @@
+// What the balance dashboard draws with; it stands before balance_dashboard.js in one module.
+
+const DASHES = ["", "5 3", "1.5 3", "8 2 2 2"];
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element. Strings become text nodes: nothing is ever taken for HTML. */
+function h(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function svg(tag, attributes = {}) {
+  const node = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  return node;
+}
+
+const nearest = (values, value) =>
+  values.reduce((best, one, place) => (Math.abs(one - value) < Math.abs(values[best] - value) ? place : best), 0);
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+
+/** The colour of a load / even share: between the two stops around it. */
+function colourOf(value, stops, colours) {
+  const place = Math.max(1, stops.findIndex((stop) => stop >= value));
+  const [low, high] = value > stops.at(-1) ? [1, 1] : [stops[place - 1], stops[place]];
+  const part = high > low ? (value - low) / (high - low) : 1;
+  const [from, to] = value > stops.at(-1) ? [colours.at(-1), colours.at(-1)] : [colours[place - 1], colours[place]];
+  return rgb(from).map((c, i) => Math.round(c + (rgb(to)[i] - c) * part));
+}
+
+/** A small plot of lines with its scale at the left. lines: [{points: [[x, y]], colour, dash}] */
+function plot(title, lines, { xmax, low, high, marks, reference, dots = [] }) {
+  const x = (step) => (100 * step) / xmax;
+  const y = (value) => 100 - (100 * (value - low)) / (high - low || 1);
+  const picture = svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const line = (points, colour, dash, name) => picture.append(svg("polyline", {
+    points: points.map(([a, b]) => `${x(a).toFixed(2)},${y(b).toFixed(2)}`).join(" "), fill: "none", stroke: colour,
+    "stroke-dasharray": dash, "vector-effect": "non-scaling-stroke", class: name }));
+  if (reference !== undefined) line([[0, reference], [xmax, reference]], "currentColor", "", "moe-balance-reference");
+  marks.forEach((step) => line([[step, low], [step, high]], "currentColor", "2 3", "moe-balance-reference"));
+  lines.forEach(({ points, colour, dash }) => line(points, colour, dash, "moe-balance-line"));
+  dots.forEach(([a, b]) => line([[a, b], [a, b]], "#d55e00", "", "moe-balance-dot"));
+  return h("div", { class: "moe-balance-plot" }, h("h5", {}, title),
+    h("span", { class: "moe-balance-top" }, high.toFixed(high < 10 ? 1 : 0)),
+    h("span", { class: "moe-balance-bottom" }, low.toFixed(low < 10 ? 1 : 0)), picture);
+}

@@ -1,0 +1,337 @@
+"""The balance dashboard driven by code and by the messages of its page; its figure and its words."""
+
+import json
+import threading
+import time
+
+import pytest
+import torch
+
+from moe_lib.training.loop import StepReport
+from moe_lib.training.recorder import BalanceRecorder
+from moe_lib.views.balance_dashboard import ALPHAS, BalanceDashboard
+from moe_lib.views.balance_figures import LAYER_LINES, LOAD_COLOURS, balance_figure, load_stops
+from moe_lib.views.balance_payload import step_rows
+from moe_lib.views.balance_words import changes_of, run_title, run_words
+from moe_lib.views.palette import contrast
+from tests.training.small import RandomBatches, make_model
+
+LONG = 120  # seconds until a test gives up; it waits for an event, never for this long
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """For matrices this small, threads that wait for each other cost many times what they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def config(**changes):
+    return make_model(router="biased_topk", **changes).config
+
+
+@pytest.fixture
+def dashboard_of():
+    """Makes dashboards that note the messages to their pages, and ends their trainings whatever the test did."""
+    made = []
+
+    def make(the_config=None, batches=None, steps=10_000, **options):
+        dashboard = BalanceDashboard(the_config or config(), batches or RandomBatches(), steps=steps, **options)
+        dashboard.messages = []
+        dashboard.send = lambda content, buffers=None: dashboard.messages.append(content)
+        made.append(dashboard)
+        return dashboard
+
+    yield make
+    for dashboard in made:
+        dashboard.close()
+
+
+def until(condition):
+    deadline = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
+def recorded(loads, name="run 1", tokens=4, **columns):
+    """A recorder that was told these loads, (steps, layers, E), and a loss of 3 − step / 10."""
+    recorder = BalanceRecorder(name, steps=len(loads))
+    for step, layers in enumerate(loads):
+        row = {"step": step, "loss": 3 - step / 10, "tokens": tokens}
+        row |= {column: values[step] for column, values in columns.items()}
+        recorder(StepReport(row, [torch.tensor(load) for load in layers]))
+    return recorder
+
+
+# Driven by code
+
+
+def test_runs_are_kept_and_reproducible(dashboard_of):
+    dashboard = dashboard_of(steps=4)
+    assert dashboard.state == "ready" and "No run yet" in dashboard.summary
+    for _ in range(2):
+        dashboard.start()
+        assert dashboard.wait(LONG) and dashboard.state == "finished"
+    first, second = dashboard.runs
+    assert first.n_steps == second.n_steps == 4 and first.column("loss") == second.column("loss")
+    dashboard.seed = 1
+    dashboard.start("bias")
+    dashboard.wait(LONG)
+    assert dashboard.runs[2].column("loss") != first.column("loss")
+    assert [run.name for run in dashboard.runs] == ["run 1", "run 2", "run 3"]
+
+
+@pytest.mark.parametrize(("cure", "name", "column"), [("auxiliary", "alpha", "aux_loss_alpha"),
+                                                      ("bias", "bias_update_speed", "bias_update_speed")])  # fmt: skip
+def test_a_setting_changed_in_mid_run_arrives_in_the_training(dashboard_of, cure, name, column):
+    dashboard = dashboard_of()
+    dashboard.start(cure)
+    dashboard.wait(LONG, step=3)
+    setattr(dashboard, name, 0.777)
+    seen = dashboard.training.steps_done
+    dashboard.wait(LONG, step=seen + 3)
+    dashboard.stop()
+    values = dashboard.runs[0].column(column)
+    assert values[0] not in (0, 0.777) and values[-1] == 0.777 and sorted(set(values)) == sorted({values[0], 0.777})
+    assert changes_of(dashboard.runs[0])[1][0] == values.index(0.777)
+
+
+def test_the_cure_itself_can_change_in_mid_run(dashboard_of):
+    dashboard = dashboard_of()
+    dashboard.start()
+    dashboard.wait(LONG, step=2)
+    dashboard.cure = "bias"
+    dashboard.wait(LONG, step=dashboard.training.steps_done + 2)
+    dashboard.stop()
+    assert run_title(dashboard.runs[0]) == "run 1: no cure → bias, speed 0.03"
+    assert dashboard.runs[0].column("bias_update_speed")[0] == 0
+
+
+def test_starting_twice_is_refused_in_words(dashboard_of):
+    dashboard = dashboard_of()
+    dashboard.start()
+    with pytest.raises(RuntimeError, match=r"start: run 1 is (running|paused) at step \d+ of 10000; stop\(\) it"):
+        dashboard.start()
+    dashboard.pause()
+    held = dashboard.training.steps_done
+    with pytest.raises(RuntimeError, match="run 1 is paused"):
+        dashboard.start("bias")
+    assert len(dashboard.runs) == 1 and dashboard.cure == "none"
+    dashboard.resume()
+    assert dashboard.wait(LONG, step=held + 1)
+    dashboard.stop()
+    assert dashboard.state == "stopped" and dashboard.runs[0].n_steps == dashboard.training.steps_done
+
+
+def test_close_ends_the_training(dashboard_of):
+    dashboard = dashboard_of()
+    before = threading.active_count()
+    dashboard.start()
+    dashboard.wait(LONG, step=1)
+    assert threading.active_count() > before
+    dashboard.close()
+    assert not dashboard.training.alive and threading.active_count() == before
+
+
+class BrokenBatches(RandomBatches):
+    def at(self, step):
+        if step == 2:
+            raise OSError("the disk has gone")
+        return super().at(step)
+
+
+def test_a_failing_training_is_shown_and_raised(dashboard_of):
+    dashboard = dashboard_of(batches=BrokenBatches())
+    dashboard.start()
+    with pytest.raises(OSError, match="disk"):
+        dashboard.wait(LONG)
+    assert dashboard.state == "failed" and dashboard.runs[0].n_steps == 2
+    assert "OSError: the disk has gone" in dashboard.view["problem"] and "step 2 of" in dashboard.view["problem"]
+    assert "OSError: the disk has gone" in dashboard.summary
+
+
+@pytest.mark.parametrize(("options", "error", "name"), [
+    ({"cure": "magic"}, ValueError, "cure"), ({"alpha": -1.0}, ValueError, "alpha"),
+    ({"scope": "token"}, ValueError, "scope"),
+    ({"bias_update_speed": "fast"}, TypeError, "bias_update_speed")])  # fmt: skip
+def test_bad_arguments_are_named(options, error, name):
+    with pytest.raises(error, match=name):
+        BalanceDashboard(config(), RandomBatches(), **options)
+
+
+def test_configs_that_cannot_be_balanced_are_refused(dashboard_of):
+    with pytest.raises(TypeError, match="config: got 'str'"):
+        BalanceDashboard("mini", RandomBatches())
+    with pytest.raises(ValueError, match="dense"):
+        BalanceDashboard(make_model(n_routed_experts=0, n_shared_experts=0).config, RandomBatches())
+    dashboard = dashboard_of(make_model().config)
+    with pytest.raises(ValueError, match='needs router "biased_topk"'):
+        dashboard.cure = "bias"
+    assert dashboard.cure == "none" and dashboard.view["has_bias"] is False
+    with pytest.raises(RuntimeError, match="nothing has been started"):
+        dashboard.wait(1)
+
+
+def test_four_runs_are_shown_and_the_others_kept(dashboard_of):
+    dashboard = dashboard_of(steps=1)
+    for _ in range(5):
+        dashboard.start()
+        dashboard.wait(LONG)
+    assert [run.name for run in dashboard.shown] == ["run 2", "run 3", "run 4", "run 5"]
+    dashboard.show_runs([0, 4])
+    assert [run.name for run in dashboard.shown] == ["run 1", "run 5"]
+    dashboard.forget(4)
+    assert [run.name for run in dashboard.runs] == ["run 1", "run 2", "run 3", "run 4"]
+    for wrong in ([], [7], range(5), ["1"]):
+        with pytest.raises(ValueError, match="places"):
+            dashboard.show_runs(wrong)
+    with pytest.raises(ValueError, match="place: got 9"):
+        dashboard.forget(9)
+
+
+# The page
+
+
+def test_the_page_gets_every_step_once_in_order(dashboard_of):
+    dashboard = dashboard_of(steps=60)
+    dashboard.start()
+    dashboard.wait(LONG)
+    run, held = dashboard.runs[0], []
+    for message in dashboard.messages:
+        assert message["run"] == "run 1" and message["start"] == len(held)
+        held += message["rows"]
+    assert [row["loss"] for row in held] == [round(loss, 4) for loss in run.column("loss")]
+    for row, shares in zip(held, run.shares(), strict=True):
+        assert torch.allclose(torch.tensor(row["load"]), shares.float(), atol=0.006)
+    dashboard.messages.clear()
+    dashboard._on_message(dashboard, {"act": "hello"}, [])
+    assert [(m["start"], len(m["rows"])) for m in dashboard.messages] == [(0, 60)]
+
+
+def test_updates_are_few_and_small(dashboard_of, monkeypatch):
+    """However many steps there are in a second: the clock here stands still, so no message is due."""
+    dashboard = dashboard_of(steps=50)
+    dashboard.start()
+    dashboard.wait(LONG, step=1)
+    dashboard.pause()
+    monkeypatch.setattr("moe_lib.views.balance_dashboard.time.monotonic", lambda: dashboard._last_update)
+    dashboard.messages.clear()
+    dashboard.resume()
+    dashboard.wait(LONG)
+    assert 1 <= len(dashboard.messages) <= 2, "going on, and the end"
+    rows = [row for message in dashboard.messages for row in message["rows"]]
+    assert len(json.dumps(rows)) < 250 * len(rows)
+
+
+def test_messages_of_the_page_do_what_the_buttons_say(dashboard_of):
+    dashboard = dashboard_of()
+
+    def press(act, **more):
+        dashboard._on_message(dashboard, {"act": act, **more}, [])
+
+    press("set", settings={"cure": "auxiliary", "alpha": 0.3, "scope": "batch", "seed": 7, "speed": 0.1})
+    assert (dashboard.cure, dashboard.alpha, dashboard.scope) == ("auxiliary", 0.3, "batch")
+    assert dashboard.seed == 7 and dashboard.bias_update_speed == 0.1
+    press("start")
+    dashboard.wait(LONG, step=2)
+    press("start")
+    assert "run 1 is running" in dashboard.view["problem"]
+    press("pause")
+    until(lambda: dashboard.view["state"] == "paused" and dashboard.view["problem"] == "")
+    press("set", settings={"alpha": ALPHAS[0]})
+    press("resume")
+    dashboard.wait(LONG, step=dashboard.training.steps_done + 2)
+    press("stop")
+    dashboard.wait(LONG)
+    assert dashboard.state == "stopped" and dashboard.runs[0].column("aux_loss_alpha")[-1] == ALPHAS[0]
+    for wrong in ({"act": "set", "settings": {"alpha": -1}}, {"act": "set", "settings": {"seed": -1}},
+                  {"act": "show", "places": []}, {"act": "forget", "place": 3}):  # fmt: skip
+        dashboard._on_message(dashboard, wrong, [])
+        assert dashboard.view["problem"] != ""
+    press("forget", place=0)
+    assert dashboard.runs == [] and dashboard.view["runs"] == []
+
+
+# Figure and words
+
+EVEN, ONE, HALF = [2, 2, 2, 2], [8, 0, 0, 0], [4, 4, 0, 0]
+
+
+def test_words_tell_the_numbers(dashboard_of):
+    run = recorded([[EVEN, ONE]] * 3 + [[EVEN, HALF]] * 10, dropped_share=[0.0] * 8 + [0.25] * 5)
+    words = run_words(run)
+    assert "13 of 13 steps" in words and "loss 2.25 nats per token (means of the last 10 steps)" in words
+    assert "Layer 0: MaxVio 0.00, load entropy 1.00" in words
+    assert "Layer 1: MaxVio 1.00, load entropy 0.50; expert 0 has 2.0 times an even share, 2 of 4 experts" in words
+    assert "12.5 % of the choices are dropped" in words
+    assert "no step is done" in run_words(BalanceRecorder("run 3"))
+
+
+def test_titles_tell_the_way_of_the_cures():
+    alphas = [0.0, 0.1, 0.2, 0.2, 0.0]
+    run = recorded([[EVEN]] * 5, aux_loss_alpha=alphas, seq_aux=[True] * 5, bias_update_speed=[0.0] * 4 + [0.5])
+    assert run_title(run) == "run 1: no cure → auxiliary loss 0.2 per sequence → bias, speed 0.5"
+    assert [step for step, _ in changes_of(run)] == [0, 1, 2, 4]
+    assert run_title(recorded([[EVEN]])) == "run 1" and changes_of(recorded([[EVEN]])) == []
+
+
+def test_the_figure_draws_the_record_with_aligned_axes():
+    one = recorded([[EVEN, ONE], [HALF, ONE], [EVEN, HALF]])
+    other = recorded([[ONE, EVEN]] * 6, name="run 2", heldout_loss=[2.0] * 6)
+    figure = balance_figure([one, other])
+    axes = figure.axes[:-1]  # the last is the colour bar
+    assert len(axes) == 10, "two maps, MaxVio, entropy and loss for each of two runs"
+    assert torch.equal(torch.as_tensor(axes[2].images[0].get_array()), one.shares()[:, 1].T)
+    assert list(axes[4].lines[2].get_ydata()) == [3.0, 3.0, 1.0], "MaxVio of layer 1"
+    assert len({ax.get_xlim() for ax in axes}) == 1 and axes[0].get_xlim() == (0, 6)
+    for left, right in zip(axes[::2], axes[1::2], strict=True):
+        assert left.get_ylim() == right.get_ylim()
+    assert len(balance_figure(one).axes) == 6, "a run alone needs no list"
+    with_drops = recorded([[EVEN]] * 3, dropped_share=[0.0, 0.1, 0.2])
+    assert len(balance_figure(with_drops).axes) == 6, "a map, MaxVio, entropy, drops, loss and the colour bar"
+
+
+def test_the_figure_refuses_what_does_not_fit():
+    one = recorded([[EVEN, ONE]])
+    with pytest.raises(ValueError, match="runs: got '0 runs'"):
+        balance_figure([])
+    with pytest.raises(ValueError, match="5 runs"):
+        balance_figure([one] * 5)
+    with pytest.raises(ValueError, match="same experts"):
+        balance_figure([one, recorded([[EVEN]])])
+    assert balance_figure(BalanceRecorder("run 1")).texts[0].get_text() == "No step is done yet."
+
+
+@pytest.mark.filterwarnings("error")
+def test_picture_and_words_stand_beside_the_live_view(dashboard_of):
+    dashboard = dashboard_of(steps=2)
+    assert dashboard.png().startswith(b"\x89PNG")
+    dashboard.start()
+    dashboard.wait(LONG)
+    data, metadata = dashboard._repr_mimebundle_()
+    assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(data)
+    assert metadata["image/png"]["alt"] == dashboard.summary and "MaxVio" in dashboard.summary
+    assert dashboard.png() == dashboard.png()
+
+
+def test_rows_from_a_step_on_are_those_of_the_record():
+    run = recorded([[EVEN], [ONE], [HALF]], heldout_loss=[1.0, 2.0, 3.0])
+    rows = step_rows(run, 1)
+    assert [row["load"] for row in rows] == [[[4.0, 0.0, 0.0, 0.0]], [[2.0, 2.0, 0.0, 0.0]]]
+    assert [row["vio"] for row in rows] == [[3.0], [1.0]] and rows[0]["held"] == 2.0 and step_rows(run, 3) == []
+
+
+def test_the_scale_runs_from_nothing_to_everything():
+    assert load_stops(8, 2) == [0.0, 0.5, 1.0, 2.0, 4.0]
+    stops = load_stops(4, 4)
+    assert stops == sorted(set(stops)), "all experts chosen: still a scale"
+    dark, pale = (contrast(LOAD_COLOURS[place], LOAD_COLOURS[2]) for place in (0, 4))
+    assert dark > 6 and pale > 6, "nothing and everything stand out from an even share"
+
+
+@pytest.mark.parametrize("ground", ["#ffffff", "#111111"])
+def test_lines_stand_out_in_both_themes(ground):
+    assert all(contrast(colour, ground) >= 3 for colour, _ in LAYER_LINES)
