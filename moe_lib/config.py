@@ -7,6 +7,7 @@ one config file can read the other.
 import dataclasses
 from dataclasses import dataclass
 
+from moe_lib.config_attention import check_attention, complete_rope_scaling
 from moe_lib.config_routing import NEEDS_BALANCE, check_routing
 from moe_lib.errors import require, require_whole
 
@@ -47,7 +48,14 @@ class ModelConfig:
     capacity_per             "expert" (first come, first served) or "device" (lowest affinity dropped first)
     never_drop_share         share of the sequences whose tokens are never dropped (capacity_per "device"; V2: 0.1)
     causal                   True: next-token model. False: masked language model, attention in both directions
-    attention                "mha" (grouped-query by `num_key_value_heads`)
+    attention                "mha" (grouped-query by `num_key_value_heads`) or "mla" (multi-head latent attention)
+    kv_lora_rank             "mla": numbers in the latent that keys and values of all heads are made of
+    q_lora_rank              "mla": numbers in the latent that queries are made of; None: queries are not compressed
+    qk_nope_head_dim, qk_rope_head_dim   "mla": numbers of a query or key without and with rotary position
+    v_head_dim               "mla": numbers of a value
+    rope_scaling             "mla": None, or YaRN's settings for long texts (see `complete_rope_scaling`)
+    attention_bias           "mla": biases where x enters a latent and where the output leaves, as in transformers
+    mlp_bias                 biases in dense and shared feed-forward layers, never in routed experts
     aux_loss_alpha           factor of the expert balance loss; 0 switches it off. None: 0.01 for routers that need it
     seq_aux                  True: balance losses are taken per sequence and averaged. False: over the batch
     device_loss_alpha, communication_loss_alpha   factors of DeepSeek-V2's other two balance losses, over n_group
@@ -79,6 +87,14 @@ class ModelConfig:
     never_drop_share: float = 0.0
     causal: bool = True
     attention: str = "mha"
+    kv_lora_rank: int | None = None
+    q_lora_rank: int | None = None
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    rope_scaling: dict | None = dataclasses.field(default=None, hash=False)
+    attention_bias: bool = False
+    mlp_bias: bool = False
     max_position_embeddings: int = 512
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-6
@@ -104,23 +120,14 @@ class ModelConfig:
                             ("bias_update_speed", 0.001 if self.router == "biased_topk" else 0.0)):  # fmt: skip
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
         require_whole("num_key_value_heads", self.num_key_value_heads)
-        self._check_attention()
+        check_attention(self)
         self._check_experts()
         require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "more than 0")
         require(self.initializer_range > 0, "initializer_range", self.initializer_range, "more than 0")
-        for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings"):
+        for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings", "mlp_bias"):
             require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False", TypeError)
-
-    def _check_attention(self):
-        heads = self.num_attention_heads
-        require(self.attention == "mha", "attention", self.attention, '"mha"')
-        require(self.hidden_size % heads == 0, "hidden_size", self.hidden_size,
-                f"a multiple of num_attention_heads ({heads})")  # fmt: skip
-        require(self.head_dim % 2 == 0, "hidden_size", self.hidden_size,
-                "hidden_size / num_attention_heads even: rotary positions turn pairs of numbers")  # fmt: skip
-        require(heads % self.num_key_value_heads == 0, "num_key_value_heads", self.num_key_value_heads,
-                f"a divisor of num_attention_heads ({heads})")  # fmt: skip
 
     def _check_experts(self):
         require(self.first_k_dense_replace <= self.num_hidden_layers, "first_k_dense_replace",
@@ -134,7 +141,15 @@ class ModelConfig:
 
     @property
     def head_dim(self) -> int:
+        """Numbers in one query or key head."""
+        if self.attention == "mla":
+            return self.qk_nope_head_dim + self.qk_rope_head_dim
         return self.hidden_size // self.num_attention_heads
+
+    @property
+    def rotary_dim(self) -> int:
+        """Numbers of a query or key that are turned by position: all of them, or "mla"'s part with position."""
+        return self.qk_rope_head_dim if self.attention == "mla" else self.head_dim
 
     def is_moe_layer(self, layer: int) -> bool:
         """True where block `layer` (counted from 0) has experts."""

@@ -13,7 +13,9 @@ from moe_lib.model.balance import (
 )
 from moe_lib.model.cache import KVCache
 from moe_lib.model.experts import Experts, run_loop, run_sorted
+from moe_lib.model.generation import NewToken
 from moe_lib.model.language_model import LanguageModel, ModelOutput
+from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
 from moe_lib.model.rotary import rotary_angles, rotate
@@ -37,9 +39,9 @@ from moe_lib.model.routing import NoisyRouting, Routing
 
 __all__ = [
     "ROUTERS", "Attention", "BASERouter", "BiasedTopKRouter", "DenseRouter", "ExpertChoiceRouter", "Experts",
-    "GShardRouter", "GroupLimitedRouter", "HashRouter", "KVCache", "LanguageModel", "ModelOutput", "MoELayer",
-    "NoisyRouting", "NoisyTopKRouter", "RMSNorm", "Router", "Routing", "SwiGLU", "SwitchRouter", "TopKRouter",
-    "TopKSoftmaxRouter", "communication_balance_loss", "device_balance_loss", "expert_balance_loss",
-    "importance_loss", "load_entropy", "load_loss", "make_router", "max_violation", "rotary_angles", "rotate",
-    "router_z_loss", "run_loop", "run_sorted", "visible_keys",
+    "GShardRouter", "GroupLimitedRouter", "HashRouter", "KVCache", "LanguageModel", "LatentAttention", "ModelOutput",
+    "MoELayer", "NewToken", "NoisyRouting", "NoisyTopKRouter", "RMSNorm", "Router", "Routing", "SwiGLU",
+    "SwitchRouter", "TopKRouter", "TopKSoftmaxRouter", "communication_balance_loss", "device_balance_loss",
+    "expert_balance_loss", "importance_loss", "load_entropy", "load_loss", "make_router", "max_violation",
+    "rotary_angles", "rotate", "router_z_loss", "run_loop", "run_sorted", "visible_keys",
 ]  # fmt: skip

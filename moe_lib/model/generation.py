@@ -1,6 +1,8 @@
-"""Writing with a causal model, token by token, with a key-value cache."""
+"""Writing with a causal model, token by token, with a cache."""
 
-from collections.abc import Collection
+import dataclasses
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -8,9 +10,24 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model.cache import KVCache
+from moe_lib.model.routing import Routing
 
 if TYPE_CHECKING:
     from moe_lib.model.language_model import LanguageModel
+
+
+@dataclasses.dataclass(frozen=True)
+class NewToken:
+    """One step of `stream`.
+
+    ids      (batch,) int64   the token that each row wrote; pad_token_id in a row that had finished
+    real     (batch,) bool    False in a row that had finished before
+    routing  one per layer    where this very token was sent, a Routing of one token per row; None at dense layers
+    """
+
+    ids: Tensor
+    real: Tensor
+    routing: list[Routing | None]
 
 
 @torch.no_grad()
@@ -31,27 +48,93 @@ def generate(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, *, 
     settings out of range.
     """
     _check(model, input_ids, max_new_tokens, attention_mask, temperature, top_k, top_p)
-    was_training = model.training
-    model.eval()
-    try:
-        cache = KVCache() if use_cache else None
-        finished = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
-        ids, mask, fresh = input_ids, attention_mask, input_ids
+    writer = _Writer(model, input_ids, attention_mask, use_cache, stop_token_ids, pad_token_id)
+    with _evaluating(model):
         for _ in range(max_new_tokens):
-            logits = model(fresh, attention_mask=mask, cache=cache).logits[:, -1]
-            token = choose(logits, temperature, top_k, top_p, generator)
-            token = torch.where(finished, pad_token_id, token)
-            ids = torch.cat((ids, token[:, None]), dim=1)
-            if mask is not None:
-                mask = torch.cat((mask, torch.ones_like(mask[:, :1])), dim=1)
-            for stop in stop_token_ids:
-                finished = finished | (token == stop)
-            if stop_token_ids and bool(finished.all()):
+            writer.read()
+            writer.write(temperature, top_k, top_p, generator)
+            if writer.done:
                 break
-            fresh = token[:, None] if use_cache else ids
-        return ids
+    return writer.ids
+
+
+def stream(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, *, attention_mask: Tensor | None = None,
+           temperature: float = 0.0, top_k: int | None = None, top_p: float | None = None,
+           stop_token_ids: Collection[int] = (), pad_token_id: int = 0, use_cache: bool = True,
+           generator: torch.Generator | None = None) -> Iterator[NewToken]:  # fmt: skip
+    """The tokens of `generate`, with the same options and refusals, each as soon as the model has read it.
+
+    A token's routing is known once the model reads it, so each NewToken comes one forward pass after its choice,
+    and the last token is read too. Between two tokens the model is in the mode it was in before.
+    """
+    _check(model, input_ids, max_new_tokens, attention_mask, temperature, top_k, top_p)
+    writer = _Writer(model, input_ids, attention_mask, use_cache, stop_token_ids, pad_token_id)
+    return _stream(writer, max_new_tokens, (temperature, top_k, top_p, generator))
+
+
+@torch.no_grad()
+def _stream(writer: "_Writer", max_new_tokens: int, how: tuple) -> Iterator[NewToken]:
+    with _evaluating(writer.model):
+        writer.read()
+    for _ in range(max_new_tokens):
+        real = ~writer.finished
+        with _evaluating(writer.model):
+            token = writer.write(*how)
+            output = writer.read()
+        rows = len(token)
+        yield NewToken(token, real, [None if r is None else last_position(r, rows) for r in output.routing])
+        if writer.done:
+            return
+
+
+class _Writer:
+    """A text in the making: `read` lets the model see what is new, `write` chooses the next token of every row."""
+
+    def __init__(self, model: "LanguageModel", input_ids: Tensor, attention_mask: Tensor | None, use_cache: bool,
+                 stop_token_ids: Collection[int], pad_token_id: int):  # fmt: skip
+        self.model, self.ids, self.mask, self.unread = model, input_ids, attention_mask, input_ids
+        self.cache = KVCache() if use_cache else None
+        self.stop_token_ids, self.pad_token_id = stop_token_ids, pad_token_id
+        self.finished = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    @property
+    def done(self) -> bool:
+        return bool(self.stop_token_ids) and bool(self.finished.all())
+
+    def read(self):
+        output = self.model(self.unread, attention_mask=self.mask, cache=self.cache)
+        self.logits = output.logits[:, -1]
+        return output
+
+    def write(self, temperature, top_k, top_p, generator) -> Tensor:
+        token = choose(self.logits, temperature, top_k, top_p, generator)
+        token = torch.where(self.finished, self.pad_token_id, token)
+        self.ids = torch.cat((self.ids, token[:, None]), dim=1)
+        if self.mask is not None:
+            self.mask = torch.cat((self.mask, torch.ones_like(self.mask[:, :1])), dim=1)
+        for stop in self.stop_token_ids:
+            self.finished = self.finished | (token == stop)
+        self.unread = self.ids if self.cache is None else token[:, None]
+        return token
+
+
+def last_position(routing: Routing, rows: int) -> Routing:
+    """The Routing of the last position of each of `rows` sequences: as many tokens as rows."""
+    parts = {field.name: getattr(routing, field.name) for field in dataclasses.fields(routing)}
+    last = {name: part if part is None else part.unflatten(0, (rows, -1))[:, -1] for name, part in parts.items()}
+    return dataclasses.replace(routing, **last)
+
+
+@contextmanager
+def _evaluating(model: "LanguageModel") -> Iterator[None]:
+    was_training = model.training
+    if was_training:
+        model.eval()
+    try:
+        yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
 
 
 def choose(logits: Tensor, temperature: float = 0.0, top_k: int | None = None, top_p: float | None = None,

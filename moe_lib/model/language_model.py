@@ -1,5 +1,6 @@
 """A Transformer language model, causal or masked, whose feed-forward layers may be mixtures of experts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,8 @@ from moe_lib.errors import require
 from moe_lib.model.attention import Attention, visible_keys
 from moe_lib.model.balance import total_balance_loss
 from moe_lib.model.cache import KVCache
-from moe_lib.model.generation import generate
+from moe_lib.model.generation import NewToken, generate, stream
+from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer, router_options
 from moe_lib.model.rotary import rotary_angles
@@ -43,15 +45,15 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = Attention(config, layer)
+        self.attention = (LatentAttention if config.attention == "mla" else Attention)(config, layer)
         self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if config.is_moe_layer(layer):
             self.feed_forward = MoELayer(
                 config.hidden_size, config.moe_intermediate_size, config.n_routed_experts, config.num_experts_per_tok,
-                config.n_shared_experts, router=config.router, **router_options(config),
+                config.n_shared_experts, router=config.router, mlp_bias=config.mlp_bias, **router_options(config),
             )  # fmt: skip
         else:
-            self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size)
+            self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size, config.mlp_bias)
 
     def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None = None,
                 cache: KVCache | None = None, input_ids: Tensor | None = None,
@@ -109,8 +111,9 @@ class LanguageModel(nn.Module):
             positions = torch.arange(past, past + length, device=input_ids.device)[None]
         else:  # padding does not count, on whichever side it stands
             positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, past:]
-        angles = rotary_angles(positions, self.config.head_dim, self.config.rope_theta)
-        visible = visible_keys(self.config.causal, length, attention_mask, past)
+        config = self.config
+        angles = rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
+        visible = visible_keys(config.causal, length, attention_mask, past)
 
         new_mask = None if attention_mask is None else attention_mask[:, past:].bool()
         hidden, routing = self.embedding(input_ids), []
@@ -125,6 +128,10 @@ class LanguageModel(nn.Module):
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
         """Continue input_ids (batch, sequence); see `moe_lib.model.generation.generate` for the options."""
         return generate(self, input_ids, max_new_tokens, **options)
+
+    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> Iterator[NewToken]:
+        """The same, one token at a time with its routing; see `moe_lib.model.generation.stream`."""
+        return stream(self, input_ids, max_new_tokens, **options)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.config.causal:

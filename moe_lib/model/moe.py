@@ -20,6 +20,7 @@ class MoELayer(nn.Module):
     num_experts_per_tok    k, experts chosen per token
     n_shared_experts       experts without a router; they are one SwiGLU of n times the width, which is the same sum
     router                 a name of `moe_lib.model.routers.ROUTERS`, or a Router of these sizes
+    mlp_bias               biases in the shared experts; with none of them, what is left is a bias on the output
     router_options         of the router's class, e.g. norm_topk_prob, routed_scaling_factor, capacity_factor, n_group
 
     forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing over the flattened tokens)
@@ -29,7 +30,8 @@ class MoELayer(nn.Module):
     """
 
     def __init__(self, hidden_size: int, moe_intermediate_size: int, n_routed_experts: int, num_experts_per_tok: int,
-                 n_shared_experts: int = 0, *, router: str | Router = "topk", **router_options):  # fmt: skip
+                 n_shared_experts: int = 0, *, router: str | Router = "topk", mlp_bias: bool = False,
+                 **router_options):  # fmt: skip
         super().__init__()
         require_whole("hidden_size", hidden_size)
         require_whole("moe_intermediate_size", moe_intermediate_size)
@@ -45,7 +47,8 @@ class MoELayer(nn.Module):
                     f"a router of {(n_routed_experts, num_experts_per_tok)}")  # fmt: skip
         self.router = router
         self.experts = Experts(n_routed_experts, hidden_size, moe_intermediate_size)
-        self.shared = SwiGLU(hidden_size, n_shared_experts * moe_intermediate_size) if n_shared_experts else None
+        has_shared = n_shared_experts or mlp_bias  # as in transformers, where an empty shared expert keeps its bias
+        self.shared = SwiGLU(hidden_size, n_shared_experts * moe_intermediate_size, mlp_bias) if has_shared else None
 
     def forward(self, x: Tensor, input_ids: Tensor | None = None,
                 mask: Tensor | None = None) -> tuple[Tensor, Routing]:  # fmt: skip

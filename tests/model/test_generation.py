@@ -1,4 +1,4 @@
-"""Generation: with and without a cache, padded prompts, sampling, stopping, refusals."""
+"""Generation: with and without a cache, padded prompts, sampling, stopping, streaming, refusals."""
 
 import pytest
 import torch
@@ -6,14 +6,24 @@ import torch
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.model.generation import choose
 
+LATENT = dict(attention="mla", kv_lora_rank=6, q_lora_rank=8, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5)
 
-@pytest.fixture(scope="module")
-def model():
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():  # tiny tensors: more threads only wait for each other
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=[dict(), LATENT], ids=["mha", "mla"])
+def model(request):
     torch.manual_seed(0)
     return LanguageModel(ModelConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24,
         n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
-        first_k_dense_replace=1, max_position_embeddings=40, initializer_range=0.4,
+        first_k_dense_replace=1, max_position_embeddings=40, initializer_range=0.4, **request.param,
     )).train()  # fmt: skip
 
 
@@ -78,6 +88,57 @@ def test_seeded_sampling_repeats(model):
         return model.generate(PROMPT, 15, temperature=1.0, generator=torch.Generator().manual_seed(seed))
 
     assert torch.equal(sample(1), sample(1)) and not torch.equal(sample(1), sample(2))
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_stream_writes_what_generate_writes_with_each_tokens_own_routing(model, use_cache):
+    batch = torch.cat((torch.tensor([[0, 0, 9, 2]]), PROMPT[:1]))
+    mask = torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1]])
+    written = model.generate(batch, 12, attention_mask=mask)
+    steps = list(model.stream(batch, 12, attention_mask=mask, use_cache=use_cache))
+    assert torch.equal(torch.stack([step.ids for step in steps], dim=1), written[:, 4:])
+    assert all(bool(step.real.all()) for step in steps)
+    full_mask = torch.cat((mask, torch.ones(2, 12)), dim=1)
+    whole = model.eval()(written, attention_mask=full_mask).routing
+    model.train()
+    for layer, routing in enumerate(whole):
+        if routing is None:
+            assert all(step.routing[layer] is None for step in steps)
+            continue
+        experts = torch.stack([step.routing[layer].experts for step in steps], dim=1)
+        assert torch.equal(experts, routing.experts.view(2, 16, 2)[:, 4:])
+        weights = torch.stack([step.routing[layer].weights for step in steps], dim=1)
+        torch.testing.assert_close(weights, routing.weights.view(2, 16, 2)[:, 4:], rtol=0, atol=1e-5)
+
+
+def test_stream_stops_marks_finished_rows_and_leaves_the_mode_alone(model):
+    free = model.generate(PROMPT, 20)
+    stop = int(free[0, 6])
+    stopped = model.generate(PROMPT, 20, stop_token_ids=[stop], pad_token_id=39)
+    steps = []
+    for step in model.stream(PROMPT, 20, stop_token_ids=[stop], pad_token_id=39):
+        assert model.training, "the caller may train between two tokens"
+        steps.append(step)
+    assert torch.equal(torch.stack([step.ids for step in steps], dim=1), stopped[:, 4:])
+    for row in range(2):
+        real = [bool(step.real[row]) for step in steps]
+        assert real == sorted(real, reverse=True), "once finished, always finished"
+        last = sum(real) - 1
+        assert len(steps) == sum(real) or int(steps[last].ids[row]) == stop
+    assert len(list(model.stream(PROMPT, 0))) == 0
+    given_up = model.stream(PROMPT, 20)
+    next(given_up)
+    given_up.close()
+    assert model.training and torch.is_grad_enabled()
+
+
+def test_stream_samples_as_generate_does_and_refuses_at_once(model):
+    options = dict(temperature=1.0, top_k=10, top_p=0.9)
+    written = model.generate(PROMPT, 10, **options, generator=torch.Generator().manual_seed(1))
+    steps = model.stream(PROMPT, 10, **options, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(torch.stack([step.ids for step in steps], dim=1), written[:, 4:])
+    with pytest.raises(ValueError, match="max_new_tokens: got 37"):
+        model.stream(PROMPT, 37)
 
 
 def test_refusals_name_the_argument(model):
