@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name):
+    if name == "interop":  # moe_lib.interop.from_transformers(...), without an import of its own
+        return import_module("moe_lib.interop")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'moe_lib' has no attribute {name!r}; it has: {', '.join(__all__)}")

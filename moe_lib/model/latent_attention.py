@@ -81,11 +81,15 @@ class LatentAttention(nn.Module):
         latent, key = self.kv_down_proj(x)[:, None].split((self.rank, self.rope_dim), dim=-1)
         return torch.cat((self.kv_norm(latent), rotate(key, angles, self.magnitude)), dim=-1)
 
-    def expanded(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (batch, h, sequence, v)"""
+    def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """memory (batch, 1, keys, R + r) -> keys (batch, h, keys, n + r) and values (batch, h, keys, v)"""
         latent, shared_key = memory.split((self.rank, self.rope_dim), dim=-1)
         key, value = self._heads(self.kv_up_proj(latent[:, 0]), self.nope_dim, self.value_dim)
-        key = torch.cat((key, shared_key.expand(-1, self.heads, -1, -1)), dim=-1)
+        return torch.cat((key, shared_key.expand(-1, self.heads, -1, -1)), dim=-1), value
+
+    def expanded(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
+        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (batch, h, sequence, v)"""
+        key, value = self.keys_and_values(memory)
         missing = key.shape[-1] - self.value_dim
         if missing > 0:  # the fast kernels want values as wide as keys; with the plain one this is 2 times slower
             value = F.pad(value, (0, missing))

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model import Attention, LanguageModel, rotate, visible_keys
+from moe_lib.model import LanguageModel, LatentAttention, rotate, visible_keys
 
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
@@ -55,12 +55,17 @@ def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
     return torch.stack(found).float().cpu()
 
 
-def _weights(attention: Attention, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None) -> Tensor:
-    """softmax(query · key / sqrt(head_dim)) over the visible keys, (batch, heads, sequence, sequence)."""
-    query = rotate(attention.q_proj(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2), angles)
-    key = rotate(attention.k_proj(x).unflatten(-1, (attention.kv_heads, -1)).transpose(1, 2), angles)
-    key = key.repeat_interleave(attention.heads // attention.kv_heads, dim=1)  # a group of heads shares its keys
-    scores = query @ key.transpose(-1, -2) / attention.head_dim**0.5
+def _weights(attention: nn.Module, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None) -> Tensor:
+    """softmax(scale · query · key) over the visible keys, (batch, heads, sequence, sequence)."""
+    if isinstance(attention, LatentAttention):
+        query, scale = attention.query(x, angles), attention.scale
+        key, _ = attention.keys_and_values(attention.memory(x, angles))
+    else:
+        query = rotate(attention.q_proj(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2), angles)
+        key = rotate(attention.k_proj(x).unflatten(-1, (attention.kv_heads, -1)).transpose(1, 2), angles)
+        key = key.repeat_interleave(attention.heads // attention.kv_heads, dim=1)  # a group of heads shares its keys
+        scale = attention.head_dim**-0.5
+    scores = query @ key.transpose(-1, -2) * scale
     if visible is None:
         nothing_padded = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
         visible = visible_keys(attention.causal, x.shape[1], nothing_padded)

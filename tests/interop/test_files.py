@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -82,6 +83,8 @@ def test_export_has_the_names_of_transformers_own_files(official, tmp_path):
     theirs, mine = (load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "mine"))
     assert PER_EXPERT in mine and set(mine) == set(theirs)
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    with safe_open(tmp_path / "mine" / "model.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}, "older transformers refuse a file without"
 
 
 def test_large_models_are_written_in_shards_and_old_files_go(official, tmp_path):

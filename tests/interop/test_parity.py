@@ -4,11 +4,14 @@ import warnings
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, DeepseekV2Config, DeepseekV2ForCausalLM
 
 from moe_lib.counting import count_parameters
 from moe_lib.interop import from_transformers, save_transformers
-from moe_lib.model import KVCache
+from moe_lib.interop.configs import config_from_transformers
+from moe_lib.interop.names import stacked_name
+from moe_lib.model import KVCache, LanguageModel
+from moe_lib.published import published
 from tests.interop.official import CONFIGS, ids, make_official, relative_error
 
 # transformers' expert of width 0 where there are no shared experts
@@ -96,6 +99,26 @@ def test_parameters_are_counted_alike():
         ours = from_transformers(official)
         assert sum(p.numel() for p in ours.parameters()) == official.num_parameters()
         assert count_parameters(ours.config).total == official.num_parameters()
+
+
+@pytest.mark.parametrize("name", ["DeepSeek-V2", "DeepSeek-V2-Lite"])
+def test_the_published_sizes_match_tensor_by_tensor(name):
+    sizes = vars(published(name).sizes).copy()
+    for ours_alone in ("head_dim", "qk_norm"):
+        sizes.pop(ours_alone)
+    groups = dict(topk_method="group_limited_greedy", n_group=8, topk_group=3) if name == "DeepSeek-V2" else {}
+    rope = dict(type="yarn", factor=40, original_max_position_embeddings=4096, beta_fast=32, beta_slow=1,
+                mscale=0.707, mscale_all_dim=0.707)  # fmt: skip
+    with torch.device("meta"):  # shapes alone: nothing is allocated
+        official = DeepseekV2ForCausalLM(DeepseekV2Config(**sizes, **groups, rope_scaling=rope,
+                                                          max_position_embeddings=163840))  # fmt: skip
+        ours = LanguageModel(config_from_transformers(official.config))
+    theirs = {key: tensor.shape for key, tensor in official.state_dict().items()}
+    assert {stacked_name(key): tensor.shape for key, tensor in ours.state_dict().items()} == theirs
+    billions = count_parameters(ours.config).total / 1e9
+    assert sum(shape.numel() for shape in theirs.values()) / 1e9 == billions
+    stated = published(name).total
+    assert f"{billions:.{len(stated.partition('.')[2][:-1])}f}B" == stated
 
 
 @pytest.mark.parametrize(("setting", "value"), [("norm_topk_prob", True), ("scoring_func", "sigmoid"),

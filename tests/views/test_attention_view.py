@@ -44,6 +44,15 @@ def test_weights_times_values_are_what_the_layer_gives(causal, kv_heads):
     torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_latent_attention_has_maps_too():
+    model = small_model(True, attention="mla", kv_lora_rank=8, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=6)
+    ids, block = torch.randint(16, 4096, (2, 7)), model.layers[0]
+    x, angles = block.attention_norm(model.embedding(ids)), rotary_angles(torch.arange(7)[None], 4)
+    _, value = block.attention.keys_and_values(block.attention.memory(x, angles))
+    mixed = block.attention.o_proj((attention_weights(model, ids)[0] @ value).transpose(1, 2).flatten(-2))
+    torch.testing.assert_close(mixed, block.attention(x, angles), atol=1e-5, rtol=1e-4)
+
+
 def test_weights_are_those_of_torchs_fused_attention():
     """With the identity as values, fused attention gives its weights away."""
     model, ids = small_model(True), torch.randint(16, 4096, (1, 6))
