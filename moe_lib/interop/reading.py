@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
+from moe_lib.files import read_json
 from moe_lib.interop.configs import config_from_transformers
 from moe_lib.interop.names import per_expert_pieces, stacked_name
 from moe_lib.interop.sources import FolderSource, ModelSource
 from moe_lib.model import LanguageModel
-from moe_lib.training.files import read_json
 
 
 def from_transformers(model_or_folder: "nn.Module | str | Path", dtype: torch.dtype | None = None) -> LanguageModel:

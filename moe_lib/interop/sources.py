@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from moe_lib.training.files import read_json
+from moe_lib.files import read_json
 
 REMAP_AFTER = 64_000_000  # bytes
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"

@@ -6,11 +6,11 @@ from pathlib import Path
 from torch import Tensor
 
 from moe_lib.errors import require, require_whole
+from moe_lib.files import write_json, write_tensors
 from moe_lib.interop.configs import config_to_transformers
 from moe_lib.interop.names import per_expert_pieces
 from moe_lib.interop.sources import INDEX, WEIGHTS
 from moe_lib.model import LanguageModel
-from moe_lib.training.files import write_json, write_tensors
 
 
 def save_transformers(model: LanguageModel, folder: str | Path, tokenizer=None, *,

@@ -1,9 +1,10 @@
 """Seeing what a router does: traces, interventions, readings of a text."""
 
-from moe_lib.tracing.capture import trace_routing
+from moe_lib.tracing.capture import trace_generation, trace_routing
 from moe_lib.tracing.intervene import experts_off
 from moe_lib.tracing.reading import Change, Prediction, Reading, changed_predictions, read_text
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import LayerTrace, RoutingTrace, join_traces
+from moe_lib.tracing.trace_files import load_trace, save_trace
 
 __all__ = ["Change", "LayerTrace", "Prediction", "Reading", "RoutingTrace", "changed_predictions", "experts_off",
-           "read_text", "trace_routing"]  # fmt: skip
+           "join_traces", "load_trace", "read_text", "save_trace", "trace_generation", "trace_routing"]  # fmt: skip

@@ -4,20 +4,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.model import HashRouter, LanguageModel, MoELayer
+from moe_lib.tracing.banning import banned_experts
 
 
 @contextmanager
-def experts_off(model: LanguageModel, off: Mapping[int, Iterable[int]]) -> Iterator[LanguageModel]:
+def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[nn.Module]:
     """Within the `with` block, the routers of `model` never choose the experts in `off`: {layer: experts}.
 
     Their logits are set to -inf before the softmax, so a token takes its next best expert, at the same cost
     (the disabling analysis of DeepSeekMoE, section 4.5). Afterwards the model is as it was, also after an error.
 
-    Raises ValueError for a layer without experts, an unknown expert, or fewer experts left than a token needs.
+    model   a LanguageModel, or a Mixture-of-Experts model of transformers whose router scores its experts
+
+    Raises ValueError for a layer without experts, an unknown expert, fewer experts left than a token needs, or a
+    router that looks its experts up in a table.
     """
+    if not isinstance(model, LanguageModel):
+        with banned_experts(model, {index: list(experts) for index, experts in off.items()}):
+            yield model
+        return
     handles = []
     try:
         for index, experts in off.items():

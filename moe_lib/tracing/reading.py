@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tracing.capture import trace_routing
+from moe_lib.tracing.capture import evaluating, trace_routing, traced_forward
 from moe_lib.tracing.intervene import experts_off
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import RoutingTrace
 
 TOP = 3  # predictions kept per position
 CONTINUATION = "·"  # stands for a token that finishes a character begun by the token before it
@@ -84,15 +84,18 @@ def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
     predicted while it is masked: one at a time in a short text (45 tokens), in a long one together with every
     n-th other: every 8th at 256 tokens, every 4th at 512. Models are trained with about every 7th masked.
 
+    model  a LanguageModel, or a causal Mixture-of-Experts model of transformers (AutoModelForCausalLM)
+
     Raises TypeError for a text that is no str; ValueError if max_tokens is below 1, the tokenizer has more tokens
-    than the model knows, a masked model's tokenizer has no mask token, or `off` names what is not there.
+    than the model knows, a masked model's tokenizer has no mask token, the model predicts no tokens, or `off` names
+    what is not there.
     """
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
     require_whole("max_tokens", max_tokens)
     require(hasattr(model, "config") and isinstance(model, nn.Module), "model", type(model).__name__,
             "a language model such as moe_lib's LanguageModel", TypeError)  # fmt: skip
     _check_tokenizer(model, tokenizer)
-    limit = min(max_tokens, getattr(model.config, "max_position_embeddings", max_tokens))
+    limit = min(max_tokens, getattr(_text_config(model), "max_position_embeddings", None) or max_tokens)
     encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     n_cut = max(0, len(ids) - limit)
@@ -100,7 +103,7 @@ def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
     pieces, labels = _pieces(text, offsets, tokenizer.convert_ids_to_tokens(ids))
     off = {layer: tuple(sorted(set(experts))) for layer, experts in (off or {}).items() if experts}
     causal = getattr(model.config, "causal", True)
-    with experts_off(model, off):
+    with experts_off(model, off), evaluating(model):
         trace, predictions, share = _run(model, tokenizer, ids, causal)
     return Reading(text[: max((end for _, end in offsets), default=0)], pieces, labels, trace,
                    tuple(predictions[: len(ids)]), predictions[-1] if causal and ids else None,
@@ -110,12 +113,18 @@ def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
 def _check_tokenizer(model: nn.Module, tokenizer) -> None:
     require(getattr(tokenizer, "is_fast", False), "tokenizer", type(tokenizer).__name__,
             "a fast tokenizer (transformers.PreTrainedTokenizerFast)", TypeError)  # fmt: skip
-    known = model.config.vocab_size
+    known = _text_config(model).vocab_size
     require(len(tokenizer) <= known, "tokenizer", f"{len(tokenizer)} tokens",
             f"at most the model's vocab_size ({known}): use the tokenizer the model was trained with")  # fmt: skip
     causal = getattr(model.config, "causal", True)
     require(causal or tokenizer.mask_token_id is not None, "tokenizer", "no mask token",
             "a mask token, to predict with a masked model")  # fmt: skip
+
+
+def _text_config(model: nn.Module):
+    """The part of the configuration that speaks of text, in a model that also sees or hears."""
+    config = model.config
+    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _pieces(text: str, offsets: list[tuple[int, int]], tokens: list[str]) -> tuple[tuple, tuple]:
@@ -138,25 +147,21 @@ def visible(piece: str) -> str:
 
 @torch.no_grad()
 def _run(model, tokenizer, ids: list[int], causal: bool) -> tuple[RoutingTrace, list[Prediction | None], float]:
-    device = next(model.parameters()).device
     if not ids:  # a model cannot read nothing, but its layers and experts are there to be named
         trace = trace_routing(model, torch.zeros(1, 1, dtype=torch.long))
-        layers = [LayerTrace(part.name, part.index, part.n_experts, part.experts[:, :0], part.weights[:, :0],
-                             part.scores[:, :0]) for part in trace.layers]  # fmt: skip
-        return RoutingTrace(layers, trace.input_ids[:, :0], trace.real[:, :0]), [], 0.0
+        return trace.filter(tokens=torch.zeros(1, 1)), [], 0.0
     input_ids = torch.tensor([ids])
-    trace = trace_routing(model, input_ids)
-    was_training = model.training
-    model.eval()
-    try:
-        if causal:
-            log_probs = model(input_ids.to(device)).logits[0].float().log_softmax(-1).cpu()
-            return trace, [None, *_predictions(tokenizer, log_probs, [*ids[1:], None])], 0.0
-        log_probs, share = _masked_log_probs(model, input_ids.to(device), tokenizer.mask_token_id)
-        known = [None if token == tokenizer.mask_token_id else token for token in ids]
-        return trace, _predictions(tokenizer, log_probs, known), share
-    finally:
-        model.train(was_training)
+    if causal:
+        trace, output = traced_forward(model, input_ids)
+        logits = getattr(output, "logits", None)
+        expected = (1, len(ids), _text_config(model).vocab_size)
+        require(logits is not None and logits.shape == expected, "model", f"{type(model).__name__}, which gives no "
+                "logits over its vocabulary", "one that predicts tokens, e.g. AutoModelForCausalLM")  # fmt: skip
+        log_probs = logits[0].float().log_softmax(-1).cpu()
+        return trace, [None, *_predictions(tokenizer, log_probs, [*ids[1:], None])], 0.0
+    log_probs, share = _masked_log_probs(model, input_ids.to(model.device), tokenizer.mask_token_id)
+    known = [None if token == tokenizer.mask_token_id else token for token in ids]
+    return trace_routing(model, input_ids), _predictions(tokenizer, log_probs, known), share
 
 
 def _masked_log_probs(model, input_ids: Tensor, mask_id: int) -> tuple[Tensor, float]:

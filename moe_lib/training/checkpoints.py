@@ -7,10 +7,10 @@ from torch import nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
+from moe_lib.files import read_json, read_tensors, write_json, write_tensors
 from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS
 from moe_lib.text import load_tokenizer
-from moe_lib.training.files import read_json, read_tensors, write_json, write_tensors
 
 MODEL_TYPE = "moe_lib"
 

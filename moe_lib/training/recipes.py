@@ -17,12 +17,12 @@ import torch
 from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
+from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS, REPOSITORY
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
 from moe_lib.training.cards import write_card
 from moe_lib.training.checkpoints import save_checkpoint
-from moe_lib.training.files import write_json
 from moe_lib.training.loop import TrainingRun, evaluate, train
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from moe_lib.training.files import read_tensors, write_tensors
+from moe_lib.files import read_tensors, write_tensors
 
 FILE = "training_state.safetensors"
 

@@ -237,7 +237,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
 def explore(model: nn.Module, tokenizer, text: str = EXAMPLE, max_tokens: int = 512) -> RoutingExplorer:
     """Open the routing explorer: a widget that shows which experts of `model` read each token of `text`.
 
-    model       a LanguageModel with experts, causal or masked
+    model       a LanguageModel with experts, causal or masked, or a causal Mixture-of-Experts model of transformers
     tokenizer   the fast tokenizer it was trained with
     max_tokens  longer texts are cut here, and the explorer says so
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from moe_lib.errors import require
 from moe_lib.tracing import Reading, RoutingTrace
 from moe_lib.views.palette import expert_colour
-from moe_lib.views.words import NO_TEXT, cut_words, layer_words, max_violation, ordinal
+from moe_lib.views.words import NO_TEXT, choices_of, cut_words, layer_words, max_violation, ordinal
 
 WIDTH = 10.0  # inches
 _LINE = 100  # characters of the token strip per line
@@ -115,17 +115,18 @@ def _draw_tokens(ax: Axes, reading: Reading, layer: int, rank: int, expert: int 
         ax.text(0, 0.5, NO_TEXT, va="center")
     for line, row in enumerate(rows):
         for token, left, width in row:
-            experts = part.experts[0, token].tolist()
-            shown = expert if expert in experts else experts[rank - 1]
-            plain = expert is not None and expert not in experts
+            experts = [chosen for chosen, _, _ in choices_of(part, token)]
+            shown = expert if expert in experts else experts[rank - 1] if rank <= len(experts) else None
+            plain = shown is None or expert is not None and expert not in experts
             _draw_chip(ax, left, line, width, reading.labels[token], shown, plain)
     last = sum(map(len, rows))
     if last < len(reading):
         ax.set_title(f"and {len(reading) - last} more tokens", fontsize=9, loc="right", color=_GREY)
 
 
-def _draw_chip(ax: Axes, left: float, line: int, width: float, label: str, expert: int, plain: bool) -> None:
-    colour = expert_colour(expert)
+def _draw_chip(ax: Axes, left: float, line: int, width: float, label: str, expert: int | None,
+               plain: bool) -> None:  # fmt: skip
+    colour = expert_colour(expert or 0)
     face, ink = ("white", "black") if plain else (colour.fill, colour.text)
     ax.add_patch(Rectangle((left, line + 0.06), width, 0.86, facecolor=face, edgecolor="#00000055", linewidth=0.6))
     if colour.edge != "none" and not plain:
@@ -135,9 +136,8 @@ def _draw_chip(ax: Axes, left: float, line: int, width: float, label: str, exper
     text = label if len(label) <= 30 else label[:29] + "…"
     ax.text(left + width / 2, line + 0.36, printable(text), ha="center", va="center", color=ink, fontsize=8,
             family="DejaVu Sans Mono", parse_math=False)  # fmt: skip
-    ax.text(
-        left + width / 2, line + 0.68, str(expert), ha="center", va="center", color=ink, fontsize=6.5, weight="bold"
-    )
+    number = "–" if expert is None else str(expert)
+    ax.text(left + width / 2, line + 0.68, number, ha="center", va="center", color=ink, fontsize=6.5, weight="bold")
 
 
 def _draw_load(ax: Axes, trace: RoutingTrace, layer: int, expert: int | None = None) -> None:
@@ -180,7 +180,7 @@ def _draw_all_loads(ax: Axes, trace: RoutingTrace, layer: int) -> None:
 def _draw_affinities(ax: Axes, reading: Reading, layer: int, token: int) -> None:
     part = reading.trace.layer(layer)
     require(token in range(len(reading)), "token", token, f"one of {len(reading)} tokens, counted from 0")
-    scores, chosen = part.scores[0, token].tolist(), part.experts[0, token].tolist()
+    scores, chosen = part.scores[0, token].tolist(), [expert for expert, _, _ in choices_of(part, token)]
     bars = ax.bar(range(len(scores)), scores, color=[expert_colour(e).fill for e in range(len(scores))],
                   edgecolor="#00000080", linewidth=0.6)  # fmt: skip
     for rank, expert in enumerate(chosen, start=1):

@@ -1,7 +1,9 @@
 """Readings in plain sentences: the words beside every picture."""
 
+import torch
+
 from moe_lib.tracing import Change, Reading
-from moe_lib.tracing.trace import LayerTrace
+from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 
 NO_TEXT = "There is no text yet. Type some to see which experts read it."
 
@@ -22,18 +24,36 @@ def max_violation(load: list[int]) -> float:
     return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
 
 
+def dense_layers(trace: RoutingTrace) -> list[int]:
+    """Numbers of the layers without experts; none if the model does not say how many layers it has."""
+    with_experts = {layer.index for layer in trace.layers}
+    return [index for index in range(trace.n_layers or 0) if index not in with_experts]
+
+
+def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float, bool]]:
+    """(expert, weight, kept) of each choice of one token of the first text, in the order of their rank."""
+    experts = layer.experts[0, token]
+    chosen = torch.ones_like(experts, dtype=torch.bool) if layer.chosen is None else layer.chosen[0, token]
+    kept = torch.ones_like(chosen) if layer.kept is None else layer.kept[0, token]
+    columns = zip(experts.tolist(), layer.weights[0, token].tolist(), kept.tolist(), chosen.tolist(),
+                  strict=True)  # fmt: skip
+    return [(expert, weight, there) for expert, weight, there, choice in columns if choice]
+
+
 def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
     """What the strip and the load bars show for one layer and one rank (1 is the first choice)."""
     load = reading.trace.load(layer.index).tolist()
     choices, k = sum(load), layer.experts.shape[-1]
-    used = layer.experts[0, :, rank - 1].unique().numel()
+    column = layer.experts[0, :, rank - 1]
+    chosen = torch.ones_like(column, dtype=torch.bool) if layer.chosen is None else layer.chosen[0, :, rank - 1]
+    used, tokens = column[chosen].unique().numel(), int(chosen.sum())
     busiest = max(range(layer.n_experts), key=load.__getitem__)
     idle = load.count(0)
     parts = [
-        f"Layer {layer.index}, {ordinal(rank)} choice: {count(len(reading), 'token')} "
-        f"{'goes' if len(reading) == 1 else 'go'} to {used} of {layer.n_experts} experts.",
-        f"Over all {k} choices per token, expert {busiest} has the largest load, {load[busiest]} of {choices}; "
-        f"an even split would give each {choices / layer.n_experts:.1f} "
+        f"Layer {layer.index}, {ordinal(rank)} choice: {count(tokens, 'token')} "
+        f"{'goes' if tokens == 1 else 'go'} to {used} of {layer.n_experts} experts.",
+        f"{f'Over all {k} choices per token, expert' if k > 1 else 'Expert'} {busiest} has the largest load, "
+        f"{load[busiest]} of {choices}; an even split would give each {choices / layer.n_experts:.1f} "
         f"(MaxVio {max_violation(load):.2f}).",
     ]
     if idle:
@@ -43,15 +63,15 @@ def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
 
 def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
     """Which experts one token is sent to, with what weight."""
-    experts, weights = layer.experts[0, token].tolist(), layer.weights[0, token].tolist()
-    chosen = ", ".join(f"expert {e} with weight {w:.2f}" for e, w in zip(experts, weights, strict=True))
-    return f"Token {token}, “{reading.labels[token]}”, is sent to {chosen}."
+    chosen = ", ".join(f"expert {expert} with weight {weight:.2f}" if kept else f"expert {expert}, which was full"
+                       for expert, weight, kept in choices_of(layer, token))  # fmt: skip
+    return f"Token {token}, “{reading.labels[token]}”, is sent to {chosen or 'no expert'}."
 
 
 def expert_words(reading: Reading, layer: LayerTrace, expert: int) -> str:
     """How much one expert has to do."""
     chosen = reading.trace.load(layer.index)[expert].item()
-    share = layer.experts.shape[-1] * len(reading) / layer.n_experts
+    share = int(layer.choices(reading.trace.real).sum()) / layer.n_experts
     return (f"Expert {expert} of layer {layer.index} is chosen by {chosen} of {count(len(reading), 'token')}; "
             f"an even split would be {share:.1f}.")  # fmt: skip
 

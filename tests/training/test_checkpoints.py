@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from moe_lib import load_checkpoint, save_checkpoint
+from moe_lib.files import read_tensors, write_tensors
 from moe_lib.text import load_tokenizer
-from moe_lib.training.files import read_tensors, write_tensors
 from tests.training.small import make_model
 
 IDS = torch.arange(10)[None]
@@ -101,7 +101,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("moe_lib.training.files.save_file", full_disk)
+    monkeypatch.setattr("moe_lib.files.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(make_model(seed=1), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before

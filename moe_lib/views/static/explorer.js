@@ -35,6 +35,7 @@ function decode(payload) {
 const ordinal = (rank) => rank + (["th", "st", "nd", "rd"][rank % 100 > 10 && rank % 100 < 14 ? 0 : rank % 10] ?? "th");
 const plural = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
 const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+const NO_EXPERT = 65535; // a column without a choice: tokens may have different numbers of experts
 const chosen = (layer, token) => Array.from(layer.experts.subarray(token * layer.k, (token + 1) * layer.k));
 
 /** A label with its signs for spaces and line ends set smaller. */
@@ -114,16 +115,17 @@ function render({ model, el }) {
     const changed = new Set(model.get("changes").map((change) => change.position));
     chips.forEach((chip, token) => {
       const experts = chosen(shown, token);
-      const place = expert < 0 ? rank : experts.indexOf(expert);
+      const place = expert < 0 ? (experts[rank] === NO_EXPERT ? -1 : rank) : experts.indexOf(expert);
       const one = experts[place < 0 ? rank : place];
+      const named = one === NO_EXPERT ? "–" : one;
       const number = chip.lastChild;
       chip.style = place < 0 ? "" : painted(data.palette[one]);
       chip.classList.toggle("moe-chooses", expert >= 0 && place >= 0);
       chip.tabIndex = token === current ? 0 : -1;
       chip.setAttribute("aria-selected", token === selected);
-      number.textContent = (expert >= 0 && place >= 0 ? `${one} · ${ordinal(place + 1)}` : one) + (changed.has(token) ? " ≠" : "");
+      number.textContent = (expert >= 0 && place >= 0 ? `${one} · ${ordinal(place + 1)}` : named) + (changed.has(token) ? " ≠" : "");
       const weight = shown.weights[token * shown.k + Math.max(place, 0)].toFixed(2);
-      chip.setAttribute("aria-label", `Token ${token}, ${data.tokens[token]}, expert ${one}` +
+      chip.setAttribute("aria-label", `Token ${token}, ${data.tokens[token]}, ${one === NO_EXPERT ? "no expert" : `expert ${one}`}` +
         (place < 0 ? "" : `, weight ${weight}`) + (changed.has(token) ? ", its prediction changed" : ""));
     });
   }
@@ -176,7 +178,8 @@ function render({ model, el }) {
     load.replaceChildren(
       h("h4", {}, `Layer ${shown.index}: load of each expert`),
       h("p", { class: "moe-hint" }, "The line marks an even split, ", h("b", {}, shown.even.toFixed(1)), " per expert. MaxVio ",
-        h("b", {}, shown.maxVio.toFixed(2)), ": the largest load is that much above it (0 is even)."),
+        h("b", {}, shown.maxVio.toFixed(2)), ": the largest load is that much above it (0 is even).",
+        shown.shared ? " Besides these, every token passes the shared expert." : ""),
       group, expertPanel(shown, expert));
   }
 
@@ -215,7 +218,7 @@ function render({ model, el }) {
     }
     const experts = chosen(shown, token), scores = shown.scores.subarray(token * shown.nExperts, (token + 1) * shown.nExperts);
     const most = Math.max(...scores, 1e-9);
-    const sent = experts.flatMap((e, place) => [place ? ", " : "", "expert ", badge(e), ` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`]);
+    const sent = experts.flatMap((e, place) => e === NO_EXPERT ? [] : [place ? ", " : "", "expert ", badge(e), ` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`]);
     const rows = Array.from(scores, (score, e) => {
       const place = experts.indexOf(e);
       return h("li", { class: `moe-row${place < 0 ? "" : " moe-picked"}`, "data-testid": `affinity-${e}` }, badge(e),
@@ -223,7 +226,7 @@ function render({ model, el }) {
         h("span", { class: "moe-value" }, percent(score) + (place < 0 ? "" : ` · ${ordinal(place + 1)}`)));
     });
     detail.replaceChildren(h("h4", {}, `Token ${token}: “`, spelled(data.tokens[token]), "”"),
-      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sent, `. Affinity to every expert of layer ${shown.index}:`),
+      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...(sent.length ? sent : ["no expert"]), `. Affinity to every expert of layer ${shown.index}:`),
       h("ul", { class: "moe-rows", style: columns(shown.nExperts) }, ...rows), ...expectations(token), ...(after ? [after] : []));
   }
 
@@ -249,7 +252,11 @@ function render({ model, el }) {
         h("span", { class: "moe-bars", "aria-hidden": "true" }, ...bars, h("span", { class: "moe-mean", style: `bottom: ${(100 * one.even) / most}%` })),
         h("span", { class: "moe-value" }, data.tokens.length ? `MaxVio ${one.maxVio.toFixed(2)}, largest: ${busiest}` : "no text"));
     });
-    overview.replaceChildren(h("h4", {}, "All layers"), h("p", { class: "moe-hint" }, "One bar per expert, from 0 on; the line is an even split."), ...rows);
+    const dense = data.dense.map((index) => h("p", { class: "moe-layer moe-dense", "data-testid": `layer-${index}` },
+      h("span", { class: "moe-name" }, `Layer ${index}`), h("span", { class: "moe-hint" }, "dense: one network for every token")));
+    const place = (row) => Number(row.dataset.testid.slice("layer-".length));
+    const ordered = [...rows, ...dense].sort((a, b) => place(a) - place(b));
+    overview.replaceChildren(h("h4", {}, "All layers"), h("p", { class: "moe-hint" }, "One bar per expert, from 0 on; the line is an even split."), ...ordered);
   }
 
   function drawChanges() {

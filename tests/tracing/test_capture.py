@@ -1,0 +1,172 @@
+"""Capture on Hugging Face models: padding, steps of generation, hooks, modes, devices, refusals."""
+
+import pytest
+import torch
+from torch import nn
+
+from moe_lib import LanguageModel, ModelConfig, trace_routing
+from moe_lib.tracing import trace_generation
+from moe_lib.tracing.capture import _input_device
+from moe_lib.tracing.hugging_face import watching
+from tests.tracing.families import build
+
+IDS = torch.randint(3, 64, (2, 7), generator=torch.Generator().manual_seed(1))
+LEFT = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7])
+
+
+@pytest.fixture(scope="module")
+def mixtral():
+    return build("mixtral")
+
+
+def n_hooks(model: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+def test_padding_takes_no_part_in_counts(mixtral):
+    mask = torch.tensor([[1] * 7, [1] * 4 + [0] * 3])
+    trace, alone = trace_routing(mixtral, IDS, mask), trace_routing(mixtral, IDS[1:, :4])
+    whole = trace_routing(mixtral, IDS[:1])
+    for index in (0, 1):
+        assert torch.equal(trace.load(index), whole.load(index) + alone.load(index))
+        assert torch.equal(trace.layer(index).experts[1, :4], alone.layer(index).experts[0])
+    assert len(trace.to_pandas()) == 2 * 3 * 11
+
+
+@pytest.mark.parametrize("family", ["mixtral", "deepseek_v2", "gpt_oss", "jamba"])
+def test_generation_steps_join_to_what_one_pass_over_the_text_gives(family):
+    model = build(family)
+    ids, trace = trace_generation(model, IDS, 5, do_sample=False, eos_token_id=None)
+    assert ids.shape == (2, 12) and torch.equal(ids[:, :7], IDS) and torch.equal(trace.input_ids, ids[:, :-1])
+    again = trace_routing(model, ids[:, :-1])
+    for step, whole in zip(trace.layers, again.layers, strict=True):
+        assert (step.name, step.index) == (whole.name, whole.index)
+        assert torch.equal(step.experts, whole.experts)
+        torch.testing.assert_close(step.weights, whole.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_generation_of_our_own_model_joins_too():
+    torch.manual_seed(0)
+    model = LanguageModel(ModelConfig.preset("tiny", causal=True, initializer_range=0.3)).train()
+    ids, trace = trace_generation(model, IDS, 5, attention_mask=LEFT)
+    mask = torch.cat((LEFT, torch.ones(2, 4, dtype=torch.long)), 1)
+    again = trace_routing(model, ids[:, :-1], mask)
+    assert torch.equal(trace.real, mask.bool()) and model.training
+    for step, whole in zip(trace.layers, again.layers, strict=True):
+        assert torch.equal(step.experts[trace.real], whole.experts[trace.real])
+
+
+def test_what_follows_the_end_token_is_padding(mixtral):
+    free, _ = trace_generation(mixtral, IDS, 6, do_sample=False, eos_token_id=None)
+    stop = int(free[0, 8])  # the second token that the first text writes
+    ids, trace = trace_generation(mixtral, IDS, 6, do_sample=False, eos_token_id=stop, pad_token_id=0)
+    for row in range(2):
+        written = ids[row, 7:].tolist()
+        end = written.index(stop) + 1 if stop in written else len(written)
+        assert trace.real[row, 7:].tolist() == ([True] * end + [False] * len(written))[: len(written) - 1]
+    assert not trace.real.all()
+
+
+def test_generation_refuses_what_routes_a_token_twice(mixtral):
+    for options in ({"num_beams": 2}, {"num_return_sequences": 2}, {"use_cache": False}):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))}"):
+            trace_generation(mixtral, IDS, 2, **options)
+    with pytest.raises(ValueError, match="encoder-decoder"):
+        trace_generation(build("switch_transformers"), IDS, 2)
+
+
+def test_hooks_and_modes_are_left_as_they_were():
+    model = build("deepseek_v3")
+    trace_routing(model, IDS)  # transformers may install lasting hooks of its own at the first call
+    model.train()
+    model.model.layers[0].eval()
+    modes, hooks = [m.training for m in model.modules()], n_hooks(model)
+    trace_routing(model, IDS)
+    assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
+    with pytest.raises(IndexError):
+        trace_routing(model, IDS + 1000)  # beyond the vocabulary: torch raises inside the forward pass
+    assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
+    with pytest.raises(RuntimeError, match="inside"), watching(model):
+        raise RuntimeError("inside")
+    assert n_hooks(model) == hooks
+
+
+def test_a_router_and_experts_that_disagree_are_refused(mixtral):
+    block = mixtral.model.layers[1].mlp
+    handle = block.experts.register_forward_pre_hook(lambda m, args: (args[0], args[1].flip(-1), args[2]))
+    try:
+        with pytest.raises(ValueError, match="layers.1.mlp: a router that chose other experts"):
+            trace_routing(mixtral, IDS)
+    finally:
+        handle.remove()
+    assert trace_routing(mixtral, IDS).layers
+
+
+class NeverCalled(nn.Module):
+    """A model that has experts and runs none of them."""
+
+    def __init__(self, whole):
+        super().__init__()
+        self.whole, self.config = whole, whole.config
+
+    def forward(self, input_ids, attention_mask=None):
+        return self.whole.model.embed_tokens(input_ids)
+
+
+def test_refusals_name_the_class(mixtral):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    dense = LlamaForCausalLM(LlamaConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2))  # fmt: skip
+    with pytest.raises(ValueError, match="model: got 'LlamaForCausalLM'; wants a model with experts"):
+        trace_routing(dense, IDS)
+    with pytest.raises(ValueError, match="NeverCalled, none of whose 2 MoE layers was called"):
+        trace_routing(NeverCalled(mixtral), IDS)
+    with pytest.raises(TypeError, match="model: got 'Linear'"):
+        trace_routing(nn.Linear(2, 2), IDS)
+    with pytest.raises(TypeError, match="input_ids: got torch.float32"):
+        trace_routing(mixtral, IDS.float())
+    with pytest.raises(ValueError, match="input_ids: got .7,."):
+        trace_routing(mixtral, IDS[0])
+    with pytest.raises(ValueError, match="attention_mask: got .2, 3."):
+        trace_routing(mixtral, IDS, LEFT[:, :3])
+
+
+class TwoCalls(NeverCalled):
+    def forward(self, input_ids, attention_mask=None):
+        self.whole(input_ids)
+        return self.whole(input_ids)
+
+
+def test_layers_that_run_twice_are_refused(mixtral):
+    with pytest.raises(ValueError, match="28 tokens routed"):
+        trace_routing(TwoCalls(mixtral), IDS)
+
+
+def test_inputs_go_where_the_embedding_is(mixtral):
+    assert _input_device(mixtral).type == "cpu"
+    with torch.device("meta"):
+        offloaded = build("mixtral")
+    assert _input_device(offloaded).type == "cpu"
+    offloaded.lm_head.to_empty(device="cpu")
+    assert _input_device(offloaded).type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_model_on_two_devices_gives_the_trace_of_one(mixtral):
+    before = trace_routing(mixtral, IDS)
+    spread = build("mixtral")
+
+    def move(module, args, kwargs):  # what accelerate's hooks do
+        put = lambda value: value.cuda() if isinstance(value, torch.Tensor) else value  # noqa: E731
+        return tuple(map(put, args)), {
+            n: tuple(map(put, v)) if isinstance(v, tuple) else put(v) for n, v in kwargs.items()}  # fmt: skip
+
+    spread.model.layers[1].cuda().register_forward_pre_hook(move, with_kwargs=True)
+    spread.model.norm.cuda()
+    spread.lm_head.cuda()
+    after = trace_routing(spread, IDS)
+    assert all(t.device.type == "cpu" for layer in after.layers for t in layer.tensors().values())
+    for a, b in zip(before.layers, after.layers, strict=True):
+        assert torch.equal(a.experts, b.experts)
