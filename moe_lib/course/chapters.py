@@ -67,8 +67,8 @@ CHAPTERS = (
         "From a soft mixture to sparse top-k; dispatch three ways; parameters against FLOPs.",
         ("03",),
     ),
-    Chapter("05", "routing", "Routing", "Every router in the lineage; capacity and dropping.", ("04",)),
-    Chapter("06", "load_balance", "Load balance", "Watch the load collapse, and try its cures live.", ("05",)),
+    Chapter("05", "routing", "Routing", "Every router in the lineage; capacity and dropping.", ("04",), True),
+    Chapter("06", "load_balance", "Load balance", "Watch the load collapse, and try its cures live.", ("05",), True),
     Chapter(
         "07",
         "deepseek_moe",

@@ -115,9 +115,9 @@ def _draw_bars(ax: Axes, names: list[str], load, kept, colours: list[str], even:
     y = np.arange(len(names))
     ax.barh(y, kept, color=colours, edgecolor=_INK, linewidth=0.6)
     ax.barh(y, load - kept, left=kept, color="white", edgecolor=_DROPPED, hatch="////", linewidth=0.6)
-    ax.axvline(even, color=_INK, linestyle="--", linewidth=1, label="even share")
     if capacity is not None:
-        ax.axvline(capacity, color=_DROPPED, linewidth=2, label="room")
+        ax.axvline(capacity, color=_DROPPED, linewidth=2.5, label="capacity")
+    ax.axvline(even, color=_INK, linestyle="--", linewidth=1.2, label="even share")
     for row in y:
         lost = load[row] - kept[row]
         ax.text(load[row], row, f" {kept[row]}" + (f" + {lost} dropped" if lost else ""), va="center", fontsize=8)

@@ -30,13 +30,17 @@ def middle(locator):
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def colour_of(playground, token):
-    return playground.get_by_test_id(f"router-token-{token}").locator("circle").evaluate("c => c.style.fill")
+def circle(playground, token):
+    return playground.get_by_test_id(f"router-token-{token}").locator("circle")
+
+
+def fill(playground, token):
+    return circle(playground, token).evaluate("circle => getComputedStyle(circle).fill")
 
 
 def test_tokens_and_experts_are_dragged_with_the_mouse(page, playground):
     token, expert = (playground.get_by_test_id(f"router-{name}") for name in ("token-2", "expert-0"))
-    before = colour_of(playground, 2)
+    before = fill(playground, 2)
     x, y = middle(token)
     goal_x, goal_y = middle(playground.get_by_test_id("router-token-0"))
     page.mouse.move(x, y)
@@ -49,7 +53,11 @@ def test_tokens_and_experts_are_dragged_with_the_mouse(page, playground):
     (moved_x, moved_y), (other_x, other_y) = kernel_value(page, "playground.tokens[2], playground.tokens[0]")
     assert abs(moved_x - other_x) < 0.06 and abs(moved_y - other_y) < 0.06
     wait_for_value(page, "playground.selected", 2)
-    assert colour_of(playground, 2) == colour_of(playground, 0) != before
+    page.wait_for_function(
+        "([two, other]) => getComputedStyle(two).fill === getComputedStyle(other).fill",
+        arg=[circle(playground, number).element_handle() for number in (2, 0)],
+    )
+    assert fill(playground, 2) != before
 
     x, y = middle(expert)
     page.mouse.move(x, y)
@@ -69,6 +77,7 @@ def test_keyboard_moves_what_tab_reaches(page, playground):
     wait_for_value(page, "playground.tokens[0]", [round(x + 0.6, 2), round(y - 0.9, 2)])
     page.keyboard.press("Tab")
     wait_for_value(page, "playground.selected", 1)
+    page.wait_for_selector("[data-testid='router-token-1'].moe-router-selected")
     label = page.get_by_test_id("router-token-1").get_attribute("aria-label")
     assert label.startswith("Token 1, “cat”") and "expert" in label
     page.keyboard.press("Shift+Tab")

@@ -5,9 +5,12 @@ import math
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 
+from moe_lib.model import Routing
 from moe_lib.model.routers import make_router
 from moe_lib.tracing.plane import CELLS, LIMIT, METHODS, N_GROUPS, PlaneSettings, route_plane
+from moe_lib.views.router_figures import draw_routing
 from moe_lib.views.router_playground import RouterPlayground
 
 POINTS = torch.tensor([[2.0, 0.1], [1.8, 0.4], [-1.5, 1.0], [0.3, -2.0], [2.2, -0.3], [-0.4, 1.9], [1.0, 1.1]])
@@ -242,3 +245,18 @@ def test_picture_and_words_stand_beside_the_live_view():
     assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(data)
     assert metadata["image/png"]["alt"] == playground.summary
     assert playground.png() == playground.png()
+
+
+def test_grid_shows_weights_and_crosses_out_what_was_dropped():
+    experts = torch.tensor([[0, 2], [0, 1], [2, 0]])
+    weights = torch.tensor([[0.7, 0.2], [0.6, 0.3], [0.5, 0.4]])
+    kept = torch.tensor([[True, True], [True, False], [True, False]])
+    chosen = torch.tensor([[True, True], [True, True], [True, False]])  # the last token's second column is empty
+    routing = Routing(experts, weights, torch.rand(3, 4), torch.rand(3, 4), kept, chosen)
+    ax = Figure().subplots()
+    draw_routing(ax, routing, "title", ["a", "$b", "c"])
+    shown = ax.images[0].get_array().filled(0)
+    expected = [[0.7, 0, 0.2, 0], [0.6, 0, 0, 0], [0, 0, 0.5, 0]]
+    torch.testing.assert_close(torch.tensor(shown).float().nan_to_num(), torch.tensor(expected))
+    crosses = ax.lines[0]
+    assert (crosses.get_xdata().tolist(), crosses.get_ydata().tolist()) == ([1], [1])

@@ -92,9 +92,10 @@ function render({ model, el }) {
   const points = tokens.map((_, number) => movable("token", number,
     s("circle", { r: 0.15 }), s("text", {}, String(number)), s("title", {}, `${number}: ${labels[number]}`),
     s("path", { class: "moe-router-cross", d: "M.06-.2 .2-.06M.2-.2 .06-.06" })));
+  const border = s("path", { class: "moe-router-border", transform: `translate(${-limit} ${-limit}) scale(${(2 * limit) / cells})` });
   const svg = s("svg", { class: "moe-router-svg", viewBox: `${-limit} ${-limit} ${2 * limit} ${2 * limit}`, role: "group",
     "aria-label": "The plane: experts and tokens. Tab goes from one to the next, arrow keys move it, Shift makes larger steps." },
-    ...shafts, lines, ...arrows, ...points);
+    border, ...shafts, lines, ...arrows, ...points);
   const plane = part("div", "plane", {}, canvas, svg);
 
   function movable(kind, number, ...shapes) {
@@ -131,7 +132,11 @@ function render({ model, el }) {
     return group;
   }
 
+  let drawn; // what the canvas shows: moving a token changes no region
   function drawRegions() {
+    const shown = view.runs.join();
+    if (drawn === shown) return;
+    drawn = shown;
     const context = canvas.getContext("2d"), codes = [];
     context.clearRect(0, 0, canvas.width, canvas.height);
     for (let run = 0; run < view.runs.length; run += 2) {
@@ -144,13 +149,12 @@ function render({ model, el }) {
         cell = end;
       }
     }
-    context.fillStyle = getComputedStyle(root).color; // lines where another set of experts begins
     const sets = codes.map((code) => Math.floor(code / experts.length));
-    sets.forEach((one, cell) => {
-      const x = (cell % cells) * CELL, y = Math.floor(cell / cells) * CELL;
-      if (x && sets[cell - 1] !== one) context.fillRect(x - 1, y, 2, CELL);
-      if (y && sets[cell - cells] !== one) context.fillRect(x, y - 1, CELL, 2);
+    const borders = sets.flatMap((one, cell) => { // lines where another set of experts begins
+      const x = cell % cells, y = Math.floor(cell / cells);
+      return [x && sets[cell - 1] !== one ? `M${x} ${y}v1` : "", y && sets[cell - cells] !== one ? `M${x} ${y}h1` : ""];
     });
+    border.setAttribute("d", borders.join(""));
   }
 
   function drawPlane() {
