@@ -16,6 +16,13 @@ def _in_groups(scores, k, group_scores, topk_group, outside=-torch.inf):
     return scores.masked_fill(~allowed, outside).topk(k, dim=-1).indices
 
 
+def _groups_of_size(scores, k, size, topk_group):
+    """What comes out when n_group is taken as the size of a group; the right shape even where that cannot be done."""
+    if scores.shape[-1] % size or topk_group > scores.shape[-1] // size or k > topk_group * size:
+        return torch.full((len(scores), k), -1)
+    return _in_groups(scores, k, scores.unflatten(-1, (-1, size)).amax(-1), topk_group)
+
+
 def _check_experts(answer, expected, what, hints):
     expect_shape(answer, tuple(expected.shape), what)
     expect_dtype(answer, torch.int64, what)
@@ -37,6 +44,11 @@ def check_group_limited(group_limited):
         allowed = (
             torch.zeros_like(interleaved, dtype=torch.bool).scatter(1, strided, True).repeat(1, n_experts // n_group)
         )
+        best = groups.amax(-1).topk(topk_group, dim=-1).indices
+        repeated = (
+            torch.zeros_like(groups[..., 0], dtype=torch.bool).scatter(1, best, True).repeat(1, n_experts // n_group)
+        )
+        by_size = _groups_of_size(scores, k, n_group, topk_group)
         what = f"the experts for E = {n_experts}, k = {k}, {n_group} groups, {topk_group} of them kept"
         answer = group_limited(scores.clone(), k, n_group, topk_group)
         _check_experts(answer, expected, what, {
@@ -48,8 +60,13 @@ def check_group_limited(group_limited):
             "you keep the worst groups": _in_groups(scores, k, -groups.amax(-1), topk_group),
             "your groups are every n-th expert; want blocks of neighbours, (n_group, E / n_group)":
                 scores.masked_fill(~allowed, -torch.inf).topk(k, dim=-1).indices,
+            "the groups are scored well, but the mask of groups is stretched with .repeat, which interleaves them; "
+            "want .repeat_interleave": scores.masked_fill(~repeated, -torch.inf).topk(k, dim=-1).indices,
+            "n_group is the number of groups, not their size": by_size,
         })  # fmt: skip
-    return "Blocks of neighbours, each as good as its best expert."
+    return (
+        "Blocks of neighbours, each as good as its best expert. (With scores above 0 a mask of 0 passes too; see 05.2.)"
+    )
 
 
 def check_choose_v3(choose_v3):
@@ -132,6 +149,20 @@ def _entropy(labels):
     return -(p[p > 0] * p[p > 0].log2()).sum()
 
 
+def _information_of(a, b, columns):
+    """The bits that come out when pairs are numbered a · columns + b, with too few columns; nan if that cannot be."""
+    rows = int(a.max()) + 1
+    if columns < 1:
+        return torch.tensor(math.nan)
+    counts = torch.bincount(a * columns + b, minlength=rows * columns)
+    if len(counts) != rows * columns:
+        return torch.tensor(math.nan)
+    joint = counts.view(rows, columns).double() / len(a)
+    alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
+    there = joint > 0
+    return (joint[there] * (joint[there] / alone[there]).log2()).sum()
+
+
 def check_mutual_information(mutual_information):
     coins = torch.randint(2, (400,))
     dice = torch.randint(6, (400,))
@@ -153,6 +184,8 @@ def check_mutual_information(mutual_information):
             "this is the entropy of the pair, without the division by p(a) p(b)":
                 _entropy(a * (int(b.max()) + 1) + b),
             "counts must become shares: divide by n first": expected * len(a),
+            "different pairs share one number: with m values of b, a · m + b needs m = b.max() + 1":
+                _information_of(a, b, int(b.max())),
         }, atol=1e-4)  # fmt: skip
     return "0 for independent labels, the entropy where one decides the other."
 
