@@ -66,6 +66,7 @@ CHAPTERS = (
         "Mixture of experts",
         "From a soft mixture to sparse top-k; dispatch three ways; parameters against FLOPs.",
         ("03",),
+        True,
     ),
     Chapter("05", "routing", "Routing", "Every router in the lineage; capacity and dropping.", ("04",), True),
     Chapter("06", "load_balance", "Load balance", "Watch the load collapse, and try its cures live.", ("05",), True),

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.training.balance import load_entropy, max_violation
+from moe_lib.training.cures import cure_words
 from moe_lib.training.loop import StepReport
 
 
@@ -22,6 +23,8 @@ class BalanceRecorder:
     steps          how many steps the run is meant to have; None if that is not known
 
     rows           a dict per step, as `train` records it (loss in nats per token, without balance losses)
+    cures          (step, words) at the beginning and wherever another cure begins; empty if the rows do not tell
+                   their settings, as those of a LiveTraining do
     max_violation  a list of one number per MoE layer, for every step; entropy the same (1 is even, 0 one expert)
     One thread may record while another one reads: what is read is whole steps.
     """
@@ -30,6 +33,7 @@ class BalanceRecorder:
         require(isinstance(name, str), "name", type(name).__name__, "a str", TypeError)
         self.name, self.steps = name, steps
         self.rows: list[dict] = []
+        self.cures: list[tuple[int, str]] = []
         self.max_violation: list[list[float]] = []
         self.entropy: list[list[float]] = []
         self._loads: list[Tensor] = []
@@ -46,6 +50,10 @@ class BalanceRecorder:
         self._loads.append(loads)
         self.max_violation.append([max_violation(load) for load in loads])
         self.entropy.append([load_entropy(load) for load in loads])
+        if "aux_loss_alpha" in report.row:
+            words = cure_words(report.row)
+            if not self.cures or self.cures[-1][1] != words:
+                self.cures.append((report.row["step"], words))
         self.rows.append(dict(report.row))  # last: a reader counts the rows
 
     @property

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_words import changes_of, run_title
+from moe_lib.views.balance_words import run_title
 
 # Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart. Even is pale.
 LOAD_COLOURS = ("#00314f", "#4a9bd1", "#f5f5f2", "#ee9a4d", "#8c2d00")
@@ -123,7 +123,7 @@ def _draw_line(ax: Axes, run: BalanceRecorder, line: str, first: bool) -> None:
 
 
 def _mark_changes(ax: Axes, run: BalanceRecorder, colour: str) -> None:
-    for step, _ in changes_of(run)[1:]:
+    for step, _ in run.cures[1:]:
         ax.axvline(step, color=colour, linestyle=":", lw=1.2)
 
 

@@ -2,7 +2,7 @@
 
 from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.balance_figures import LAYER_LINES, LOAD_COLOURS, load_stops
-from moe_lib.views.balance_words import changes_of, run_title, run_words
+from moe_lib.views.balance_words import run_title, run_words
 
 
 def run_entry(run: BalanceRecorder, state: str, shown: bool) -> dict:
@@ -11,7 +11,7 @@ def run_entry(run: BalanceRecorder, state: str, shown: bool) -> dict:
         "id": run.name, "title": run_title(run), "state": state, "shown": shown, "done": run.n_steps,
         "steps": run.steps or run.n_steps, "layers": run.layer_numbers, "experts": run.n_experts,
         "stops": load_stops(max(1, run.n_experts), run.k), "words": run_words(run) if shown else "",
-        "marks": [step for step, _ in changes_of(run)[1:]],
+        "marks": [step for step, _ in run.cures[1:]],
     }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from moe_lib.training.cures import cure_words
 from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.words import count
 
@@ -10,24 +9,10 @@ END = 10  # the last steps over which the words take means: single steps jump
 RARE = 0.1  # of an even share; an expert below it has next to no work
 
 
-def changes_of(run: BalanceRecorder) -> list[tuple[int, str]]:
-    """The cure at the beginning, and at every step where another one begins: (step, words).
-
-    Empty for a run whose rows do not tell it: one that was not trained by a LiveTraining.
-    """
-    found: list[tuple[int, str]] = []
-    for row in run.rows:
-        if "aux_loss_alpha" in row:
-            words = cure_words(row)
-            if not found or found[-1][1] != words:
-                found.append((row["step"], words))
-    return found
-
-
 def run_title(run: BalanceRecorder) -> str:
     """ "run 2: no cure → bias, speed 0.02": values tried on the way, of the same cure, are left out."""
     kept: list[str] = []
-    for _, words in changes_of(run):
+    for _, words in run.cures:
         if kept and kept[-1].split(" ")[0] == words.split(" ")[0]:
             kept.pop()
         kept.append(words)
@@ -42,7 +27,7 @@ def run_words(run: BalanceRecorder) -> str:
         return f"{run_title(run)}: no step is done yet."
     last = min(END, run.n_steps)
     steps = f"{run.n_steps} of {count(run.steps, 'step')}" if run.steps else count(run.n_steps, "step")
-    losses = run.column("loss")[-last:]
+    losses = [row["loss"] for row in run.rows[-last:]]
     parts = [f"{run_title(run)}, {steps}: loss {sum(losses) / last:.2f} nats per token"]
     parts[0] += f" (means of the last {count(last, 'step')})." if last > 1 else "."
     shares = run.shares(run.n_steps - last).mean(0)  # (layers, E)
@@ -55,7 +40,7 @@ def run_words(run: BalanceRecorder) -> str:
             f"Layer {number}: MaxVio {violation:.2f}, load entropy {entropy:.2f}; expert {int(share.argmax())} has "
             f"{share.max():.1f} times an even share, {rare} of {run.n_experts} experts less than a tenth of one."
         )
-    dropped = run.column("dropped_share", 0.0)[-last:]
+    dropped = [row.get("dropped_share", 0.0) for row in run.rows[-last:]]
     if any(dropped):
         parts.append(f"{100 * sum(dropped) / last:.1f} % of the choices are dropped.")
     return " ".join(parts)

@@ -12,7 +12,7 @@ from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.balance_dashboard import ALPHAS, BalanceDashboard
 from moe_lib.views.balance_figures import LAYER_LINES, LOAD_COLOURS, balance_figure, load_stops
 from moe_lib.views.balance_payload import step_rows
-from moe_lib.views.balance_words import changes_of, run_title, run_words
+from moe_lib.views.balance_words import run_title, run_words
 from moe_lib.views.palette import contrast
 from tests.training.small import RandomBatches, make_model
 
@@ -96,7 +96,7 @@ def test_a_setting_changed_in_mid_run_arrives_in_the_training(dashboard_of, cure
     dashboard.stop()
     values = dashboard.runs[0].column(column)
     assert values[0] not in (0, 0.777) and values[-1] == 0.777 and sorted(set(values)) == sorted({values[0], 0.777})
-    assert changes_of(dashboard.runs[0])[1][0] == values.index(0.777)
+    assert dashboard.runs[0].cures[1][0] == values.index(0.777)
 
 
 def test_the_cure_itself_can_change_in_mid_run(dashboard_of):
@@ -274,8 +274,8 @@ def test_titles_tell_the_way_of_the_cures():
     alphas = [0.0, 0.1, 0.2, 0.2, 0.0]
     run = recorded([[EVEN]] * 5, aux_loss_alpha=alphas, seq_aux=[True] * 5, bias_update_speed=[0.0] * 4 + [0.5])
     assert run_title(run) == "run 1: no cure → auxiliary loss 0.2 per sequence → bias, speed 0.5"
-    assert [step for step, _ in changes_of(run)] == [0, 1, 2, 4]
-    assert run_title(recorded([[EVEN]])) == "run 1" and changes_of(recorded([[EVEN]])) == []
+    assert [step for step, _ in run.cures] == [0, 1, 2, 4]
+    assert run_title(recorded([[EVEN]])) == "run 1" and recorded([[EVEN]]).cures == []
 
 
 def test_the_figure_draws_the_record_with_aligned_axes():

@@ -3,6 +3,7 @@
 // A message has the steps of one run from `start` on. A page that lacks the earlier ones asks for them all ("hello").
 
 const WAIT = 100; // milliseconds that a slider's moves are gathered
+const COLUMNS = 800; // of a map; a longer run is drawn in means of several steps
 let serial = 0; // tells the dashboards of one page apart
 
 function render({ model, el }) {
@@ -171,16 +172,19 @@ function render({ model, el }) {
     return { root: section, title, maps, plots, readout, words, canvases: [] };
   }
 
-  function drawRun(run, rows, section, scale) {
+  function drawRun(run, all, section, scale) {
+    const every = Math.ceil(scale.xmax / COLUMNS), rows = thinned(all, every);
+    const x = (place) => Math.min(all.length, (place + 1) * every);
     section.title.textContent = run.title;
+    section.xmax = scale.xmax;
     if (section.words.textContent !== run.words) section.words.textContent = run.words;
     while (section.canvases.length < run.layers.length && run.experts) addMap(run, section);
-    section.canvases.forEach((canvas, layer) => paintMap(canvas, run, rows, layer, scale.xmax));
+    section.canvases.forEach((canvas, layer) => paintMap(canvas, run, rows, layer, scale.xmax, every));
     const common = { xmax: scale.xmax, marks: run.marks };
     const byLayer = (key) => run.layers.map((_, layer) => ({
-      points: rows.map((row, step) => [step + 1, row[key][layer]]), colour: view().colours.lines[layer % 4], dash: DASHES[layer % 4] }));
-    const whole = (key) => [{ points: rows.map((row, step) => [step + 1, row[key]]), colour: "currentColor", dash: "" }];
-    const held = rows.flatMap((row, step) => (row.held === null ? [] : [[step + 1, row.held]]));
+      points: rows.map((row, place) => [x(place), row[key][layer]]), colour: view().colours.lines[layer % 4], dash: DASHES[layer % 4] }));
+    const whole = (key) => [{ points: rows.map((row, place) => [x(place), row[key]]), colour: "currentColor", dash: "" }];
+    const held = rows.flatMap((row, place) => (row.held === null ? [] : [[x(place), row.held]]));
     const charts = [
       plot("MaxVio (0 is even)", byLayer("vio"), { ...common, low: scale.vio[0], high: scale.vio[1] }),
       plot("load entropy (1 is even)", byLayer("entropy"), { ...common, low: scale.entropy[0], high: scale.entropy[1] }),
@@ -206,12 +210,12 @@ function render({ model, el }) {
       section.readout.textContent = `Layer ${run.layers[layer]}, step ${at.step + 1}, expert ${at.expert}: ` +
         `${value.toFixed(2)} times an even share.`;
       cross.hidden = false;
-      cross.style.left = `${(100 * (at.step + 0.5)) / canvas.width}%`;
+      cross.style.left = `${(100 * (at.step + 0.5)) / section.xmax}%`;
       cross.style.top = `${(100 * (at.expert + 0.5)) / run.experts}%`;
     };
     canvas.addEventListener("mousemove", (event) => {
       const box = canvas.getBoundingClientRect();
-      at.step = Math.floor(((event.clientX - box.left) / box.width) * canvas.width);
+      at.step = Math.floor(((event.clientX - box.left) / box.width) * section.xmax);
       at.expert = Math.floor(((event.clientY - box.top) / box.height) * run.experts);
       point();
     });
@@ -230,10 +234,10 @@ function render({ model, el }) {
       h("span", { class: "moe-balance-top" }, "0"), h("span", { class: "moe-balance-bottom" }, String(run.experts - 1)), frame));
   }
 
-  function paintMap(canvas, run, rows, layer, xmax) {
-    canvas.width = xmax;
+  function paintMap(canvas, run, rows, layer, xmax, every) {
+    canvas.width = Math.ceil(xmax / every);
     canvas.height = run.experts;
-    canvas.setAttribute("aria-label", `Layer ${run.layers[layer]} of ${run.id}: load of ${run.experts} experts over ${rows.length} steps; ` +
+    canvas.setAttribute("aria-label", `Layer ${run.layers[layer]} of ${run.id}: load of ${run.experts} experts over ${run.done} steps; ` +
       "arrow keys read single values");
     if (!rows.length) return;
     const context = canvas.getContext("2d");
@@ -244,7 +248,7 @@ function render({ model, el }) {
     }));
     context.putImageData(image, 0, 0);
     context.fillStyle = "#000000";
-    run.marks.forEach((step) => { for (let y = 0; y < run.experts; y += 2) context.fillRect(step, y, 1, 1); });
+    run.marks.forEach((step) => { for (let y = 0; y < run.experts; y += 2) context.fillRect(Math.floor(step / every), y, 1, 1); });
   }
 
   let drawn = "";

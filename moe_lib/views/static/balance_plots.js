@@ -33,6 +33,19 @@ function colourOf(value, stops, colours) {
   return rgb(from).map((c, i) => Math.round(c + (rgb(to)[i] - c) * part));
 }
 
+/** The steps, or means of `every` of them where there are more steps than pixels. */
+function thinned(rows, every) {
+  if (every === 1) return rows;
+  const mean = (values) => (Array.isArray(values[0]) ? values[0].map((_, at) => mean(values.map((one) => one[at])))
+    : values.reduce((sum, one) => sum + one, 0) / values.length);
+  return Array.from({ length: Math.ceil(rows.length / every) }, (_, at) => {
+    const part = rows.slice(at * every, (at + 1) * every);
+    const held = part.map((row) => row.held).filter((value) => value !== null);
+    return { ...Object.fromEntries(["loss", "dropped", "vio", "entropy", "load"].map((key) => [key, mean(part.map((row) => row[key]))])),
+      held: held.length ? held.at(-1) : null };
+  });
+}
+
 /** A small plot of lines with its scale at the left. lines: [{points: [[x, y]], colour, dash}] */
 function plot(title, lines, { xmax, low, high, marks, reference, dots = [] }) {
   const x = (step) => (100 * step) / xmax;
