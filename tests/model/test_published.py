@@ -181,3 +181,17 @@ def test_wrong_sizes_are_named():
         with pytest.raises(ValueError):
             expected_distinct_experts(*arguments)
     assert set(BYTES_PER_PARAMETER) == {"bf16", "fp8", "int4"}
+
+
+LATENT = dict(kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6)
+
+
+@pytest.mark.parametrize("changes", [dict(router="hash"), dict(router="noisy_topk"), dict(router="topk_softmax"),
+                                     dict(router="biased_topk"), dict(attention="mla", q_lora_rank=20, **LATENT),
+                                     dict(attention="mla", q_lora_rank=None, **LATENT)])  # fmt: skip
+def test_every_parameter_of_our_own_model_is_counted(changes):
+    config = ModelConfig.preset("tiny", vocab_size=40, **changes)
+    model = LanguageModel(config)
+    assert count_parameters(config).total == sum(parameter.numel() for parameter in model.parameters())
+    if config.attention == "mla":
+        assert kv_cache_elements_per_token(config) == 2 * (12 + 4)
