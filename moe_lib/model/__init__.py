@@ -12,7 +12,7 @@ from moe_lib.model.balance import (
     router_z_loss,
 )
 from moe_lib.model.cache import KVCache
-from moe_lib.model.experts import Experts, run_loop, run_sorted
+from moe_lib.model.experts import Experts, run_loop, run_masked, run_sorted
 from moe_lib.model.generation import NewToken
 from moe_lib.model.language_model import LanguageModel, ModelOutput
 from moe_lib.model.latent_attention import LatentAttention
@@ -43,5 +43,5 @@ __all__ = [
     "MoELayer", "NewToken", "NoisyRouting", "NoisyTopKRouter", "RMSNorm", "Router", "Routing", "SwiGLU",
     "SwitchRouter", "TopKRouter", "TopKSoftmaxRouter", "communication_balance_loss", "device_balance_loss",
     "expert_balance_loss", "importance_loss", "load_entropy", "load_loss", "make_router", "max_violation",
-    "rotary_angles", "rotate", "router_z_loss", "run_loop", "run_sorted", "visible_keys",
+    "rotary_angles", "rotate", "router_z_loss", "run_loop", "run_masked", "run_sorted", "visible_keys",
 ]  # fmt: skip

@@ -1,8 +1,10 @@
-"""The experts of one MoE layer, and two ways to run them: a plain loop to understand, a sorted one to use.
+"""The experts of one MoE layer, and three plain ways to run them: mask, loop, sorted.
 
-Both compute, for every token, sum over its chosen experts e of weight_e · FFN_e(x). The loop asks each expert
-for its tokens. The sorted form lines the (token, expert) pairs up by expert once, so that the work of all
-experts is two grouped matrix products over contiguous rows.
+All compute, for every token, the sum over its chosen experts e of weight_e · FFN_e(x). The mask runs every expert on
+every token and multiplies most of it by zero. The loop asks each expert for its tokens. The sorted form lines the
+(token, expert) pairs up by expert once, so that the work of all experts is two grouped matrix products over
+contiguous rows; the layer uses it. Pairs that a capacity limit dropped (`Routing.kept` is False) add nothing, and
+loop and sorted do not compute them.
 """
 
 import math
@@ -11,7 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moe_lib.model.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 from moe_lib.model.routing import Routing
+
+# The C library gives buffers of 32 MB or more back to the system after each use, and new ones are cleared page by page,
+# which takes time (benchmarks/README.md). Parts of 16 MB in float32 stay well below.
+LARGEST_BUFFER = 2**22  # numbers
 
 
 class Experts(nn.Module):
@@ -27,49 +34,68 @@ class Experts(nn.Module):
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """x (tokens, d), routing of these tokens -> (tokens, d)"""
+        gate_up_proj, down_proj = self.gate_up_proj, self.down_proj
         if torch.is_autocast_enabled(x.device.type):  # grouped products are not on autocast's list
             dtype = torch.get_autocast_dtype(x.device.type)
-            return run_sorted(x.to(dtype), routing, self.gate_up_proj.to(dtype), self.down_proj.to(dtype))
-        return run_sorted(x, routing, self.gate_up_proj, self.down_proj)
+            x, gate_up_proj, down_proj = x.to(dtype), gate_up_proj.to(dtype), down_proj.to(dtype)
+        run = run_in_parts if x.device.type == "cpu" else run_sorted
+        return run(x, routing, gate_up_proj, down_proj)
+
+
+def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+    """One expert on its tokens: x (n, d), gate_up (2I, d), down (d, I) -> (n, d)"""
+    gate, up = (x @ gate_up.T).chunk(2, dim=-1)
+    return (F.silu(gate) * up) @ down.T
+
+
+def run_masked(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    """Every expert on every token, times a (tokens, E) matrix of weights that is mostly zero. E / k times the work."""
+    weights = torch.where(routing.kept, routing.weights, 0).to(x.dtype)
+    weights = x.new_zeros(len(x), routing.n_experts).scatter_add(1, routing.experts, weights)  # (tokens, E)
+    output = torch.zeros_like(x)
+    for expert in range(routing.n_experts):
+        output = output + weights[:, expert, None] * swiglu(x, gate_up_proj[expert], down_proj[expert])
+    return output
 
 
 def run_loop(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
     """One expert after the other: find its tokens, run it, add the weighted result. Slow and plain: the reference."""
     output = torch.zeros_like(x)
-    weights = (routing.weights * routing.kept).to(x.dtype)
-    for expert in range(gate_up_proj.shape[0]):
-        token, rank = torch.where(routing.experts == expert)
-        gate, up = (x[token] @ gate_up_proj[expert].T).chunk(2, dim=-1)
-        result = (F.silu(gate) * up) @ down_proj[expert].T
+    weights = routing.weights.to(x.dtype)
+    for expert in range(routing.n_experts):
+        token, rank = torch.where((routing.experts == expert) & routing.kept)
+        result = swiglu(x[token], gate_up_proj[expert], down_proj[expert])
         output = output.index_add(0, token, result * weights[token, rank, None])
     return output
 
 
 def run_sorted(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
     """All experts at once: sort the (token, expert) pairs by expert, two grouped products, add back."""
-    if x.shape[0] == 0:
-        return x
-    k = routing.experts.shape[1]
-    order = routing.experts.flatten().argsort(stable=True)  # (tokens · k,) pair numbers, expert by expert
-    token = order // k
-    load = torch.bincount(routing.experts.flatten(), minlength=routing.n_experts)
-    weight = (routing.weights * routing.kept).to(x.dtype).flatten().index_select(0, order)
-
-    # index_select, not x[token]: its backward pass is a plain index_add instead of a sorted scatter
-    gate, up = grouped_linear(x.index_select(0, token), gate_up_proj, load).chunk(2, dim=-1)
+    order = sort_by_expert(routing)
+    if len(order.pair) == 0:
+        return x * 0.0  # zeros that gradients can pass
+    weight = routing.weights.to(x.dtype).flatten().index_select(0, order.pair)
+    rows = dispatch(x, order)  # (n, d), expert by expert
     # weighting before the down-projection spares keeping its output for the backward pass
-    result = grouped_linear(F.silu(gate) * up * weight[:, None], down_proj, load)
-    if x.is_cuda:  # index_add on CUDA adds in any order, so two runs would differ in the last digits
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=x.device))
-        return result.index_select(0, back).view(-1, k, x.shape[1]).sum(1)
-    return torch.zeros_like(x).index_add(0, token, result)
+    hidden = weighted_swiglu(grouped_linear(rows, gate_up_proj, order.load), weight[:, None])  # (n, I)
+    return combine(grouped_linear(hidden, down_proj, order.load), order)
+
+
+def run_in_parts(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    """run_sorted, over as many parts of the tokens as keep each buffer below LARGEST_BUFFER numbers."""
+    tokens, k = routing.experts.shape
+    parts = math.ceil(tokens * k * max(gate_up_proj.shape[1:]) / LARGEST_BUFFER)
+    if parts <= 1:
+        return run_sorted(x, routing, gate_up_proj, down_proj)
+    record = (routing.experts, routing.weights, routing.scores, routing.logits, routing.kept)
+    pieces = zip(x.chunk(parts), *(tensor.chunk(parts) for tensor in record), strict=True)
+    return torch.cat([run_sorted(rows, Routing(*fields), gate_up_proj, down_proj) for rows, *fields in pieces])
 
 
 def grouped_linear(x: Tensor, weight: Tensor, load: Tensor) -> Tensor:
     """Rows of x (n, in) come in E blocks of load[e] rows; block e is multiplied by weight[e] (out, in) transposed."""
     if _has_grouped_kernel(x, weight):
-        ends = load.cumsum(0).to(torch.int32)
-        return F.grouped_mm(x, weight.transpose(1, 2), offs=ends)
+        return F.grouped_mm(x, weight.transpose(1, 2), offs=load.cumsum(0).to(torch.int32))
     blocks = x.split(load.tolist())
     return torch.cat([block @ matrix.T for block, matrix in zip(blocks, weight.unbind(0), strict=True)])
 
