@@ -76,6 +76,7 @@ CHAPTERS = (
         "DeepSeekMoE",
         "Fine-grained and shared experts, compared at equal compute.",
         ("06",),
+        True,
     ),
     Chapter(
         "08",
