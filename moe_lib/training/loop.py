@@ -110,7 +110,7 @@ def train(model: nn.Module, batches: BatchSource, *, steps: int, learning_rate: 
             history.append(row)
             bar.set_postfix(loss=f"{row['loss']:.3f}", MaxVio=f"{row['max_violation']:.2f}", refresh=last)
             log(row)
-            stopped = bool(callback and callback(StepReport(row, loads))) or interrupt.requested
+            stopped = bool(callback is not None and callback(StepReport(row, loads))) or interrupt.requested
             if folder and (last or stopped or (step + 1) % save_every == 0):
                 save_state(Path(folder), model, optimiser, history, settings)
             if stopped:
