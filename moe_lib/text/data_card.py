@@ -87,17 +87,20 @@ def _task_rows() -> list[list[str]]:
 
 
 def _other_rows() -> list[list[str]]:
-    tokens = len(json.loads((DATA / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
-    return [
-        [
-            "[tokenizer](tokenizer/README.md)",
+    rows = []
+    for folder, call in (("tokenizer", "load_tokenizer()"), ("tokenizer/mixture", 'load_tokenizer("mixture")')):
+        tokens = len(json.loads((DATA / folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
+        rows.append([
+            f"[{folder}]({folder}/README.md)",
             "text to token ids and back",
             "tokenizer.json, byte-level BPE",
             f"{tokens:,} tokens",
             "see its card",
-            _code("load_tokenizer()"),
+            _code(call),
             _code("1024 -> 1, 0, 2, 4"),
-        ],
+        ])  # fmt: skip
+    return [
+        *rows,
         [
             "checkpoints",
             "trained models, so that a lesson need not wait",

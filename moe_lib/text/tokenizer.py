@@ -1,8 +1,9 @@
-"""The course's tokenizer: byte-level byte-pair encoding with 4096 tokens.
+"""The course's two tokenizers: byte-level byte-pair encoding, "course" (Python text) and "mixture" (all domains).
 
-`python -m moe_lib.text.tokenizer` trains it again from the reader's own Python and writes data/tokenizer/.
+`python -m moe_lib.text.tokenizer NAME` trains one again from the reader's own Python into data/tokenizer/.
 """
 
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,8 @@ SPECIAL_TOKENS = (
     *(f"<|reserved_{number}|>" for number in range(8)),
 )  # fmt: skip
 VOCAB_SIZE = 4096
+MIXTURE_VOCAB_SIZE = 6144
+_FOLDERS = {"course": DATA / "tokenizer", "mixture": DATA / "tokenizer" / "mixture"}
 _ROLES = {
     "pad_token": "<|pad|>",
     "eos_token": "<|end|>",
@@ -57,7 +60,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
 
 
 def load_tokenizer(name_or_folder: str | Path = "course"):
-    """Load a tokenizer as transformers.PreTrainedTokenizerFast: "course", or a folder with a tokenizer.json.
+    """Load a tokenizer as transformers.PreTrainedTokenizerFast: a name, or a folder with a tokenizer.json.
+
+    "course" has 4096 tokens and knows Python text; "mixture" has 6144 and knows the written domains too, Chinese
+    among them.
 
     The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token, bos_token
     ("<|start|>"), sep_token. Any other folder is read by transformers' AutoTokenizer. Nothing is downloaded.
@@ -69,10 +75,10 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     """
     from tokenizers import Tokenizer
 
-    folder = DATA / "tokenizer" if str(name_or_folder) == "course" else Path(name_or_folder)
+    folder = _FOLDERS.get(str(name_or_folder), Path(name_or_folder))
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; wanted 'course' or a folder with a tokenizer.json")
+        raise FileNotFoundError(f"{path}: no such file; wanted 'course', 'mixture' or a folder with a tokenizer.json")
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
@@ -95,16 +101,23 @@ def _wrap(tokenizer):
     )
 
 
-def main() -> None:
-    """Train on the training side of the three Python corpora and write data/tokenizer/tokenizer.json."""
+def main(arguments: list[str] | None = None) -> None:
+    """Train on the training side of the texts and write tokenizer.json."""
     from moe_lib.text.corpora import load_corpus
+    from moe_lib.text.mixture import mixture_texts
 
-    train = load_corpus("python", split="train")
-    tokenizer = train_tokenizer(train["text"])
-    path = DATA / "tokenizer" / "tokenizer.json"
+    parser = argparse.ArgumentParser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
+    parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
+    parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
+    chosen = parser.parse_args(arguments)
+    if chosen.name == "course":
+        texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
+    else:
+        texts, size = mixture_texts(), MIXTURE_VOCAB_SIZE
+    path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    tokenizer.backend_tokenizer.save(str(path))
-    print(f"wrote {len(tokenizer)} tokens, learned from {len(train)} documents, to {path}")
+    train_tokenizer(texts, size).backend_tokenizer.save(str(path))
+    print(f"wrote {size} tokens, learned from {len(texts)} texts, to {path}")
 
 
 if __name__ == "__main__":

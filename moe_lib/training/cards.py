@@ -2,9 +2,17 @@
 
 from pathlib import Path
 
-_WHAT = {
-    True: "predicts the next token of Python documentation, docstrings and code",
-    False: "fills in masked tokens of Python documentation, docstrings and code, seeing both sides",
+_WHAT = {True: "predicts the next token of {}", False: "fills in masked tokens of {}, seeing both sides"}
+_TEXTS = {
+    "python": "Python documentation, docstrings and code",
+    "mixture": "Python text and of six small written domains, one of them Chinese",
+}
+_LIMITS = {
+    "python": "English and Python only; no facts, no instructions. The text belongs to the Python documentation and "
+    "library\n(PSF License); these weights: the licence of this repository.",
+    "mixture": "Mostly Python text; of the written domains it has seen a few dozen documents each, several times over. "
+    "No facts, no\ninstructions. The Python text belongs to the Python documentation and library (PSF License), the "
+    "written domains are\nthe course's own (CC BY 4.0); these weights: the licence of this repository.",
 }
 
 
@@ -19,11 +27,14 @@ def write_card(folder: Path, name: str, measured: dict) -> None:
         sizes = [f"{row[key]:,}" if key in row else "–" for key in ("parameters", "active")]
         losses = [f"{row['heldout_loss'][domain]:.3f}" for domain in domains]
         table.append(f"| {label} | {' | '.join([*sizes, *losses])} |")
+    counts = [f"{about['heldout_tokens'][domain]:,}" for domain in domains]
+    table.append(f"| held-out tokens | – | – | {' | '.join(counts)} |")
     seen = recipe["steps"] * recipe["batch_size"] * recipe["sequence_length"]
     epochs = seen / about["train_tokens"]
+    what = _WHAT[recipe["causal"]].format(_TEXTS[recipe["corpus"]])
     text = f"""# {name}
 
-A small mixture-of-experts language model that {_WHAT[recipe["causal"]]}. It is the course's
+A small mixture-of-experts language model that {what}. It is the course's
 specimen: large enough for its router to have habits, small enough to train on a laptop. It knows nothing.
 
 ## Held-out loss, nats per predicted token
@@ -32,25 +43,50 @@ specimen: large enough for its router to have habits, small enough to train on a
 
 One seed: read the difference to the dense model as an example, not as proof; notebooks that compare use three.
 Load at the end of training: MaxVio {measured["moe"]["max_violation_last_100"]:.2f} (worst layer, mean of the last
-100 steps; 0 is even).
+100 steps; 0 is even).{_passing(measured)}
 
 ## Recipe
 
 - Make it again: `python -m moe_lib.training.recipes {name}`
   (training took {measured["moe"]["train_minutes"]:.0f} minutes, and {measured["dense"]["train_minutes"]:.0f} for the
   dense baseline, with {about["threads"]} thread(s) of a {about["processor"]} processor).
-- Text: corpus `{recipe["corpus"]}` of Python {about["python"]}'s own library, split by document:
-  {about["train_tokens"]:,} tokens to train on, {about["heldout_tokens"]:,} held out.
+- Text: {_text(recipe)} of Python {about["python"]}'s own library, split by document:
+  {about["train_tokens"]:,} tokens to train on, {about["heldout_tokens"]["all"]:,} held out.
   Another Python version has slightly other text.
 - {recipe["steps"]} steps of {recipe["batch_size"]} sequences of {recipe["sequence_length"]} tokens
   ({epochs:.1f} epochs), AdamW, peak learning rate {recipe["learning_rate"]}, warm-up and cosine,
   seed {recipe["seed"]}, torch {about["torch"]}.
-- Preset `mini` of `ModelConfig`; sizes in config.json. Weights are stored in bfloat16, half the size of training.
-- Curves of both trainings: curves.csv. All numbers of this card: measured.json.
+- Preset `{recipe["preset"]}` of `ModelConfig`, tokenizer `{recipe["tokenizer"]}`; sizes in config.json.
+  Weights are stored in bfloat16, half the size of training.
+- Curves of both trainings: curves.csv. All numbers of this card: measured.json.{_routing(recipe)}
 
 ## Limits and licence
 
-English and Python only; no facts, no instructions. The text belongs to the Python documentation and library
-(PSF License); these weights: the licence of this repository.
+{_LIMITS[recipe["corpus"]]}
 """
     (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def _text(recipe: dict) -> str:
+    if recipe["written_times"] == 1:
+        return f"corpus `{recipe['corpus']}`"
+    return f"corpus `{recipe['corpus']}`, its written documents {recipe['written_times']} times over, the others"
+
+
+def _routing(recipe: dict) -> str:
+    if not recipe["evaluate_every"]:
+        return ""
+    return "\n- routing_over_training.safetensors: the experts that a fixed held-out text chose at several steps."
+
+
+def _passing(measured: dict) -> str:
+    about = measured["about"]
+    if "passes_dense_after" not in about:
+        return ""
+    step, steps = about["passes_dense_after"], about["recipe"]["steps"]
+    if step is None:
+        return "\nOn a fixed sample of the held-out text it never got as low as the dense model's last loss."
+    return (
+        f"\nOn a fixed sample of the held-out text it was as low as the dense model's last loss after {step} of "
+        f"{steps} steps,\n{step / steps:.0%} (measured every {about['recipe']['evaluate_every']} steps)."
+    )

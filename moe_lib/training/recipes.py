@@ -21,9 +21,11 @@ from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS, REPOSITORY
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
+from moe_lib.text.mixture import WRITTEN_TIMES, repeat_written
 from moe_lib.training.cards import write_card
 from moe_lib.training.checkpoints import save_checkpoint
 from moe_lib.training.loop import TrainingRun, evaluate, train
+from moe_lib.training.routing_record import RoutingRecord
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,28 @@ class Recipe:
     steps: int = 1200
     learning_rate: float = 4e-3
     seed: int = 0
+    preset: str = "mini"
+    tokenizer: str = "course"
+    written_times: int = 1  # how often each written document stands in the training text
+    evaluate_every: int | None = None  # steps between two looks at a sample of the held-out text
 
     @property
     def config(self) -> ModelConfig:
-        return ModelConfig.preset("mini", causal=self.causal)
+        return ModelConfig.preset(self.preset, causal=self.causal)
 
     @property
     def objective(self) -> str:
         return "causal" if self.causal else "masked"
 
 
-RECIPES = {recipe.name: recipe for recipe in (Recipe("mini-causal", True), Recipe("mini-masked", False))}
+_V2 = dict(corpus="mixture", preset="mini-v2", tokenizer="mixture", written_times=WRITTEN_TIMES, evaluate_every=50)
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (Recipe("mini-causal", True), Recipe("mini-masked", False),
+                   Recipe("mini-v2", True, **_V2), Recipe("mini-v2-masked", False, steps=1000, **_V2))
+}  # fmt: skip
+ROUTING_FILE = "routing_over_training.safetensors"
+SAMPLE = 256  # held-out rows for the curve
 
 
 def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | None = None,
@@ -58,20 +71,23 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
     steps and rows (of each held-out text) can be cut down to try it out.
     """
     recipe = replace(recipe, steps=steps or recipe.steps)
-    tokenizer, corpus = load_tokenizer(), load_corpus(recipe.corpus)
+    tokenizer, corpus = load_tokenizer(recipe.tokenizer), load_corpus(recipe.corpus)
+    corpus["train"] = repeat_written(corpus["train"], recipe.written_times)
     text = {split: encode_corpus(corpus[split], tokenizer, recipe.sequence_length) for split in ("train", "heldout")}
     batches = Batches(
         text["train"], recipe.batch_size, seed=recipe.seed, objective=recipe.objective, tokenizer=tokenizer
     )
-    configs = {"moe": recipe.config, "dense": recipe.config.dense()}
-    runs = {
-        kind: _train(recipe, config, batches, scratch / f"{recipe.name}-{kind}") for kind, config in configs.items()
-    }
+    watch = _sample(corpus["heldout"], recipe, tokenizer)
+    runs = {}
+    for kind, config in (("moe", recipe.config), ("dense", recipe.config.dense())):
+        runs[kind] = _train(recipe, config, batches, scratch / f"{recipe.name}-{kind}", watch)
 
     measured = {kind: _describe(run) for kind, run in runs.items()}
     measured["unigram"] = {"heldout_loss": {}}
+    heldout_tokens = {}
     for domain in ["all", *sorted(set(corpus["heldout"]["domain"]))]:
         held_out = _held_out(corpus["heldout"], domain, recipe, tokenizer, rows)
+        heldout_tokens[domain] = sum(batch["input_ids"].numel() for batch in held_out)
         for kind, run in runs.items():
             measured[kind]["heldout_loss"][domain] = evaluate(run.model, held_out)
         measured["unigram"]["heldout_loss"][domain] = unigram_loss(
@@ -84,20 +100,54 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
         "train_tokens": text["train"].input_ids.numel(),
-        "heldout_tokens": text["heldout"].input_ids.numel(),
+        "heldout_tokens": heldout_tokens,
     }
+    if recipe.evaluate_every:
+        measured["about"]["passes_dense_after"] = passing_step(*(runs[kind].history for kind in ("moe", "dense")))
     _write(out or CHECKPOINTS / recipe.name, recipe.name, runs, tokenizer, measured)
+    if watch["routing"] is not None:
+        shutil.copy(scratch / f"{recipe.name}-moe" / ROUTING_FILE, (out or CHECKPOINTS / recipe.name) / ROUTING_FILE)
     return measured
 
 
-def _train(recipe: Recipe, config: ModelConfig, batches: Batches, folder: Path) -> TrainingRun:
+def passing_step(faster, slower) -> int | None:
+    """The first measured step at which the history `faster` has a held-out loss as low as the last one of `slower`."""
+    goal = slower["heldout_loss"].dropna().iloc[-1]
+    passed = faster[faster["heldout_loss"] <= goal]
+    return None if passed.empty else int(passed["step"].iloc[0]) + 1
+
+
+def _sample(documents, recipe: Recipe, tokenizer) -> dict:
+    """What is looked at while a model trains: held-out rows for the loss, and rows of every domain for the routing."""
+    if not recipe.evaluate_every:
+        return {"loss": None, "routing": None}
+    mixed = encode_corpus(documents, tokenizer, recipe.sequence_length).input_ids
+    order = torch.randperm(len(mixed), generator=torch.Generator().manual_seed(0))[:SAMPLE]
+    parts = []
+    for domain in sorted(set(documents["domain"])):
+        own = documents.filter(lambda row, domain=domain: row["domain"] == domain)
+        parts.append(encode_corpus(own, tokenizer, recipe.sequence_length).input_ids[:4])
+    loss = evaluation_batches(mixed[order], 32, seed=1, objective=recipe.objective, tokenizer=tokenizer)
+    return {"loss": loss, "routing": torch.cat(parts)}
+
+
+def _train(recipe: Recipe, config: ModelConfig, batches: Batches, folder: Path, watch: dict) -> TrainingRun:
     print(f"{folder.name}: {count_parameters(config).total:,} parameters", flush=True)
     torch.manual_seed(recipe.seed)
     model = LanguageModel(config)
-    run = train(model, batches, steps=recipe.steps, learning_rate=recipe.learning_rate, folder=folder)
+    record = None
+    if watch["routing"] is not None and config.n_routed_experts:
+        record = RoutingRecord(model, watch["routing"], _moments(recipe.steps), folder / ROUTING_FILE)
+    run = train(model, batches, steps=recipe.steps, learning_rate=recipe.learning_rate, folder=folder,
+                evaluation=watch["loss"], evaluate_every=recipe.evaluate_every, callback=record)  # fmt: skip
     if run.interrupted:
         raise SystemExit(f"stopped after {len(run.history)} steps; the same command goes on from there")
     return run
+
+
+def _moments(steps: int) -> tuple[int, ...]:
+    """When the routing is recorded: often at first, where it changes fastest."""
+    return tuple(sorted({round(steps * share) for share in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)}))
 
 
 def _describe(run: TrainingRun) -> dict:
@@ -124,7 +174,8 @@ def _write(folder: Path, name: str, runs: dict[str, TrainingRun], tokenizer, mea
     save_checkpoint(runs["moe"].model, folder, tokenizer, dtype=torch.bfloat16)  # half the size; trained in float32
     write_json(folder / "measured.json", measured)
     both = runs["moe"].history.merge(runs["dense"].history, on="step", suffixes=("_moe", "_dense"))
-    curves = both[["step", "loss_moe", "loss_dense", "max_violation_moe"]]
+    columns = ["step", "loss_moe", "loss_dense", "max_violation_moe"]
+    curves = both[columns + [name for name in ("heldout_loss_moe", "heldout_loss_dense") if name in both]]
     curves.round(4).to_csv(folder / "curves.csv", index=False)
     write_card(folder, name, measured)
 

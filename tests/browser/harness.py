@@ -174,9 +174,20 @@ def set_theme(page: Page, theme: str) -> None:
     """Switch to "dark" or "light" the way a reader's system does: the course's JupyterLab follows it."""
     if theme not in ("dark", "light"):
         raise ValueError(f"theme: got {theme!r}, want 'dark' or 'light'")
+    splash_is_gone(page)
     page.emulate_media(color_scheme=theme)
     light = "true" if theme == "light" else "false"
     page.wait_for_selector(f"body[data-jp-theme-light='{light}']", state="attached")
+    splash_is_gone(page)
+
+
+def splash_is_gone(page: Page) -> None:
+    """Wait until JupyterLab's splash screen has left the page.
+
+    It takes the splash away 200 ms after a change of theme. A second change within that time makes it take it away
+    twice, and the second time fails with an error ("removeChild … not a child of this node") that is not ours.
+    """
+    page.wait_for_selector("#jupyterlab-splash", state="detached")
 
 
 def screenshot(page: Page, path: Path) -> None:

@@ -84,3 +84,12 @@ def test_a_request_to_the_outside_is_noticed(page, notebook, watch):
     assert watch.outside == [address]
     watch.outside.clear()
     watch.errors.clear()
+
+
+def test_the_theme_can_be_changed_at_once_again(page, notebook, watch):
+    """Without a pause between two changes JupyterLab itself logs an error: `set_theme` waits it out."""
+    notebook("1")
+    for theme in ("dark", "light") * 3:
+        set_theme(page, theme)
+    page.wait_for_timeout(300)
+    assert watch.errors == []
