@@ -85,6 +85,24 @@ def train_table(rows: list[dict[str, str]]) -> str:
     return f"{measured_on(rows[0])} {rows[0]['batch']} × {rows[0]['sequence']} tokens.\n\n{markdown(header, body)}"
 
 
+def generation_table(rows: list[dict[str, str]]) -> str:
+    cases: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in rows:
+        cases.setdefault((row["config"], row["batch"], row["prompt"]), {})[row["competitor"]] = row
+    body = []
+    for case, found in cases.items():
+        ours = found.pop("ours")
+        fastest = min(found.values(), key=lambda row: float(row["ratio"]))
+        ways = ", ".join(f"{name.removeprefix('transformers ')} {float(row['ratio']):.2f}×"
+                         for name, row in found.items()) if len(found) > 1 else ""  # fmt: skip
+        body.append([*case, f"{float(ours['median_ms']):.0f} ms", f"{int(ours['tokens_per_second']):,}",
+                     f"{float(fastest['median_ms']):.0f} ms", f"{float(fastest['ratio']):.2f}",
+                     f"{float(fastest['ratio_low']):.2f} to {float(fastest['ratio_high']):.2f}", ways])  # fmt: skip
+    header = ["configuration", "batch", "prompt", "ours", "tokens/s", "fastest transformers",
+              "times as fast", "middle half of the rounds", "transformers by its way to run experts"]  # fmt: skip
+    return f"{measured_on(rows[0])} {rows[0]['new']} new tokens.\n\n{markdown(header, body)}"
+
+
 TABLES: dict[str, tuple[str, Callable[[list[dict[str, str]]], str]]] = {
     "layer_cpu": ("moe_layer_cpu", layer_table),
     "layer_cuda": ("moe_layer_cuda", layer_table),
@@ -93,6 +111,7 @@ TABLES: dict[str, tuple[str, Callable[[list[dict[str, str]]], str]]] = {
     "parts": ("moe_parts_cpu", lambda rows: parts_table(rows, "part")),
     "buffers": ("moe_parts_cpu", lambda rows: parts_table(rows, "numbers in a buffer")),
     "steps": ("moe_parts_cpu", lambda rows: parts_table(rows, "step")),
+    "generation": ("generation_cpu", generation_table),
     "train_cpu": ("train_step_cpu", train_table),
     "train_cuda": ("train_step_cuda", train_table),
 }

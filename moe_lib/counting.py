@@ -60,13 +60,14 @@ def count_parameters(config: ModelConfig | ModelSizes) -> ParameterCount:
     d, layers = sizes.hidden_size, sizes.num_hidden_layers
     expert = sizes.num_moe_layers * 3 * d * sizes.moe_intermediate_size  # gate, up, down of a SwiGLU, in all layers
     matrices, inner_norms = _attention_parameters(sizes)
+    biases = _biases(config, sizes)
     embedding = sizes.vocab_size * d
     return ParameterCount(
         embedding=embedding,
-        attention=layers * matrices,
-        dense_ffn=sizes.num_dense_layers * 3 * d * sizes.intermediate_size,
+        attention=layers * (matrices + biases["attention"]),
+        dense_ffn=sizes.num_dense_layers * (3 * d * sizes.intermediate_size + biases["dense_ffn"]),
         routed_experts=sizes.n_routed_experts * expert,
-        shared_experts=sizes.n_shared_experts * expert,
+        shared_experts=sizes.n_shared_experts * expert + sizes.num_moe_layers * biases["shared_experts"],
         router=sizes.num_moe_layers * _router_parameters(config),
         norms=layers * (2 * d + inner_norms) + d,
         head=0 if sizes.tie_word_embeddings else embedding,
@@ -89,6 +90,17 @@ def _attention_parameters(sizes: ModelSizes) -> tuple[int, int]:
     down = d * (sizes.kv_lora_rank + sizes.qk_rope_head_dim)
     up = sizes.kv_lora_rank * heads * (sizes.qk_nope_head_dim + sizes.v_head_dim)
     return queries + down + up + heads * sizes.v_head_dim * d, query_norm + sizes.kv_lora_rank
+
+
+def _biases(config: ModelConfig | ModelSizes, sizes: ModelSizes) -> dict[str, int]:
+    """Biases per layer. The published models here have none; a ModelConfig says so by attention_bias and mlp_bias."""
+    d, attention, dense, shared = sizes.hidden_size, 0, 0, 0
+    if getattr(config, "attention_bias", False):  # where x enters a latent, and at the output
+        attention = (sizes.q_lora_rank or 0) + sizes.kv_lora_rank + sizes.qk_rope_head_dim + d
+    if getattr(config, "mlp_bias", False):  # at gate, up and down; a layer without shared experts keeps the last
+        dense = 2 * sizes.intermediate_size + d
+        shared = 2 * sizes.n_shared_experts * sizes.moe_intermediate_size + d
+    return {"attention": attention, "dense_ffn": dense, "shared_experts": shared}
 
 
 def _router_parameters(config: ModelConfig | ModelSizes) -> int:

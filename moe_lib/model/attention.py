@@ -6,13 +6,14 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.cache import KVCache
-from moe_lib.model.rotary import rotate
+from moe_lib.model.rotary import Turns, rotate
 
 
 class Attention(nn.Module):
     """Scaled dot-product attention over heads of `head_dim` numbers (Vaswani et al. 2017).
 
     forward(x (batch, sequence, hidden_size), angles, visible=None, cache=None) -> the shape of x.
+    `angles` (batch or 1, sequence, head_dim / 2), or their Turns.
     `visible` (batch or 1, 1, sequence, keys) bool says which keys a query may see; None means all of them in
     a masked model and all earlier ones in a causal model.
     """
@@ -29,7 +30,8 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(d, kv_width, bias=False)
         self.o_proj = nn.Linear(d, d, bias=False)
 
-    def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
+                cache: KVCache | None = None) -> Tensor:  # fmt: skip
         query = rotate(self._split(self.q_proj(x), self.heads), angles)
         key = rotate(self._split(self.k_proj(x), self.kv_heads), angles)
         value = self._split(self.v_proj(x), self.kv_heads)

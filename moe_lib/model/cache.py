@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from moe_lib.errors import require, require_whole
+
 
 class KVCache:
     """What attention keeps of the tokens seen so far, per layer.
@@ -10,11 +12,20 @@ class KVCache:
     Multi-head and grouped-query attention: `keys` and `values`, each (batch, kv_heads, length, head_dim).
     Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim): the latent, from which every
     head's key and value can be made, and the one rotary key that all heads share. `values` stays empty.
+
+    room  positions to make room for at once. New ones are then written in place, instead of copying all that is
+          held for each token; gradients cannot pass that. None: the cache takes what it needs, and grows by copying.
+
+    Raises ValueError for a room below one, and when it is full.
     """
 
-    def __init__(self):
+    def __init__(self, room: int | None = None):
+        if room is not None:
+            require_whole("room", room)
+        self.room = room
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
+        self._rooms: dict[tuple[str, int], Tensor] = {}  # what keys and values are the filled part of
 
     @property
     def length(self) -> int:
@@ -23,17 +34,27 @@ class KVCache:
 
     def append(self, layer: int, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Add new positions for `layer` and return everything held for it, oldest first."""
-        key = _extend(self.keys, layer, key)
-        return key, None if value is None else _extend(self.values, layer, value)
+        return self._extend("keys", layer, key), None if value is None else self._extend("values", layer, value)
 
     def number_of_elements(self) -> int:
         """Numbers held altogether: what the cache costs, to be multiplied by the bytes of one number."""
         return sum(tensor.numel() for tensor in (*self.keys, *self.values))
 
+    def _extend(self, name: str, layer: int, new: Tensor) -> Tensor:
+        held: list[Tensor] = getattr(self, name)
+        if layer == len(held):
+            held.append(new[:, :, :0])
+        if self.room is None:
+            held[layer] = torch.cat((held[layer], new), dim=2)
+        else:
+            held[layer] = self._write(name, layer, held[layer].shape[2], new)
+        return held[layer]
 
-def _extend(held: list[Tensor], layer: int, new: Tensor) -> Tensor:
-    if layer == len(held):
-        held.append(new)
-    else:
-        held[layer] = torch.cat((held[layer], new), dim=2)
-    return held[layer]
+    def _write(self, name: str, layer: int, past: int, new: Tensor) -> Tensor:
+        batch, heads, length, width = new.shape
+        require(past + length <= self.room, "room", self.room, f"at least {past + length}, or None")
+        if past == 0:
+            self._rooms[name, layer] = new.new_empty(batch, heads, self.room, width)
+        whole = self._rooms[name, layer]
+        whole[:, :, past : past + length] = new
+        return whole[:, :, : past + length]

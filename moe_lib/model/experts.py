@@ -3,11 +3,12 @@
 All compute, for every token, the sum over its chosen experts e of weight_e · FFN_e(x). The mask runs every expert on
 every token and multiplies most of it by zero. The loop asks each expert for its tokens. The sorted form lines the
 (token, expert) pairs up by expert once, so that the work of all experts is two grouped matrix products over
-contiguous rows; the layer uses it. Pairs that a capacity limit dropped (`Routing.kept` is False) add nothing, and
-loop and sorted do not compute them.
+contiguous rows; the layer uses it, and two plainer ways for the few tokens of a step of generation (`choose_way`).
+Pairs that a capacity limit dropped (`Routing.kept` is False) add nothing, and loop and sorted do not compute them.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,10 @@ from moe_lib.model.routing import Routing
 # The C library gives buffers of 32 MB or more back to the system after each use, and new ones are cleared page by page,
 # which takes time (benchmarks/README.md). Parts of 16 MB in float32 stay well below.
 LARGEST_BUFFER = 2**22  # numbers
+
+# Without gradients, and for that many (token, expert) pairs at most, plainer ways are faster: a step of generation.
+FEW_PAIRS = 8  # run_pairs
+SOME_PAIRS = 512  # run_small
 
 
 class Experts(nn.Module):
@@ -38,8 +43,17 @@ class Experts(nn.Module):
         if torch.is_autocast_enabled(x.device.type):  # grouped products are not on autocast's list
             dtype = torch.get_autocast_dtype(x.device.type)
             x, gate_up_proj, down_proj = x.to(dtype), gate_up_proj.to(dtype), down_proj.to(dtype)
-        run = run_in_parts if x.device.type == "cpu" else run_sorted
-        return run(x, routing, gate_up_proj, down_proj)
+        return choose_way(x, routing)(x, routing, gate_up_proj, down_proj)
+
+
+def choose_way(x: Tensor, routing: Routing) -> Callable[[Tensor, Routing, Tensor, Tensor], Tensor]:
+    """The function below that is fastest for this input. All give the same, but for rounding."""
+    if x.device.type != "cpu":
+        return run_sorted
+    pairs = routing.experts.numel()
+    if pairs > SOME_PAIRS or torch.is_grad_enabled():
+        return run_in_parts
+    return run_pairs if pairs <= FEW_PAIRS else run_small
 
 
 def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
@@ -79,6 +93,28 @@ def run_sorted(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Ten
     # weighting before the down-projection spares keeping its output for the backward pass
     hidden = weighted_swiglu(grouped_linear(rows, gate_up_proj, order.load), weight[:, None])  # (n, I)
     return combine(grouped_linear(hidden, down_proj, order.load), order)
+
+
+def run_pairs(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    """One (token, expert) pair after the other, nothing sorted: for one token, or two."""
+    weights = (routing.weights * routing.kept).to(x.dtype)
+    outputs = []
+    for row, experts, weight in zip(x.unbind(0), routing.experts.tolist(), weights.unbind(0), strict=True):
+        gate, up = torch.stack([gate_up_proj[e].mv(row) for e in experts]).chunk(2, dim=-1)  # (k, I) each
+        hidden = F.silu(gate) * up * weight[:, None]
+        outputs.append(sum(down_proj[e].mv(h) for e, h in zip(experts, hidden.unbind(0), strict=True)))
+    return torch.stack(outputs)
+
+
+def run_small(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    """run_sorted with fewer steps: every pair has a row, also a dropped one, and no backward pass is prepared."""
+    tokens, k = routing.experts.shape
+    expert, pair = routing.experts.flatten().sort(stable=True)
+    load = torch.bincount(expert, minlength=routing.n_experts)
+    weight = (routing.weights * routing.kept).to(x.dtype).flatten().index_select(0, pair)
+    gate, up = grouped_linear(x.index_select(0, pair // k), gate_up_proj, load).chunk(2, dim=-1)
+    result = grouped_linear(F.silu(gate) * up * weight[:, None], down_proj, load)  # (tokens · k, d), expert by expert
+    return torch.empty_like(result).index_copy_(0, pair, result).view(tokens, k, -1).sum(1)
 
 
 def run_in_parts(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:

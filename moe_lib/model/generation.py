@@ -48,7 +48,7 @@ def generate(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, *, 
     settings out of range.
     """
     _check(model, input_ids, max_new_tokens, attention_mask, temperature, top_k, top_p)
-    writer = _Writer(model, input_ids, attention_mask, use_cache, stop_token_ids, pad_token_id)
+    writer = _Writer(model, input_ids, max_new_tokens, attention_mask, use_cache, stop_token_ids, pad_token_id)
     with _evaluating(model):
         for _ in range(max_new_tokens):
             writer.read()
@@ -68,7 +68,7 @@ def stream(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, *, at
     and the last token is read too. Between two tokens the model is in the mode it was in before.
     """
     _check(model, input_ids, max_new_tokens, attention_mask, temperature, top_k, top_p)
-    writer = _Writer(model, input_ids, attention_mask, use_cache, stop_token_ids, pad_token_id)
+    writer = _Writer(model, input_ids, max_new_tokens, attention_mask, use_cache, stop_token_ids, pad_token_id)
     return _stream(writer, max_new_tokens, (temperature, top_k, top_p, generator))
 
 
@@ -90,10 +90,12 @@ def _stream(writer: "_Writer", max_new_tokens: int, how: tuple) -> Iterator[NewT
 class _Writer:
     """A text in the making: `read` lets the model see what is new, `write` chooses the next token of every row."""
 
-    def __init__(self, model: "LanguageModel", input_ids: Tensor, attention_mask: Tensor | None, use_cache: bool,
-                 stop_token_ids: Collection[int], pad_token_id: int):  # fmt: skip
+    def __init__(self, model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, attention_mask: Tensor | None,
+                 use_cache: bool, stop_token_ids: Collection[int], pad_token_id: int):  # fmt: skip
+        if attention_mask is not None and bool(attention_mask.all()):
+            attention_mask = None  # nothing is padded: no mask to build, step by step
         self.model, self.ids, self.mask, self.unread = model, input_ids, attention_mask, input_ids
-        self.cache = KVCache() if use_cache else None
+        self.cache = KVCache(room=input_ids.shape[1] + max_new_tokens) if use_cache else None
         self.stop_token_ids, self.pad_token_id = stop_token_ids, pad_token_id
         self.finished = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
@@ -102,7 +104,7 @@ class _Writer:
         return bool(self.stop_token_ids) and bool(self.finished.all())
 
     def read(self):
-        output = self.model(self.unread, attention_mask=self.mask, cache=self.cache)
+        output = self.model(self.unread, attention_mask=self.mask, cache=self.cache, last_logits_only=True)
         self.logits = output.logits[:, -1]
         return output
 

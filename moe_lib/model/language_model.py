@@ -16,7 +16,7 @@ from moe_lib.model.generation import NewToken, generate, stream
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer, router_options
-from moe_lib.model.rotary import rotary_angles
+from moe_lib.model.rotary import Turns, rotary_angles, turns_of
 from moe_lib.model.routing import Routing
 
 IGNORED = -100  # a label that takes no part in the loss, as in torch and transformers
@@ -39,6 +39,14 @@ class ModelOutput:
     routing: list[Routing | None]
 
 
+@dataclass(frozen=True)
+class SideOutput:
+    """What a forward pass gives beside its hidden states: balance_loss and routing, as in ModelOutput."""
+
+    balance_loss: Tensor
+    routing: list[Routing | None]
+
+
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)); the feed-forward layer is dense or an MoE."""
 
@@ -55,7 +63,7 @@ class Block(nn.Module):
         else:
             self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size, config.mlp_bias)
 
-    def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None = None,
+    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
                 cache: KVCache | None = None, input_ids: Tensor | None = None,
                 mask: Tensor | None = None) -> tuple[Tensor, Routing | None]:  # fmt: skip
         """input_ids and mask (batch, sequence) go to the router: a hash router needs the ids; padding is masked."""
@@ -94,16 +102,35 @@ class LanguageModel(nn.Module):
         return self.embedding.weight.device
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                cache: KVCache | None = None) -> ModelOutput:  # fmt: skip
+                cache: KVCache | None = None, last_logits_only: bool = False) -> ModelOutput:  # fmt: skip
         """input_ids (batch, sequence) int64 -> ModelOutput.
 
         attention_mask  (batch, sequence) 1 or True at real tokens; with a cache (batch, past + sequence)
         labels          (batch, sequence) int64, -100 where there is nothing to predict
         cache           a KVCache to read from and to extend (causal models only)
+        last_logits_only   logits (batch, 1, vocab) of the last position alone: all that generation needs
 
         Raises ValueError or TypeError for wrong shapes, types, ids outside the vocabulary, sequences beyond
         max_position_embeddings, labels without a single position to predict, or a cache in a masked model.
         """
+        require(labels is None or not last_logits_only, "last_logits_only", True, "False with labels")
+        hidden, side = self._hidden(input_ids, attention_mask, labels, cache)
+        logits = self.head(self.norm(hidden[:, -1:] if last_logits_only else hidden))
+        loss = None if labels is None else self._loss(logits, labels)
+        return ModelOutput(logits, loss, side.balance_loss, side.routing)
+
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, SideOutput]:
+        """What the model knows about each token, (batch, sequence, hidden_size) after the last norm, and the balance
+        loss and routing of the pass. Task heads stand on it; the vocabulary logits are not computed.
+
+        Arguments and errors are those of `forward`.
+        """
+        hidden, side = self._hidden(input_ids, attention_mask, None, None)
+        return self.norm(hidden), side
+
+    def _hidden(self, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor | None,
+                cache: KVCache | None) -> tuple[Tensor, SideOutput]:  # fmt: skip
+        """The residual stream after the last block, before the last norm."""
         past = cache.length if cache is not None else 0
         self._check(input_ids, attention_mask, labels, cache, past)
         length = input_ids.shape[1]
@@ -112,7 +139,7 @@ class LanguageModel(nn.Module):
         else:  # padding does not count, on whichever side it stands
             positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, past:]
         config = self.config
-        angles = rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
+        angles = turns_of(rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling))
         visible = visible_keys(config.causal, length, attention_mask, past)
 
         new_mask = None if attention_mask is None else attention_mask[:, past:].bool()
@@ -120,10 +147,7 @@ class LanguageModel(nn.Module):
         for layer in self.layers:
             hidden, layer_routing = layer(hidden, angles, visible, cache, input_ids, new_mask)
             routing.append(layer_routing)
-        logits = self.head(self.norm(hidden))
-
-        loss = None if labels is None else self._loss(logits, labels)
-        return ModelOutput(logits, loss, self._balance_loss(routing, input_ids, new_mask, cache), routing)
+        return hidden, SideOutput(self._balance_loss(routing, input_ids, new_mask, cache), routing)
 
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
         """Continue input_ids (batch, sequence); see `moe_lib.model.generation.generate` for the options."""
@@ -151,7 +175,7 @@ class LanguageModel(nn.Module):
         require(whole, "input_ids", got, "an integer tensor", TypeError)
         require(input_ids.dim() == 2 and input_ids.numel() > 0, "input_ids", tuple(input_ids.shape),
                 "shape (batch, sequence), neither 0")  # fmt: skip
-        low, high = int(input_ids.min()), int(input_ids.max())
+        low, high = (int(end) for end in torch.aminmax(input_ids))
         require(low >= 0 and high < self.config.vocab_size, "input_ids", f"ids from {low} to {high}",
                 f"ids from 0 to {self.config.vocab_size - 1} (vocab_size {self.config.vocab_size})")  # fmt: skip
         batch, length = input_ids.shape

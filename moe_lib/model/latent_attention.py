@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from moe_lib.config import ModelConfig
 from moe_lib.model.cache import KVCache
 from moe_lib.model.layers import RMSNorm
-from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
+from moe_lib.model.rotary import Turns, rotary_magnitude, rotate, softmax_factor
 
 LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: the official code builds these two norms with the default
 
@@ -36,7 +36,7 @@ class LatentAttention(nn.Module):
     o_proj        (hidden, h·v)
 
     forward(x (batch, sequence, hidden), angles (batch or 1, sequence, r/2), visible=None, cache=None) -> like x.
-    `visible` as in `Attention`.
+    `angles` may be given as their Turns; `visible` as in `Attention`.
     """
 
     def __init__(self, config: ModelConfig, layer: int):
@@ -59,7 +59,8 @@ class LatentAttention(nn.Module):
         self.kv_up_proj = nn.Linear(self.rank, self.heads * (self.nope_dim + self.value_dim), bias=False)
         self.o_proj = nn.Linear(self.heads * self.value_dim, d, bias=bias)
 
-    def forward(self, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache: KVCache | None = None) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
+                cache: KVCache | None = None) -> Tensor:  # fmt: skip
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
             memory, _ = cache.append(self.layer, memory)
@@ -67,7 +68,7 @@ class LatentAttention(nn.Module):
         attend = self.absorbed if memory.shape[2] > x.shape[1] else self.expanded
         return self.o_proj(attend(query, memory, visible).transpose(1, 2).flatten(-2))
 
-    def query(self, x: Tensor, angles: Tensor) -> Tensor:
+    def query(self, x: Tensor, angles: Tensor | Turns) -> Tensor:
         """(batch, sequence, hidden) -> (batch, h, sequence, n + r): first without position, then turned."""
         if self.q_compressed:
             query = self.q_up_proj(self.q_norm(self.q_down_proj(x)))
@@ -76,7 +77,7 @@ class LatentAttention(nn.Module):
         plain, turning = self._heads(query, self.nope_dim, self.rope_dim)
         return torch.cat((plain, rotate(turning, angles, self.magnitude)), dim=-1)
 
-    def memory(self, x: Tensor, angles: Tensor) -> Tensor:
+    def memory(self, x: Tensor, angles: Tensor | Turns) -> Tensor:
         """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is ever kept of a token."""
         latent, key = self.kv_down_proj(x)[:, None].split((self.rank, self.rope_dim), dim=-1)
         return torch.cat((self.kv_norm(latent), rotate(key, angles, self.magnitude)), dim=-1)
@@ -106,19 +107,29 @@ class LatentAttention(nn.Module):
         up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, R)
         key_up, value_up = up.split((self.nope_dim, self.value_dim), dim=1)
         plain, turned = query.split((self.nope_dim, self.rope_dim), dim=-1)
-        carried = torch.cat((plain @ key_up, turned), dim=-1)  # (batch, h, sequence, R + r)
+        carried = torch.cat((_per_head(plain, key_up), turned), dim=-1)  # (batch, h, sequence, R + r)
 
-        memory = memory[:, 0]  # (batch, keys, R + r); heads and positions are all just queries over it
-        scores = (carried.flatten(1, 2) @ memory.transpose(1, 2) * self.scale).unflatten(1, (self.heads, -1))
-        if visible is None and self.causal and query.shape[2] > 1:
-            visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-            visible = visible.tril(scores.shape[-1] - scores.shape[-2])
+        new, held = query.shape[2], memory.shape[2]
+        if visible is None and self.causal and new > 1:
+            visible = torch.ones(new, held, dtype=torch.bool, device=query.device).tril(held - new)[None, None]
         if visible is not None:
-            scores = scores.masked_fill(~visible, -torch.inf)
-        weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(memory.dtype)
-        mixed = weights.flatten(1, 2) @ memory[..., : self.rank]  # (batch, h · sequence, R)
-        return mixed.unflatten(1, (self.heads, -1)) @ value_up.transpose(1, 2)
+            visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2)[:, None]
+        mixed = F.scaled_dot_product_attention(
+            carried.flatten(1, 2)[:, None],  # (batch, 1, h · sequence, R + r): heads are just more queries
+            memory, memory, attn_mask=visible, scale=self.scale,
+        )  # fmt: skip
+        latent = mixed[..., : self.rank].unflatten(2, (self.heads, -1))[:, 0]  # (batch, h, sequence, R)
+        return _per_head(latent, value_up.transpose(1, 2))
 
     def _heads(self, x: Tensor, *widths: int) -> tuple[Tensor, ...]:
         """(batch, sequence, h · sum(widths)) -> one (batch, h, sequence, width) per width"""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).split(widths, dim=-1)
+
+
+def _per_head(x: Tensor, weight: Tensor) -> Tensor:
+    """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)
+
+    x @ weight would copy the weight for every row of the batch: one product per head takes all rows together.
+    """
+    rows = x.transpose(0, 1)  # (h, batch, sequence, in)
+    return torch.bmm(rows.flatten(1, 2), weight).view(*rows.shape[:3], -1).transpose(0, 1)

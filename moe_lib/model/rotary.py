@@ -9,6 +9,7 @@ over more keys is flatter, so the scores are made larger. `scaling` is `ModelCon
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,15 +79,31 @@ def yarn_mscale(factor: float, mscale: float = 1.0) -> float:
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
-def rotate(x: Tensor, angles: Tensor, magnitude: float = 1.0) -> Tensor:
+class Turns(NamedTuple):
+    """Cosines and sines of rotary angles, (batch or 1, 1, sequence, head_dim) float32: the heads share them.
+
+    Each stands twice, for the two numbers of its pair; the sine is negative for the first of them.
+    """
+
+    cos: Tensor
+    sin: Tensor
+
+
+def turns_of(angles: Tensor) -> Turns:
+    """angles (batch or 1, sequence, head_dim / 2) -> Turns, which all layers of a forward pass can share."""
+    cos, sin = angles.cos(), angles.sin()
+    return Turns(torch.stack((cos, cos), dim=-1).flatten(-2)[:, None],
+                 torch.stack((-sin, sin), dim=-1).flatten(-2)[:, None])  # fmt: skip
+
+
+def rotate(x: Tensor, angles: Tensor | Turns, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence, head_dim / 2).
 
-    The result is `magnitude` times as long (YaRN; see `rotary_magnitude`).
+    The pair (a, b) becomes (a cos - b sin, b cos + a sin). The result is `magnitude` times as long (YaRN; see
+    `rotary_magnitude`). `angles` may be given as their Turns, to take no sine twice.
     """
-    cos, sin = angles.cos()[:, None], angles.sin()[:, None]  # the heads share them
-    if magnitude != 1:
-        cos, sin = cos * magnitude, sin * magnitude
+    cos, sin = angles if isinstance(angles, Turns) else turns_of(angles)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    first, second = wide[..., 0::2], wide[..., 1::2]
-    turned = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+    partner = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # the other number of each pair
+    turned = wide * cos + partner * sin
+    return (turned if magnitude == 1 else turned * magnitude).to(x.dtype)

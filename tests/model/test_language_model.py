@@ -192,7 +192,7 @@ def test_config_round_trip_and_unknown_fields():
     assert ModelConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ValueError, match="config: got .'depth'."):
         ModelConfig.from_dict({"vocab_size": 5, "depth": 3})
-    with pytest.raises(ValueError, match="name: got 'huge'; wants one of mini, tiny"):
+    with pytest.raises(ValueError, match="name: got 'huge'; wants one of mini, mini-v2, tiny"):
         ModelConfig.preset("huge")
     with pytest.raises(TypeError, match="causal: got 1"):
         ModelConfig.preset("mini", causal=1)

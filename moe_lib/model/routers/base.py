@@ -64,8 +64,10 @@ class Router(nn.Module):
     def forward(self, x: Tensor, input_ids: Tensor | None = None, mask: Tensor | None = None,
                 n_sequences: int = 1) -> Routing:  # fmt: skip
         """x (tokens, hidden_size) -> Routing"""
-        with torch.autocast(x.device.type, enabled=False):
-            return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+        return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal scores tie and the
