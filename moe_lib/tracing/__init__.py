@@ -1,10 +1,15 @@
 """Seeing what a router does: traces, interventions, readings of a text."""
 
 from moe_lib.tracing.capture import trace_generation, trace_routing
+from moe_lib.tracing.changing_k import experts_per_token, largest_k, trained_k
+from moe_lib.tracing.comparing import Comparison, LayerComparison, compare_readings
 from moe_lib.tracing.intervene import experts_off
 from moe_lib.tracing.reading import Change, Prediction, Reading, changed_predictions, read_text
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace, join_traces
 from moe_lib.tracing.trace_files import load_trace, save_trace
 
-__all__ = ["Change", "LayerTrace", "Prediction", "Reading", "RoutingTrace", "changed_predictions", "experts_off",
-           "join_traces", "load_trace", "read_text", "save_trace", "trace_generation", "trace_routing"]  # fmt: skip
+__all__ = [
+    "Change", "Comparison", "LayerComparison", "LayerTrace", "Prediction", "Reading", "RoutingTrace",
+    "changed_predictions", "compare_readings", "experts_off", "experts_per_token", "join_traces", "largest_k",
+    "load_trace", "read_text", "save_trace", "trace_generation", "trace_routing", "trained_k",
+]  # fmt: skip

@@ -49,7 +49,7 @@ def banned_experts(model: nn.Module, off: dict[int, list[int]]) -> Iterator[nn.M
     Raises ValueError for a layer without experts, an unknown expert, too few experts left, or a router that cannot
     be told (a hash table, product keys, NLLB's).
     """
-    places = [place for place in find_places(model) if _reads_text(place, model)]
+    places = [place for place in find_places(model) if reads_text(place, model)]
     require(bool(places) or not off, "off", sorted(off), f"none: {type(model).__name__} has no experts that "
             "this library knows")  # fmt: skip
     replaced: list[tuple[nn.Module, object]] = []
@@ -65,7 +65,7 @@ def banned_experts(model: nn.Module, off: dict[int, list[int]]) -> Iterator[nn.M
                 router.forward = before
 
 
-def _reads_text(place: Place, model: nn.Module) -> bool:
+def reads_text(place: Place, model: nn.Module) -> bool:
     """Is this a layer that a trace of a text shows? No attention, no vision, no decoder beside an encoder."""
     two_parts = getattr(model.config, "is_encoder_decoder", False)
     return not (place.in_attention or "vision" in place.name or two_parts and "decoder" in place.name.split("."))

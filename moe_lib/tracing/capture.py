@@ -128,7 +128,10 @@ def _own_layers(model: LanguageModel, steps: list[list[Routing | None]], batch: 
     moe_layers = [index for index, routing in enumerate(steps[0]) if routing is not None]
     require(bool(moe_layers), "model", "a dense model", "a model with experts (n_routed_experts above 0)")
     traces = [_own_layer(index, [step[index] for step in steps], batch, length) for index in moe_layers]
-    return [replace(trace, shared=model.config.n_shared_experts > 0) for trace in traces]
+    n_shared = model.config.n_shared_experts
+    routers = [model.layers[index].feed_forward.router for index in moe_layers]
+    return [replace(trace, shared=n_shared > 0, n_shared=n_shared, **_groups(router))
+            for trace, router in zip(traces, routers, strict=True)]  # fmt: skip
 
 
 def _own_layer(index: int, steps: list[Routing], batch: int, length: int) -> LayerTrace:
@@ -142,6 +145,12 @@ def _own_layer(index: int, steps: list[Routing], batch: int, length: int) -> Lay
         if all(getattr(step, part) is not None for step in steps):
             tensors[part] = whole(part).cpu()
     return LayerTrace(f"layers.{index}.feed_forward", index, steps[0].n_experts, **tensors)
+
+
+def _groups(router: nn.Module) -> dict[str, int]:
+    """The groups that limit a router's choice, if they do."""
+    used = getattr(router, "topk_group", router.n_group)
+    return {"n_group": router.n_group, "topk_group": used} if used < router.n_group else {}
 
 
 def _n_layers(model: nn.Module) -> int | None:

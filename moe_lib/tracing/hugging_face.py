@@ -72,6 +72,23 @@ def find_places(model: nn.Module) -> list[Place]:
     return places
 
 
+def limiting_groups(router: nn.Module | None) -> tuple[int, int]:
+    """(groups, groups that one token may use) of a router whose choice is limited to groups of experts; else (1, 1)."""
+    groups, used = (getattr(router, name, None) for name in ("num_group", "topk_group"))
+    limited = isinstance(groups, int) and isinstance(used, int) and used < groups
+    return (groups, used) if limited and getattr(router, "topk_method", "") != "greedy" else (1, 1)
+
+
+def number_of_shared(model: nn.Module, place: Place) -> int:
+    """Shared experts of one layer: as the configuration counts them, 1 where it does not, 0 where there are none."""
+    if not place.shared:
+        return 0
+    config = model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
+    named = [getattr(config, name, None) for name in ("n_shared_experts", "num_shared_experts",
+             "moe_num_shared_experts", "num_shared_expert")]  # fmt: skip
+    return next((number for number in named if type(number) is int and number > 0), 1)
+
+
 def expert_arguments(module: nn.Module) -> tuple[str, str] | None:
     """The names under which an experts module is given indices and weights; None for another module."""
     names = list(inspect.signature(module.forward).parameters)
@@ -160,7 +177,7 @@ def layer_traces(model: nn.Module, places: list[Place], batch: int, length: int)
     used = [place for place in places if place.seen]
     require(bool(used), "model", f"{type(model).__name__}, none of whose {len(places)} MoE layers was called",
             "a forward pass that calls them as modules (no compiled or captured graph)")  # fmt: skip
-    traces = [(place, _layer_trace(place, batch, length)) for place in used]
+    traces = [(place, _layer_trace(place, batch, length, number_of_shared(model, place))) for place in used]
     for part in (False, True):
         numbers = [place.index for place, _ in traces if place.in_attention is part]
         twice = sorted({n for n in numbers if numbers.count(n) > 1})
@@ -169,7 +186,7 @@ def layer_traces(model: nn.Module, places: list[Place], batch: int, length: int)
             tuple(trace for place, trace in traces if place.in_attention))  # fmt: skip
 
 
-def _layer_trace(place: Place, batch: int, length: int) -> LayerTrace:
+def _layer_trace(place: Place, batch: int, length: int, n_shared: int) -> LayerTrace:
     choices = [_by_weight(choice) for choice in place.seen]
     total = sum(len(choice.experts) for choice in choices)
     require(total == batch * length, "model", f"{place.name}: {total} tokens routed",
@@ -184,6 +201,7 @@ def _layer_trace(place: Place, batch: int, length: int) -> LayerTrace:
         place.name, place.index, choices[0].n_experts, whole([choice.experts for choice in choices]),
         whole([choice.weights.float() for choice in choices]), whole([affinities(choice) for choice in choices]),
         whole([choice.kept for choice in choices]), whole([choice.chosen for choice in choices]), place.shared,
+        n_shared, *limiting_groups(place.router),
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.tracing.capture import evaluating, trace_routing, traced_forward
+from moe_lib.tracing.changing_k import experts_per_token
 from moe_lib.tracing.intervene import experts_off
 from moe_lib.tracing.trace import RoutingTrace
 
@@ -52,6 +54,7 @@ class Reading:
     causal       True for a next-token model
     masked_share how much of the text was masked at once to make the predictions (0 for a causal model)
     off          {layer: (experts …)} that were switched off
+    k            experts per token, where another number than the model's own was asked for; else None
     """
 
     text: str
@@ -64,6 +67,7 @@ class Reading:
     causal: bool
     masked_share: float
     off: dict[int, tuple[int, ...]]
+    k: int | None = None
 
     def __len__(self) -> int:
         return len(self.pieces)
@@ -76,8 +80,8 @@ class Reading:
 
 
 def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
-              off: Mapping[int, tuple[int, ...]] | None = None) -> Reading:  # fmt: skip
-    """Let `model` read `text`, with the experts in `off` ({layer: experts}) switched off.
+              off: Mapping[int, tuple[int, ...]] | None = None, k: int | None = None) -> Reading:  # fmt: skip
+    """Let `model` read `text`, with the experts in `off` ({layer: experts}) switched off and `k` experts per token.
 
     At most `max_tokens` tokens are read, or as many as the model has positions. A causal model predicts each token
     from those before it, in one pass. A masked model would only copy a token that it can see, so each token is
@@ -87,8 +91,8 @@ def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
     model  a LanguageModel, or a causal Mixture-of-Experts model of transformers (AutoModelForCausalLM)
 
     Raises TypeError for a text that is no str; ValueError if max_tokens is below 1, the tokenizer has more tokens
-    than the model knows, a masked model's tokenizer has no mask token, the model predicts no tokens, or `off` names
-    what is not there.
+    than the model knows, a masked model's tokenizer has no mask token, the model predicts no tokens, or `off` or
+    `k` (see `experts_per_token`) asks for what is not there.
     """
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
     require_whole("max_tokens", max_tokens)
@@ -103,11 +107,12 @@ def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
     pieces, labels = _pieces(text, offsets, tokenizer.convert_ids_to_tokens(ids))
     off = {layer: tuple(sorted(set(experts))) for layer, experts in (off or {}).items() if experts}
     causal = getattr(model.config, "causal", True)
-    with experts_off(model, off), evaluating(model):
+    changed_k = nullcontext() if k is None else experts_per_token(model, k)
+    with changed_k, experts_off(model, off), evaluating(model):
         trace, predictions, share = _run(model, tokenizer, ids, causal)
     return Reading(text[: max((end for _, end in offsets), default=0)], pieces, labels, trace,
                    tuple(predictions[: len(ids)]), predictions[-1] if causal and ids else None,
-                   n_cut, causal, share, off)  # fmt: skip
+                   n_cut, causal, share, off, k)  # fmt: skip
 
 
 def _check_tokenizer(model: nn.Module, tokenizer) -> None:

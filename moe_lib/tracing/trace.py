@@ -29,6 +29,9 @@ class LayerTrace:
     chosen     (batch, sequence, k) bool, False where a column holds no choice, because tokens have different
                numbers of experts; None: every column is a choice
     shared     True if shared experts, which every token passes, stand beside the routed ones
+    n_shared   how many of them; 1 where the model does not count them
+    n_group    equal blocks of experts that limit the choice (DeepSeek-V2, section 2.2.2); 1: no limit
+    topk_group blocks that one token may use
     """
 
     name: str
@@ -40,6 +43,9 @@ class LayerTrace:
     kept: Tensor | None = None
     chosen: Tensor | None = None
     shared: bool = False
+    n_shared: int = 0
+    n_group: int = 1
+    topk_group: int = 1
 
     def choices(self, real: Tensor) -> Tensor:
         """(batch, sequence, k) bool: the columns that hold a choice of a real token (batch, sequence)."""

@@ -13,6 +13,8 @@ from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 FILE_NAME = "trace.safetensors"
 _FORMAT = "moe_lib routing trace 1"
 _PARTS = ("layers", "attention_layers")
+_FACTS = ("name", "index", "n_experts", "shared")
+_LATER_FACTS = ("n_shared", "n_group", "topk_group")  # older files do not say
 
 
 def save_trace(trace: RoutingTrace, path: str | Path) -> Path:
@@ -24,7 +26,7 @@ def save_trace(trace: RoutingTrace, path: str | Path) -> Path:
     tensors = {name: _small(name, getattr(trace, name)) for name in ("input_ids", "real")}
     header = {"domains": trace.domains, "n_layers": trace.n_layers}
     for part in _PARTS:
-        header[part] = [{name: getattr(layer, name) for name in ("name", "index", "n_experts", "shared")}
+        header[part] = [{name: getattr(layer, name) for name in (*_FACTS, *_LATER_FACTS)}
                         for layer in getattr(trace, part)]  # fmt: skip
         for number, layer in enumerate(getattr(trace, part)):
             tensors |= {f"{part}.{number}.{name}": _small(name, t) for name, t in layer.tensors().items()}
@@ -71,8 +73,9 @@ def _small(name: str, tensor: Tensor) -> Tensor:
 def _layer(tensors: dict[str, Tensor], prefix: str, entry: dict) -> LayerTrace:
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     own["experts"] = own["experts"].long()
+    later = {name: int(entry[name]) for name in _LATER_FACTS if name in entry}
     return LayerTrace(str(entry["name"]), int(entry["index"]), int(entry["n_experts"]),
-                      shared=bool(entry["shared"]), **own)  # fmt: skip
+                      shared=bool(entry["shared"]), **later, **own)  # fmt: skip
 
 
 def _check(trace: RoutingTrace) -> None:

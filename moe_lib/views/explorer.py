@@ -1,89 +1,92 @@
-"""The routing explorer: type a text, see which experts read it, and switch experts off."""
+"""The routing explorer: type a text, see which experts read it, compare, and change what is chosen."""
 
 from pathlib import Path
 
-import anywidget
 import ipywidgets as widgets
 import pandas as pd
 import traitlets
 from torch import nn
 
 from moe_lib.errors import require
-from moe_lib.tracing import Change, changed_predictions, read_text
+from moe_lib.tracing import Change, Comparison, Reading
 from moe_lib.views import words
-from moe_lib.views.export import write_page
+from moe_lib.views.explorer_panel import Controls, RoutingPanel, rank_options
+from moe_lib.views.explorer_readings import Readings
+from moe_lib.views.export import shown_texts, write_page
 from moe_lib.views.figures import explorer_figure
-from moe_lib.views.payload import changes_payload, reading_payload
+from moe_lib.views.payload import changes_payload, comparison_payload, reading_payload, what_if_payload
 from moe_lib.views.static_display import StaticDisplay
 
-STATIC = Path(__file__).parent / "static"
 EXAMPLE = "def area(radius):\n    return 3.14 * radius ** 2\n\nThe list is sorted in place, and None is returned."
-
-
-class RoutingPanel(anywidget.AnyWidget):
-    """The part drawn by explorer.js. It shows its traits and sets three of them: layer, token and expert."""
-
-    _esm = STATIC / "explorer.js"
-    _css = STATIC / "explorer.css"
-    payload = traitlets.Dict().tag(sync=True)
-    layer = traitlets.Int(0).tag(sync=True)  # number of the layer in the model
-    rank = traitlets.Int(1).tag(sync=True)  # 1 is the first choice
-    token = traitlets.Int(-1).tag(sync=True)  # -1: none
-    expert = traitlets.Int(-1).tag(sync=True)  # -1: none
-    changes = traitlets.List().tag(sync=True)
-    summary = traitlets.Unicode().tag(sync=True)
-    problem = traitlets.Unicode().tag(sync=True)
-    live = traitlets.Bool(True).tag(sync=True)  # False where there is no kernel to switch experts off
+_TEXTS, _MODELS = ("First text", "Second text"), ("This model", "Other model")
+_STATE = ("payload", "comparison", "before", "layer", "rank", "token", "side", "expert", "changes")
 
 
 class RoutingExplorer(StaticDisplay, widgets.VBox):
     """Shows which experts of a model read each token of a text.
 
-    Controls, also for code:  text_area, layer_slider, rank_buttons, all_on_button (ipywidgets), panel
-    State to set:             text, layer, rank; select_token(5), select_expert(3), switch_off([3])
-    State to read:            reading (a moe_lib.tracing.Reading, with the experts off that are off), baseline (with
-                              all on), selected, off, changes (a pandas frame), summary (what is shown, in words)
+    Controls, also for code:  text_area, compare_button, compare_area, layer_slider, rank_buttons, k_slider,
+                              all_on_button (ipywidgets), panel
+    State to set:             text, compare_text, layer, rank, k; select_token(5), select_expert(3), switch_off([3])
+    State to read:            reading (a moe_lib.tracing.Reading, with what is changed), baseline (as trained),
+                              compared (the second Reading or None), comparison (a Comparison or None), selected, off,
+                              changes (a pandas frame), k_note (why k cannot be changed, or ""), summary (in words)
     """
 
-    def __init__(self, model: nn.Module, tokenizer, text: str = EXAMPLE, max_tokens: int = 512):
-        self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
-        self._changes: list[Change] = []
-        self.baseline = self.reading = read_text(model, tokenizer, text, max_tokens)
+    def __init__(self, model: nn.Module, tokenizer, text: str = EXAMPLE, max_tokens: int = 512, *,
+                 compare_text: str | None = None, compare_model: nn.Module | None = None, compare_tokenizer=None,
+                 names: tuple[str, str] | None = None):  # fmt: skip
+        require(compare_text is None or isinstance(compare_text, str), "compare_text", type(compare_text).__name__,
+                "a str or None", TypeError)  # fmt: skip
+        names = names or (_TEXTS if compare_model is None else _MODELS)
+        self._readings = Readings(model, tokenizer, max_tokens, compare_model, compare_tokenizer, names)
+        self._readings.read(text, compare_text, {}, None)
+        self._readings.find_k()
         layers = [layer.index for layer in self.reading.trace.layers]
         self.panel = RoutingPanel(layer=layers[0])
-        self._make_controls(text, layers)
+        self._controls = Controls(text, compare_text, layers, self._k(layers[0]), self._readings)
+        for name in ("text_area", "compare_area", "compare_button", "layer_slider", "rank_buttons", "k_slider",
+                     "all_on_button"):  # fmt: skip
+            setattr(self, name, getattr(self._controls, name))
         self._show()
-        controls = widgets.HBox([self.layer_slider, self.rank_buttons, self.all_on_button],
-                                layout=widgets.Layout(flex_flow="row wrap", align_items="center"))  # fmt: skip
-        super().__init__([self.text_area, controls, self.panel])
+        super().__init__([*self._controls.children(), self.panel])
         self.add_class("moe-explorer-box")
         self._connect()
 
-    def _make_controls(self, text: str, layers: list[int]) -> None:
-        style = {"description_width": "45px"}
-        self.text_area = widgets.Textarea(
-            text, description="Text", placeholder="Type any text", rows=4, style=style, layout={"width": "98%"},
-            tooltip="Any text. The picture below follows as you type.")  # fmt: skip
-        self.layer_slider = widgets.SelectionSlider(
-            options=[(str(index), index) for index in layers], description="Layer", style=style,
-            layout={"width": "300px"})  # fmt: skip
-        self.rank_buttons = widgets.ToggleButtons(
-            options=self._rank_options(layers[0]), description="Choice", style={**style, "button_width": "52px"},
-            layout={"width": "auto", "flex": "0 0 auto"},
-            tooltips=["Which of its chosen experts colours a token"] * self._k(layers[0]))  # fmt: skip
-        self.all_on_button = widgets.Button(
-            description="Switch all experts on", disabled=True, layout={"width": "180px"})  # fmt: skip
-
     def _connect(self) -> None:
-        self.text_area.observe(lambda change: self._read(), "value")
+        self.text_area.observe(lambda change: self._read(self.off, self.reading.k), "value")
+        for control in (self.compare_area, self.compare_button):
+            control.observe(lambda change: self._read(self.off, self.reading.k), "value")
         traitlets.link((self.layer_slider, "value"), (self.panel, "layer"))
         traitlets.link((self.rank_buttons, "value"), (self.panel, "rank"))
         self.panel.observe(self._on_layer, "layer")
-        self.panel.observe(lambda change: self._say(), ["rank", "token", "expert"])
+        self.panel.observe(lambda change: self._say(), ["rank", "token", "side", "expert"])
         self.panel.on_msg(self._on_message)
-        self.all_on_button.on_click(lambda button: self._read(off={}))
+        self.k_slider.observe(self._on_k, "value")
+        self.all_on_button.on_click(lambda button: self._read({}, self.reading.k))
 
     # What a caller may do
+
+    @property
+    def reading(self) -> Reading:
+        return self._readings.reading
+
+    @property
+    def baseline(self) -> Reading:
+        return self._readings.baseline
+
+    @property
+    def compared(self) -> Reading | None:
+        return self._readings.compared
+
+    @property
+    def comparison(self) -> Comparison | None:
+        return self._readings.comparison
+
+    @property
+    def k_note(self) -> str:
+        """Why the number of experts per token cannot be changed; "" if it can."""
+        return self._readings.k_note
 
     @property
     def text(self) -> str:
@@ -93,6 +96,19 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
     def text(self, text: str) -> None:
         require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
         self.text_area.value = text
+
+    @property
+    def compare_text(self) -> str | None:
+        """The text to compare with; None: no comparison of texts."""
+        return self.compare_area.value if self.compare_button.value else None
+
+    @compare_text.setter
+    def compare_text(self, text: str | None) -> None:
+        require(text is None or isinstance(text, str), "compare_text", type(text).__name__, "a str or None", TypeError)
+        require(not self._readings.two_models, "compare_text", text, "no other text where two models are compared")
+        if text is not None:
+            self.compare_area.value = text
+        self.compare_button.value = text is not None
 
     @property
     def layer(self) -> int:
@@ -114,6 +130,18 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         self.rank_buttons.value = rank
 
     @property
+    def k(self) -> int:
+        """Experts per token (num_experts_per_tok) in the chosen layer. Set it to read with another; None: as trained.
+
+        Setting raises ValueError for a k out of range, or a model whose k cannot be changed.
+        """
+        return self.reading.k or self._readings.trained_k or self._k(self.layer)
+
+    @k.setter
+    def k(self, k: int | None) -> None:
+        self._read(self.off, k)
+
+    @property
     def off(self) -> dict[int, tuple[int, ...]]:
         """{layer: experts} that are switched off."""
         return self.reading.off
@@ -125,20 +153,26 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
 
     @property
     def changes(self) -> pd.DataFrame:
-        """The predictions whose most probable token changed, one row each; empty while all experts are on."""
+        """The predictions whose most probable token changed, one row each; empty while nothing is changed."""
         columns = list(Change.__dataclass_fields__)
-        return pd.DataFrame([vars(change) for change in self._changes], columns=columns)
+        return pd.DataFrame([vars(change) for change in self._readings.changes], columns=columns)
 
     @property
     def summary(self) -> str:
         """What is shown, in words."""
         return self.panel.summary
 
-    def select_token(self, token: int | None) -> None:
-        """Show one token's affinities; None shows none. ValueError if the text has no such token."""
-        known = token is None or token in range(len(self.reading))
-        require(known, "token", token, f"None, or one of the text's {len(self.reading)} tokens, counted from 0")
-        self.panel.token = -1 if token is None else token
+    def select_token(self, token: int | None, compared: bool = False) -> None:
+        """Show one token's affinities; None shows none. `compared`: a token of the second reading.
+
+        ValueError if the text has no such token, or there is no second reading.
+        """
+        require(not compared or self.compared is not None, "compared", True, "False: there is no second reading")
+        reading = self.compared if compared else self.reading
+        known = token is None or token in range(len(reading))
+        require(known, "token", token, f"None, or one of the text's {len(reading)} tokens, counted from 0")
+        with self.panel.hold_trait_notifications():
+            self.panel.side, self.panel.token = int(compared), -1 if token is None else token
 
     def select_expert(self, expert: int | None) -> None:
         """Show the tokens that choose one expert of the layer; None shows none. ValueError if there is no such one."""
@@ -152,95 +186,106 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
 
         The model reads the text again. Raises ValueError if there is no such expert or too few are left.
         """
-        self._read(off={**self.off, self.layer: tuple(experts)})
+        self._read({**self.off, self.layer: tuple(experts)}, self.reading.k)
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
-        return explorer_figure(self.reading, self.layer, self.rank, self.selected["token"], self.selected["expert"])
+        both, words_of_both = self._readings, ""
+        if both.comparison is not None:
+            words_of_both = words.comparison_words(both.comparison, self.layer, both.names, both.two_models)
+        return explorer_figure(both.reading, self.layer, self.rank, self.selected["token"], self.selected["expert"],
+                               compared=both.compared, names=both.names, words=words_of_both,
+                               side=self.panel.side)  # fmt: skip
 
     def save_html(self, path: str | Path) -> Path:
         """Write one HTML page that works without a kernel and without a network; returns its path.
 
-        Layers, choices, tokens and experts can be chosen there; switching experts off needs the model and stays here.
+        Layers, choices, tokens and experts can be chosen there; changing k, and switching experts off, needs the
+        model and stays here.
         """
-        state = {name: getattr(self.panel, name) for name in ("payload", "layer", "rank", "token", "expert", "changes")}
-        return write_page(path, self.reading.text, state)
+        return write_page(path, shown_texts(self._readings), {name: getattr(self.panel, name) for name in _STATE})
 
     # What happens
 
     def _k(self, layer: int) -> int:
         return self.reading.trace.layer(layer).experts.shape[-1]
 
-    def _rank_options(self, layer: int) -> list[tuple[str, int]]:
-        return [(words.ordinal(rank), rank) for rank in range(1, self._k(layer) + 1)]
-
-    def _read(self, off: dict | None = None) -> None:
-        """Run the model on the text, once with all experts on and, if some are off, once without them."""
-        off = self.off if off is None else off
-        old = self.reading
-        arguments = (self._model, self._tokenizer, self.text, self._max_tokens)
-        # Nothing of the explorer changes until all has been read: an error leaves it as it was.
-        same_text = old.text == self.text and self.baseline.n_cut == 0
-        baseline = self.baseline if same_text else read_text(*arguments)
-        reading = read_text(*arguments, off) if any(off.values()) else baseline
-        self.baseline, self.reading = baseline, reading
-        self._changes = changed_predictions(baseline, reading) if reading.off else []
+    def _read(self, off: dict, k: int | None) -> None:
+        """Read what has changed, and show it."""
+        old = self.compared if self.panel.side else self.reading
+        self._readings.read(self.text, self.compare_text, off, None if k == self._readings.trained_k else k)
+        new = self.compared if self.panel.side else self.reading
         token = self.panel.token
-        if token >= 0 and reading.pieces[: token + 1] != old.pieces[: token + 1]:
-            self.panel.token = -1  # another token stands there now
+        if token >= 0 and (new is None or new.pieces[: token + 1] != old.pieces[: token + 1]):
+            self.select_token(None)  # another token stands there now
+        self._controls.follow_compare()
         self._show()
 
     def _show(self) -> None:
+        self._fit_ranks()
         with self.panel.hold_sync():
-            self.panel.payload = reading_payload(self.reading)
-            self.panel.changes = changes_payload(self._changes)
+            self.panel.payload = reading_payload(self.reading, 16 if self.compared is None else 12)
+            self.panel.comparison = comparison_payload(self._readings)
+            self.panel.before = what_if_payload(self.baseline, self.reading)
+            self.panel.changes = changes_payload(self._readings.changes)
             self.panel.problem = ""
             self._say()
         self.all_on_button.disabled = not self.off
+        self.k_slider.value = self._slider_k()
 
     def _say(self) -> None:
-        self.panel.summary = self._summary()
+        panel, chosen = self.panel, self.selected
+        panel.summary = self._readings.summary(panel.layer, panel.rank, chosen["token"], panel.side, chosen["expert"])
 
-    def _summary(self) -> str:
-        if not len(self.reading):
-            return words.NO_TEXT
-        layer, chosen = self.reading.trace.layer(self.layer), self.selected
-        parts = [words.cut_words(self.reading), words.layer_words(self.reading, layer, self.rank)]
-        if chosen["token"] is not None:
-            parts.append(words.token_words(self.reading, layer, chosen["token"]))
-        if chosen["expert"] is not None:
-            parts.append(words.expert_words(self.reading, layer, chosen["expert"]))
-        if self.off:
-            parts.append(words.off_words(self.baseline, self.reading, self._changes))
-        return " ".join(part for part in parts if part)
+    def _fit_ranks(self) -> None:
+        if len(self.rank_buttons.options) != (k := self._k(self.layer)):
+            rank = min(self.rank, k)
+            self.rank_buttons.options = rank_options(k)
+            self.rank_buttons.value = rank
 
     def _on_layer(self, change) -> None:
-        layer = self.reading.trace.layer(self.layer)
-        if self.panel.expert >= layer.n_experts:
+        if self.panel.expert >= self.reading.trace.layer(self.layer).n_experts:
             self.panel.expert = -1
-        if len(self.rank_buttons.options) != self._k(self.layer):
-            rank = min(self.rank, self._k(self.layer))
-            self.rank_buttons.options = self._rank_options(self.layer)
-            self.rank_buttons.value = rank
+        self._fit_ranks()
         self._say()
+
+    def _slider_k(self) -> int:
+        return self.reading.k or self._readings.trained_k
+
+    def _on_k(self, change) -> None:
+        """The slider moved: by a reader, or because k was set."""
+        if change.new == self._slider_k():
+            return
+        try:
+            self.k = change.new or None
+        except ValueError as error:
+            self.k_slider.value = self._slider_k()
+            self.panel.problem = f"The number of experts per token stays as it is: {error}"
 
     def _on_message(self, panel, content: dict, buffers) -> None:
         """explorer.js asks to switch one expert off or on."""
         layer, expert = int(content["layer"]), int(content["toggle"])
         experts = set(self.off.get(layer, ())) ^ {expert}
         try:
-            self._read(off={**self.off, layer: tuple(sorted(experts))})
+            self._read({**self.off, layer: tuple(sorted(experts))}, self.reading.k)
         except ValueError as error:
             self.panel.problem = f"Expert {expert} stays as it is: {error}"
 
 
-def explore(model: nn.Module, tokenizer, text: str = EXAMPLE, max_tokens: int = 512) -> RoutingExplorer:
+def explore(model: nn.Module, tokenizer, text: str = EXAMPLE, max_tokens: int = 512, *,
+            compare_text: str | None = None, compare_model: nn.Module | None = None, compare_tokenizer=None,
+            names: tuple[str, str] | None = None) -> RoutingExplorer:  # fmt: skip
     """Open the routing explorer: a widget that shows which experts of `model` read each token of `text`.
 
-    model       a LanguageModel with experts, causal or masked, or a causal Mixture-of-Experts model of transformers
-    tokenizer   the fast tokenizer it was trained with
-    max_tokens  longer texts are cut here, and the explorer says so
+    model          a LanguageModel with experts, causal or masked, or a causal Mixture-of-Experts model of transformers
+    tokenizer      the fast tokenizer it was trained with
+    max_tokens     longer texts are cut here, and the explorer says so
+    compare_text   another text to read beside it; it can be typed in the explorer as well
+    compare_model  another model to read the same text, e.g. another checkpoint or an untrained twin, with
+                   compare_tokenizer if it has one of its own
+    names          what to call the two that are compared
 
     Raises TypeError or ValueError, naming the argument, as `moe_lib.tracing.read_text` does.
     """
-    return RoutingExplorer(model, tokenizer, text, max_tokens)
+    return RoutingExplorer(model, tokenizer, text, max_tokens, compare_text=compare_text, compare_model=compare_model,
+                           compare_tokenizer=compare_tokenizer, names=names)  # fmt: skip

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
-from moe_lib.tracing import Reading, RoutingTrace
+from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
 from moe_lib.views.palette import expert_colour
-from moe_lib.views.words import NO_TEXT, choices_of, cut_words, layer_words, max_violation, ordinal
+from moe_lib.views.words import NO_TEXT, choices_of, cut_words, dense_layers, layer_words, max_violation, ordinal
 
 WIDTH = 10.0  # inches
 _LINE = 100  # characters of the token strip per line
@@ -66,24 +66,36 @@ def token_figure(reading: Reading, layer: int, rank: int = 1, expert: int | None
     return figure
 
 
-def explorer_figure(reading: Reading, layer: int, rank: int = 1, token: int | None = None,
-                    expert: int | None = None) -> Figure:  # fmt: skip
+def explorer_figure(reading: Reading, layer: int, rank: int = 1, token: int | None = None, expert: int | None = None,
+                    *, compared: Reading | None = None, names: tuple[str, str] = ("First", "Second"), words: str = "",
+                    side: int = 0) -> Figure:  # fmt: skip
     """What the explorer shows: the tokens, the load of the layer's experts, and one token's affinities or,
-    without a token, the load of all layers."""
-    rows = _rows(reading)
-    caption = fill(f"{layer_words(reading, reading.trace.layer(layer), rank)} {cut_words(reading)}"
+    without a token, the load of all layers.
+
+    compared  a second reading, drawn below the first and hatched beside its bars; names: of the two; words: how they
+              compare
+    side      the reading that `token` belongs to: 0, or 1 for the second
+    """
+    shown = [(reading, names[0] if compared else "")]
+    if compared is not None and any(part.index == layer for part in compared.trace.layers):
+        shown.append((compared, names[1]))
+    lines = [_rows(one) for one, _ in shown]
+    caption = fill(f"{layer_words(reading, reading.trace.layer(layer), rank)} {cut_words(reading)} {words}"
                    if len(reading) else NO_TEXT, 125)  # fmt: skip
-    heights = [0.35 + _ROW * len(rows), 2.4, 0.25 * (1 + caption.count("\n"))]
+    heights = [*(0.35 + _ROW * len(rows) for rows in lines), 2.4, 0.25 * (1 + caption.count("\n"))]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.3), layout="constrained")
-    grid = figure.add_gridspec(3, 2, height_ratios=heights)
-    _draw_tokens(figure.add_subplot(grid[0, :]), reading, layer, rank, expert, rows)
-    _draw_load(figure.add_subplot(grid[1, 0]), reading.trace, layer, expert)
-    beside = figure.add_subplot(grid[1, 1])
+    grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
+    for place, ((one, name), rows) in enumerate(zip(shown, lines, strict=True)):
+        own_rank = min(rank, one.trace.layer(layer).experts.shape[-1])
+        _draw_tokens(figure.add_subplot(grid[place, :]), one, layer, own_rank, expert, rows, name)
+    other = compared.trace if len(shown) > 1 else None
+    _draw_load(figure.add_subplot(grid[-2, 0]), reading.trace, layer, expert, other, names)
+    beside = figure.add_subplot(grid[-2, 1])
     if token is None:
         _draw_all_loads(beside, reading.trace, layer)
     else:
-        _draw_affinities(beside, reading, layer, token)
-    below = figure.add_subplot(grid[2, :])
+        _draw_affinities(beside, shown[min(side, len(shown) - 1)][0], layer, token)
+    below = figure.add_subplot(grid[-1, :])
     below.set_axis_off()
     below.text(0, 0.5, caption, fontsize=9, va="center", parse_math=False)
     return figure
@@ -103,14 +115,17 @@ def _rows(reading: Reading) -> list[list[tuple[int, float, float]]]:
     return rows[:_MAX_ROWS]
 
 
-def _draw_tokens(ax: Axes, reading: Reading, layer: int, rank: int, expert: int | None, rows: list) -> None:
+def _draw_tokens(ax: Axes, reading: Reading, layer: int, rank: int, expert: int | None, rows: list,
+                 name: str = "") -> None:  # fmt: skip
     part = reading.trace.layer(layer)
     k = part.experts.shape[-1]
     require(rank in range(1, k + 1), "rank", rank, f"1 to {k}")
     ax.set(xlim=(0, _LINE), ylim=(len(rows), 0))
     ax.set_axis_off()
     chosen = "coloured by" if expert is None else f"that choose expert {expert}, else"
-    ax.set_title(f"Layer {layer}: tokens {chosen} their {ordinal(rank)} expert", fontsize=10, loc="left")
+    of = f"{printable(name)}, layer" if name else "Layer"
+    ax.set_title(f"{of} {layer}: tokens {chosen} their {ordinal(rank)} expert", fontsize=10, loc="left",
+                 parse_math=False)  # fmt: skip
     if not len(reading):
         ax.text(0, 0.5, NO_TEXT, va="center")
     for line, row in enumerate(rows):
@@ -140,36 +155,71 @@ def _draw_chip(ax: Axes, left: float, line: int, width: float, label: str, exper
     ax.text(left + width / 2, line + 0.68, number, ha="center", va="center", color=ink, fontsize=6.5, weight="bold")
 
 
-def _draw_load(ax: Axes, trace: RoutingTrace, layer: int, expert: int | None = None) -> None:
-    load = trace.load(layer).tolist()
-    bars = ax.bar(range(len(load)), load, color=[expert_colour(e).fill for e in range(len(load))],
-                  edgecolor="#00000080", linewidth=0.6)  # fmt: skip
+def _draw_load(ax: Axes, trace: RoutingTrace, layer: int, expert: int | None = None,
+               other: RoutingTrace | None = None, names: tuple[str, str] = ("", "")) -> None:  # fmt: skip
+    """Times chosen; of two traces the shares of all choices, as the texts may differ in length."""
+    part, load = trace.layer(layer), trace.load(layer).tolist()
+    colours = [expert_colour(e).fill for e in range(len(load))]
+    second = None
+    if other is not None and other.layer(layer).n_experts == len(load):
+        load, second = (_shares(one.load(layer).tolist()) for one in (trace, other))
+    width, left = (0.8, 0.0) if second is None else (0.4, -0.2)
+    bars = ax.bar([e + left for e in range(len(load))], load, width, color=colours, edgecolor="#00000080",
+                  linewidth=0.6, label=names[0] if second else None)  # fmt: skip
+    if second is not None:
+        ax.bar([e + 0.2 for e in range(len(load))], second, width, color=colours, edgecolor="#00000099", hatch="////",
+               linewidth=0.6, label=names[1])  # fmt: skip
     if expert is not None:
         bars[expert].set(edgecolor="black", linewidth=2.2)
     even = sum(load) / len(load)
-    ax.axhline(even, color="black", linestyle="--", linewidth=1, label=f"even split: {even:.1f}")
-    ax.set_title(f"Layer {layer}: load of each expert (MaxVio {max_violation(load):.2f})", fontsize=10)
+    ax.axhline(even, color="black", linestyle="--", linewidth=1,
+               label=f"even split: {even:.1f}" if second is None else "even split")  # fmt: skip
+    top = max([*load, *(second or []), 1e-9 if second else 1]) * 1.4
+    ax.set_title(f"Layer {layer}: load of each expert (MaxVio {max_violation(trace.load(layer).tolist()):.2f})",
+                 fontsize=10)  # fmt: skip
     ax.set_xlabel("expert")
-    ax.set_ylabel("times chosen")
+    ax.set_ylabel("times chosen" if second is None else "share of the choices")
     ax.set_xticks(range(0, len(load), max(1, len(load) // 16)))
-    ax.set_ylim(0, max([*load, 1]) * 1.3)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.set_ylim(0, top)
+    _draw_beside(ax, part, top)
+    if second is None:
+        ax.yaxis.get_major_locator().set_params(integer=True)
     ax.tick_params(labelsize=8)
-    ax.legend(loc="upper right", fontsize=8, frameon=False)
+    ax.legend(loc="upper right", fontsize=8, frameon=False, ncols=1 if second is None else 2)
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def _shares(load: list[int]) -> list[float]:
+    return [count / max(1, sum(load)) for count in load]
+
+
+def _draw_beside(ax: Axes, part: LayerTrace, top: float) -> None:
+    """Lines between the groups, and the shared experts, which every token passes: no height to measure."""
+    for group in range(1, part.n_group):
+        ax.axvline(group * part.n_experts / part.n_group - 0.5, color="black", linewidth=1.2)
+    number = max(part.n_shared, int(part.shared))
+    if number:
+        places = [part.n_experts + 0.5 + place for place in range(number)]
+        ax.bar(places, [top * 0.7] * number, 0.8, color="white", edgecolor="black", hatch="xxx", linewidth=0.8,
+               label="shared: every token")  # fmt: skip
+
+
 def _draw_all_loads(ax: Axes, trace: RoutingTrace, layer: int) -> None:
-    """Load in every layer as a multiple of an even split, one line of squares per layer."""
+    """Load in every layer as a multiple of an even split, one line of squares per layer; dense layers plain."""
     most = max(part.n_experts for part in trace.layers)
-    table = []
+    dense = dense_layers(trace)
+    lines = sorted([*dense, *(part.index for part in trace.layers)])
+    table = np.full((len(lines), most), np.nan)
     for part in trace.layers:
         load = trace.load(part.index)
-        even = max(load.sum().item() / part.n_experts, 1e-9)
-        table.append([*(load / even).tolist(), *[float("nan")] * (most - part.n_experts)])
+        table[lines.index(part.index), : part.n_experts] = load / max(load.sum().item() / part.n_experts, 1e-9)
     image = ax.imshow(table, cmap="cividis", aspect="auto", vmin=0, vmax=max(2.0, np.nanmax(table)))
-    names = [f"{'▶ ' if part.index == layer else ''}{part.index}" for part in trace.layers]
-    ax.set_yticks(range(len(names)), names, fontsize=8)
+    for index in dense:
+        at = lines.index(index)
+        ax.add_patch(Rectangle((-0.5, at - 0.45), most, 0.9, facecolor="#e8e8e8", edgecolor=_GREY, linewidth=0.6))
+        if len(lines) < 16:
+            ax.text(most / 2 - 0.5, at, "dense, no router", ha="center", va="center", fontsize=8)
+    ax.set_yticks(range(len(lines)), [f"{'▶ ' if index == layer else ''}{index}" for index in lines], fontsize=8)
     ax.set_xticks(range(0, most, max(1, most // 16)))
     ax.tick_params(labelsize=8)
     ax.set(xlabel="expert", ylabel="layer")
@@ -183,6 +233,8 @@ def _draw_affinities(ax: Axes, reading: Reading, layer: int, token: int) -> None
     scores, chosen = part.scores[0, token].tolist(), [expert for expert, _, _ in choices_of(part, token)]
     bars = ax.bar(range(len(scores)), scores, color=[expert_colour(e).fill for e in range(len(scores))],
                   edgecolor="#00000080", linewidth=0.6)  # fmt: skip
+    for group in range(1, part.n_group):
+        ax.axvline(group * part.n_experts / part.n_group - 0.5, color="black", linewidth=1.2)
     for rank, expert in enumerate(chosen, start=1):
         bars[expert].set(edgecolor="black", linewidth=2)
         ax.annotate(ordinal(rank), (expert, scores[expert]), ha="center", va="bottom", fontsize=8)

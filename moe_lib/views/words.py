@@ -2,7 +2,7 @@
 
 import torch
 
-from moe_lib.tracing import Change, Reading
+from moe_lib.tracing import Change, Comparison, Reading
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 
 NO_TEXT = "There is no text yet. Type some to see which experts read it."
@@ -58,14 +58,36 @@ def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
     ]
     if idle:
         parts.append(f"{count(idle, 'expert')} {'is' if idle == 1 else 'are'} not chosen by any token.")
-    return " ".join(parts)
+    return " ".join([*parts, *beside_words(layer)])
+
+
+def beside_words(layer: LayerTrace) -> list[str]:
+    """What a layer has besides routed experts that a token chooses freely: shared experts, groups."""
+    said = []
+    if layer.shared:
+        shared = "the shared expert" if layer.n_shared < 2 else f"{layer.n_shared} shared experts"
+        said.append(f"Besides these, every token passes {shared}.")
+    if layer.n_group > 1:
+        said.append(f"The experts lie in {layer.n_group} groups of {layer.n_experts // layer.n_group}; "
+                    f"a token may use at most {count(layer.topk_group, 'group')}.")  # fmt: skip
+    return said
+
+
+def groups_of(layer: LayerTrace, token: int) -> list[int]:
+    """Groups that hold an expert of one token, in group-limited routing; else none."""
+    size = layer.n_experts // layer.n_group
+    return sorted({expert // size for expert, _, _ in choices_of(layer, token)}) if layer.n_group > 1 else []
 
 
 def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
     """Which experts one token is sent to, with what weight."""
     chosen = ", ".join(f"expert {expert} with weight {weight:.2f}" if kept else f"expert {expert}, which was full"
                        for expert, weight, kept in choices_of(layer, token))  # fmt: skip
-    return f"Token {token}, “{reading.labels[token]}”, is sent to {chosen or 'no expert'}."
+    words = f"Token {token}, “{reading.labels[token]}”, is sent to {chosen or 'no expert'}."
+    groups = groups_of(layer, token)
+    if groups:
+        words += f" They lie in group{'s' if len(groups) > 1 else ''} {' and '.join(map(str, groups))}."
+    return words
 
 
 def expert_words(reading: Reading, layer: LayerTrace, expert: int) -> str:
@@ -76,11 +98,10 @@ def expert_words(reading: Reading, layer: LayerTrace, expert: int) -> str:
             f"an even split would be {share:.1f}.")  # fmt: skip
 
 
-def off_words(before: Reading, after: Reading, changes: list[Change]) -> str:
-    """What switching experts off did to the predictions."""
-    named = "; ".join(f"layer {layer}: {', '.join(map(str, experts))}" for layer, experts in after.off.items())
+def what_if_words(before: Reading, after: Reading, changes: list[Change]) -> str:
+    """What another number of experts per token, and switching experts off, did to the predictions."""
     made = sum(prediction is not None for prediction in (*after.predictions, after.next))
-    words = f"Switched off: {named}. {len(changes)} of {count(made, 'prediction')} "
+    words = f"{what_if_title(before, after)}. {len(changes)} of {count(made, 'prediction')} "
     words += "changes." if len(changes) == 1 else "change."
     old, new = before.mean_log_probability, after.mean_log_probability
     if old is None:
@@ -88,6 +109,45 @@ def off_words(before: Reading, after: Reading, changes: list[Change]) -> str:
     sign = "+" if new >= old else "−"
     return (f"{words} The mean log-probability of the text's tokens goes from {_minus(old)} to {_minus(new)} nats "
             f"({sign}{abs(new - old):.3f}).")  # fmt: skip
+
+
+def what_if_title(before: Reading, after: Reading) -> str:
+    """ "2 experts per token instead of 1; switched off: layer 1: 3, 5"; "" if nothing is changed."""
+    said = []
+    if after.k is not None:
+        old = sorted({layer.experts.shape[-1] for layer in before.trace.layers})
+        said.append(f"{count(after.k, 'expert')} per token instead of {' or '.join(map(str, old))}")
+    if after.off:
+        named = "; ".join(f"layer {layer}: {', '.join(map(str, experts))}" for layer, experts in after.off.items())
+        said.append(f"switched off: {named}" if said else f"Switched off: {named}")
+    return "; ".join(said)
+
+
+def comparison_words(comparison: Comparison, index: int, names: tuple[str, str], two_models: bool) -> str:
+    """How alike two readings use the experts of one layer, beside what chance alone would give."""
+    one, other = names
+    if index in comparison.missing:
+        return f"Layer {index} cannot be compared: “{other}” has no layer {index} with as many experts."
+    layer = comparison.layer(index)
+    parts = [f"“{one}” against “{other}”, layer {index}: the loads have a total variation distance of "
+             f"{layer.total_variation:.2f} (0: equal, 1: no expert in common). Tokens dealt out at random give "
+             f"{layer.shuffled_variation:.2f}; {_rarely(layer.p_value)}."]  # fmt: skip
+    if layer.overlap is not None:
+        parts.append(f"Of a token's experts, {_percent(layer.overlap)} have the same number in both; tokens paired at "
+                     f"random give {_percent(layer.chance_overlap)}.")  # fmt: skip
+        if two_models:
+            found, chance = _percent(layer.renumbered_overlap), _percent(layer.renumbered_chance)
+            parts.append("Models trained apart number their experts differently: after the best renumbering it is "
+                         f"{found}, at random {chance}.")  # fmt: skip
+    return " ".join(parts)
+
+
+def _rarely(p_value: float) -> str:
+    return f"{_percent(p_value)} of such shuffles differ as much" if p_value >= 0.01 else "under 1 % differ as much"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def cut_words(reading: Reading) -> str:

@@ -34,8 +34,16 @@ def opened(browser, tmp_path):
 
 
 def test_dense_layers_and_shared_experts_are_named(opened):
-    page, reading = opened("deepseek_v2")
-    expect(page.get_by_test_id("layer-0")).to_have_text("Layer 0dense: one network for every token")
+    page, reading = opened("deepseek_v2")  # 8 experts in 4 groups; a token may use 2
+    expect(page.get_by_test_id("layer-0")).to_have_text("Layer 0dense, no router")
+    expect(page.get_by_test_id("shared-0")).to_be_visible()
+    for token in (3, 4):
+        page.get_by_test_id(f"token-{token}").click()
+        groups = {expert // 2 for expert in reading.trace.layer(1).experts[0, token].tolist()}
+        for card in ("load", "detail"):
+            marks = [("used by the token" in page.get_by_test_id(card).get_by_test_id(f"group-{group}").text_content())
+                     for group in range(4)]  # fmt: skip
+            assert marks == [group in groups for group in range(4)]
     expect(page.get_by_test_id("layer-1")).to_contain_text("MaxVio")
     expect(page.get_by_test_id("load")).to_contain_text("every token passes the shared expert")
     numbers = [number.text_content() for number in page.locator(".moe-number").all()]

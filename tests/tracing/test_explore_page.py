@@ -14,7 +14,8 @@ from moe_lib.opening import open_model
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing import read_text
 from moe_lib.training import save_checkpoint
-from moe_lib.views.export import write_reading
+from moe_lib.views.explorer_readings import Readings
+from moe_lib.views.export import write_reading, write_readings
 from moe_lib.views.payload import reading_payload, unpack
 from tests.tracing.families import build
 
@@ -71,11 +72,40 @@ def test_27_layers_64_experts_512_tokens_stay_below_5_mb(tmp_path):
         n_shared_experts=2, max_position_embeddings=512, initializer_range=0.3)  # fmt: skip
     torch.manual_seed(0)
     text = Path(__file__).read_text(encoding="utf-8") * 3
-    reading = read_text(LanguageModel(config), load_tokenizer(), text, 512)
+    model = LanguageModel(config)
+    reading = read_text(model, load_tokenizer(), text, 512)
     page = write_reading(tmp_path / "page.html", reading)
     assert len(reading) == 512 and page.stat().st_size < 5e6
     payload = state_of(page)["payload"]
-    assert len(payload["layers"]) == 26 and payload["dense"] == [0] and all(one["shared"] for one in payload["layers"])
+    assert len(payload["layers"]) == 26 and payload["dense"] == [0]
+    assert [one["shared"] for one in payload["layers"]] == [2] * 26
+
+    readings = Readings(model, load_tokenizer(), 512, None, None, ("one", "two"))
+    readings.read(text, text[5000:], {}, None)  # two texts of 512 tokens on one page
+    page = write_readings(tmp_path / "two.html", readings)
+    assert len(readings.compared) == 512 and page.stat().st_size < 5e6
+
+
+def test_compared_with_another_text_or_another_model(folder, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    arguments = ["explore", str(folder), "--text", TEXT, "--out", str(page)]
+    assert main([*arguments, "--compare-text", "None </script>"]) == 0
+    assert "“First text” against “Second text”, layer 0" in capsys.readouterr().out
+    state = state_of(page)["comparison"]
+    model, tokenizer = open_model(folder)
+    other = json.loads(json.dumps(reading_payload(read_text(model, tokenizer, "None </script>"), 12)))
+    assert state["other"] == other and not state["same"] and set(state["words"]) == {"0", "1"}
+    assert "None &lt;/script&gt;</pre>" in page.read_text(encoding="utf-8")
+
+    assert main([*arguments, "--compare-model", "mini-causal"]) == 0
+    said = capsys.readouterr().out
+    assert "Layer 0 cannot be compared: “mini-causal” has no layer 0" in said  # that one is dense
+    state = state_of(page)["comparison"]
+    assert state["names"] == ["mixtral", "mini-causal"] and state["twoModels"]
+    assert "Which experts of mixtral and mini-causal read" in page.read_text(encoding="utf-8")
+    assert main([*arguments, "--compare-model", "nothing-of-that-name"]) == 1
+    with pytest.raises(SystemExit):
+        main([*arguments, "--compare-model", "mini-causal", "--compare-text", "a"])
 
 
 STRANGE = """

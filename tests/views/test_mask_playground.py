@@ -142,12 +142,18 @@ def test_wrong_arguments_are_named(model, tokenizer):
 def test_a_long_text_is_cut_and_an_update_is_quick(playground):
     playground.text = EXAMPLE * 50
     assert len(playground._ids) == 256 and "were not read" in playground.summary
-    times = []
-    for word in range(5):  # the best of five: other programs may hold the machine up
-        start = time.perf_counter()
-        playground.mask([word])
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.3
+    text = torch.tensor([playground._ids])
+    updates, passes = [], []
+    for word in range(5):  # the best of five, side by side: other programs may hold the machine up
+        updates.append(seconds(lambda word=word: playground.mask([word])))
+        passes.append(seconds(lambda: playground._model(text)))
+    assert min(updates) < 5 * min(passes), "an update costs little more than one look of the model at the text"
+
+
+def seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
 
 
 def test_picture_and_words_stand_beside_the_live_view(playground):

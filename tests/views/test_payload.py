@@ -13,6 +13,9 @@ from moe_lib.views.payload import pack, reading_payload, unpack
 def test_pack_and_unpack_agree_to_half_a_step():
     numbers = np.random.default_rng(0).random((50, 16)) * 3
     assert np.abs(unpack(pack(numbers)) - numbers.flatten()).max() <= numbers.max() / 131070 * 1.001
+    small = unpack(pack(numbers, 12))
+    assert np.abs(small - numbers.flatten()).max() <= numbers.max() / 8190 * 1.001
+    assert unpack(pack([0, 1, 4095], 12)).tolist() == [0.0, 1.0, 4095.0, 0.0]  # two by two
     assert unpack(pack(np.zeros((3, 2)))).tolist() == [0.0] * 6
     assert unpack(pack(np.zeros((0, 2)))).tolist() == []
 
@@ -35,7 +38,9 @@ def test_512_tokens_make_a_small_payload(model, tokenizer):
 
 def test_the_page_holds_everything_and_nothing_breaks_out_of_it(reading, tmp_path):
     state = {"payload": {"tokens": ["</script><script>alert(1)</script>"]}, "layer": 1}
-    page = write_page(tmp_path / "page.html", "</pre><script>alert(2)</script>", state).read_text(encoding="utf-8")
+    page = write_page(tmp_path / "page.html", [("", "</pre><script>alert(2)</script>")], state).read_text(
+        encoding="utf-8"
+    )
     assert "<script>alert" not in page
     assert "http:" not in page and "https:" not in page and "innerHTML" not in page
     data = page.split('id="state">')[1].split("</script>")[0]

@@ -1,76 +1,56 @@
-// Draws one reading: its tokens, the load of the experts, one token's affinities, what changed.
+// Draws one reading, or two beside each other: tokens, load of the experts, one token's affinities, what changed.
 //
 // `model` is what anywidget hands over (get, set, save_changes, on, send); page.js makes one without a kernel.
-// All layers and ranks are in `payload`, so only a new text or a switched-off expert waits for the kernel.
-
-const SIGNS = /([␣⇥⏎␍⍽]+)/;
-
-/** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
-/** base64 of 16-bit whole numbers -> array of numbers; the counterpart of payload.pack. */
-function unpack(data, scale = 1) {
-  const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
-  return Float32Array.from(new Uint16Array(bytes.buffer), (value) => value * scale);
-}
-
-function decode(payload) {
-  const layers = payload.layers.map((layer) => ({
-    ...layer,
-    experts: unpack(layer.experts),
-    weights: unpack(layer.weights.data, layer.weights.scale),
-    scores: unpack(layer.scores.data, layer.scores.scale),
-  }));
-  return { ...payload, layers };
-}
-
-const ordinal = (rank) => rank + (["th", "st", "nd", "rd"][rank % 100 > 10 && rank % 100 < 14 ? 0 : rank % 10] ?? "th");
-const plural = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
-const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
-const NO_EXPERT = 65535; // a column without a choice: tokens may have different numbers of experts
-const chosen = (layer, token) => Array.from(layer.experts.subarray(token * layer.k, (token + 1) * layer.k));
-
-/** A label with its signs for spaces and line ends set smaller. */
-function spelled(label) {
-  const parts = label.split(SIGNS).filter(Boolean);
-  return h("bdi", { class: "moe-label" }, ...parts.map((part) => (SIGNS.test(part) ? h("span", { class: "moe-sign" }, part) : part)));
-}
-
-/** Fill, ink and edge of an expert's colour, as a style; the number always stands beside it. */
-function painted(colour) {
-  const edge = colour.edge === "none" ? "" : `border-${colour.edge_side}: 3px ${colour.edge} ${colour.text}; padding-${colour.edge_side}: 0;`;
-  return `background: ${colour.fill}; color: ${colour.text}; ${edge}`;
-}
+// All layers and ranks are in `payload`, so only a new text or a changed model waits for the kernel.
 
 function render({ model, el }) {
   let data = decode(model.get("payload"));
-  let chips = [];
-  let current = 0; // the token that Tab reaches
+  let compared = decodeComparison(); // null while there is one reading
+  let drawn = { payload: model.get("payload"), comparison: model.get("comparison") };
   let speaking;
   const part = (tag, name, attributes = {}) => h(tag, { class: `moe-${name}`, "data-testid": name, ...attributes });
   const summary = part("p", "summary", { role: "status", "aria-live": "polite" });
   const problem = part("p", "problem", { role: "alert" });
-  const strip = part("div", "strip", { role: "listbox", "aria-label": "Tokens of the text", onkeydown: onStripKey });
+  const view = { model, reading, layer, colour, choose, toggleToken, compared: () => compared };
+  const strips = [0, 1].map((side) => makeStrip(side, view));
   const load = part("section", "load", { "aria-label": "Load of the experts" });
   const detail = part("section", "detail", { "aria-label": "The chosen token" });
   const overview = part("section", "overview", { "aria-label": "Load in all layers" });
   const changes = part("section", "changes", { "aria-label": "Predictions that changed" });
+  const comparing = part("section", "comparing", { "aria-label": "The two compared" });
   // JupyterLab would otherwise take arrow keys and Enter for its own.
   const root = h("div", { class: "moe-explorer", "data-testid": "explorer", "data-lm-suppress-shortcuts": "true" },
-    summary, problem, strip, h("div", { class: "moe-columns" }, h("div", {}, load, changes, overview), detail));
+    summary, problem, ...strips.map((one) => one.node),
+    h("div", { class: "moe-columns" }, h("div", {}, comparing, load, changes, overview), detail));
   el.append(root);
 
-  const layer = () => data.layers.find((one) => one.index === model.get("layer")) ?? data.layers[0];
-  const choose = (name, value) => { model.set(name, value); model.save_changes(); };
-  const toggle = (name, value) => choose(name, model.get(name) === value ? -1 : value);
+  function choose(name, value) { model.set(name, value); model.save_changes(); }
+  function toggle(name, value) { choose(name, model.get(name) === value ? -1 : value); }
+  function reading(side) { return side && compared ? compared.other : data; }
+
+  function layer(side = 0) {
+    const found = reading(side).layers.find((one) => one.index === model.get("layer"));
+    return found ?? (side ? null : data.layers[0]);
+  }
+
+  /** The second reading's layer, where the two can be compared. */
+  function partner() {
+    const other = compared ? layer(1) : null;
+    return other && other.nExperts === layer().nExperts ? other : null;
+  }
+
+  function colour(expert) { return (data.palette.length > expert ? data : compared.other).palette[expert]; }
+
+  function decodeComparison() {
+    const found = model.get("comparison") ?? {};
+    return found.other ? { ...found, other: decode(found.other) } : null;
+  }
+
+  function toggleToken(side, token) {
+    const again = model.get("side") === side && model.get("token") === token;
+    model.set("side", side);
+    choose("token", again ? -1 : token);
+  }
 
   /** Redraw without losing the keyboard's place. */
   function keepFocus(draw) {
@@ -80,112 +60,58 @@ function render({ model, el }) {
     if (id && !root.contains(root.getRootNode().activeElement)) root.querySelector(`[data-testid="${id}"]`)?.focus();
   }
 
-  function badge(expert) {
-    return h("span", { class: "moe-badge", style: painted(data.palette[expert]) }, String(expert));
-  }
-
-  function bar(share, expert) {
-    return h("span", { class: "moe-bar", hidden: share > 0 ? null : "", style: `width: ${100 * share}%; background: ${data.palette[expert].fill}` });
-  }
-
-  /** Down first, then right; more columns for many experts. */
-  function columns(experts) {
-    const side = experts > 32 ? 3 : experts > 16 ? 2 : 1;
-    return `grid-template: repeat(${Math.ceil(experts / side)}, auto) / repeat(${side}, minmax(0, 1fr))`;
-  }
-
-  // The strip: built once per text, repainted for every other change.
-
-  function buildStrip() {
-    chips = data.tokens.map((label, token) =>
-      h("div", { class: "moe-token", role: "option", "data-testid": `token-${token}`, tabindex: -1,
-        onclick: () => { current = token; toggle("token", token); chips[token].focus(); } },
-        spelled(label), h("span", { class: "moe-number" })));
-    const breaks = (label) => (label.includes("⏎") ? [h("div", { class: "moe-break", role: "presentation" })] : []);
-    strip.replaceChildren(...chips.flatMap((chip, token) => [chip, ...breaks(data.tokens[token])]));
-    if (!chips.length) strip.append(h("p", { class: "moe-hint", role: "presentation" }, data.empty));
-    if (data.note) strip.append(h("p", { class: "moe-hint", role: "presentation", "data-testid": "note" }, data.note));
-    current = Math.min(current, Math.max(0, chips.length - 1));
-  }
-
-  function paintStrip() {
-    const shown = layer(), rank = Math.min(model.get("rank"), shown.k) - 1;
-    const selected = model.get("token");
-    const expert = shown.off.includes(model.get("expert")) ? -1 : model.get("expert"); // nobody chooses it: no tokens to show
-    const changed = new Set(model.get("changes").map((change) => change.position));
-    chips.forEach((chip, token) => {
-      const experts = chosen(shown, token);
-      const place = expert < 0 ? (experts[rank] === NO_EXPERT ? -1 : rank) : experts.indexOf(expert);
-      const one = experts[place < 0 ? rank : place];
-      const named = one === NO_EXPERT ? "–" : one;
-      const number = chip.lastChild;
-      chip.style = place < 0 ? "" : painted(data.palette[one]);
-      chip.classList.toggle("moe-chooses", expert >= 0 && place >= 0);
-      chip.tabIndex = token === current ? 0 : -1;
-      chip.setAttribute("aria-selected", token === selected);
-      number.textContent = (expert >= 0 && place >= 0 ? `${one} · ${ordinal(place + 1)}` : named) + (changed.has(token) ? " ≠" : "");
-      const weight = shown.weights[token * shown.k + Math.max(place, 0)].toFixed(2);
-      chip.setAttribute("aria-label", `Token ${token}, ${data.tokens[token]}, ${one === NO_EXPERT ? "no expert" : `expert ${one}`}` +
-        (place < 0 ? "" : `, weight ${weight}`) + (changed.has(token) ? ", its prediction changed" : ""));
-    });
-  }
-
-  function onStripKey(event) {
-    const steps = { ArrowRight: 1, ArrowLeft: -1, Home: -current, End: chips.length - 1 - current };
-    if (event.key === "Enter" || event.key === " ") toggle("token", current);
-    else if (event.key === "Escape") { choose("token", -1); choose("expert", -1); }
-    else if (event.key === "ArrowDown" || event.key === "ArrowUp") moveTo(lineAway(event.key === "ArrowDown" ? 1 : -1));
-    else if (event.key in steps) moveTo(current + steps[event.key]);
-    else return;
-    event.preventDefault();
-  }
-
-  /** The token above or below: in the nearest other line, the one closest to this column. */
-  function lineAway(direction) {
-    const { offsetTop: top, offsetLeft: left } = chips[current];
-    const beyond = chips.filter((chip) => direction * (chip.offsetTop - top) > 2);
-    const line = Math.min(...beyond.map((chip) => Math.abs(chip.offsetTop - top)));
-    const there = beyond.filter((chip) => Math.abs(Math.abs(chip.offsetTop - top) - line) <= 2);
-    there.sort((a, b) => Math.abs(a.offsetLeft - left) - Math.abs(b.offsetLeft - left));
-    return there.length ? chips.indexOf(there[0]) : current;
-  }
-
-  function moveTo(token) {
-    if (!chips.length) return;
-    chips[current].tabIndex = -1;
-    current = Math.max(0, Math.min(chips.length - 1, token));
-    chips[current].tabIndex = 0;
-    chips[current].focus();
-  }
-
   // The cards
 
+  function drawComparing() {
+    comparing.hidden = !compared;
+    if (!compared) return comparing.replaceChildren();
+    const found = compared.layers[layer().index], said = compared.words[layer().index];
+    const key = [0, 1].map((side) => h("span", { class: "moe-key" }, h("span", { class: `moe-swatch${side ? " moe-second" : ""}` }), compared.names[side]));
+    comparing.replaceChildren(h("h4", {}, `Layer ${layer().index}: the two compared`), h("p", { class: "moe-keys" }, ...key),
+      found ? comparisonTable(found) : h("p", {}, said ?? "One of the two texts is empty: there is nothing to compare."),
+      compared.same ? h("p", { class: "moe-hint" }, "Tokens marked = in the second go to the expert of the same number as in the first.") : "");
+  }
+
+  function comparisonTable(found) {
+    const row = (title, measured, random) => h("tr", {}, h("th", { scope: "row" }, title), h("td", {}, measured), h("td", {}, random));
+    const rows = [row("Distance of the loads (total variation, 0 to 1)", found.total_variation.toFixed(2), found.shuffled_variation.toFixed(2))];
+    if (found.overlap !== null) rows.push(row("Experts of a token with the same number in both", whole(found.overlap), whole(found.chance_overlap)));
+    if (found.overlap !== null && compared.twoModels) rows.push(row("The same, the second's experts renumbered to fit best", whole(found.renumbered_overlap), whole(found.renumbered_chance)));
+    const head = ["", "measured", "at random"].map((title) => h("th", { scope: "col" }, title));
+    return h("table", { "data-testid": "comparison" }, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows));
+  }
+
   function drawLoad() {
-    const shown = layer(), expert = model.get("expert"), reach = 1.05 * Math.max(...shown.load, 2 * shown.even, 1e-9);
+    const shown = layer(), other = partner(), expert = model.get("expert"), even = 1 / shown.nExperts;
+    const readings = other ? [shown, other] : [shown];
+    const reach = 1.05 * Math.max(...readings.flatMap((one) => one.load.map((_, e) => shareOf(one, e))), 2 * even);
     const rows = shown.load.map((count, e) => {
       const off = shown.off.includes(e);
       const times = shown.even ? `${(count / shown.even).toFixed(1)} times an even split` : "no text";
-      return h("button", { class: "moe-row", type: "button", "data-testid": `expert-${e}`, "aria-pressed": e === expert,
-        tabindex: e === Math.max(expert, 0) ? 0 : -1, title: `Expert ${e}: ${times}`,
-        "aria-label": `Expert ${e}: chosen ${count} times, ${times}${off ? ", switched off" : ""}`, onclick: () => toggle("expert", e) },
-        badge(e),
-        h("span", { class: "moe-track" },
-          bar(count / reach, e),
-          h("span", { class: "moe-even", style: `left: ${(100 * shown.even) / reach}%` })),
-        h("span", { class: "moe-value" }, off ? "off" : String(count)));
+      const beside = other ? `; ${whole(shareOf(shown, e))} of the choices, in the second ${whole(shareOf(other, e))}` : "";
+      return h("button", { class: `moe-row${other ? " moe-two" : ""}`, type: "button", "data-testid": `expert-${e}`, "aria-pressed": e === expert,
+        tabindex: e === Math.max(expert, 0) ? 0 : -1, title: `Expert ${e}: ${times}${beside}`,
+        "aria-label": `Expert ${e}: chosen ${count} times, ${times}${beside}${off ? ", switched off" : ""}`, onclick: () => toggle("expert", e) },
+        badge(colour(e), e),
+        h("span", { class: "moe-track" }, ...readings.map((one, place) => bar(shareOf(one, e) / reach, colour(e), place > 0)),
+          h("span", { class: "moe-even", style: `left: ${(100 * even) / reach}%` })),
+        h("span", { class: "moe-value" }, off ? "off" : other ? `${whole(shareOf(shown, e))} | ${whole(shareOf(other, e))}` : String(count)));
     });
-    const group = h("div", { class: "moe-rows", style: columns(shown.nExperts), role: "group", "aria-label": "Experts", onkeydown: onRowKey }, ...rows);
+    const used = model.get("side") ? new Set() : groupsOf(shown, Math.min(model.get("token"), data.tokens.length - 1));
+    const group = h("div", { role: "group", "aria-label": "Experts", onkeydown: onRowKey }, ...inColumns(shown, rows, used));
     load.replaceChildren(
       h("h4", {}, `Layer ${shown.index}: load of each expert`),
       h("p", { class: "moe-hint" }, "The line marks an even split, ", h("b", {}, shown.even.toFixed(1)), " per expert. MaxVio ",
         h("b", {}, shown.maxVio.toFixed(2)), ": the largest load is that much above it (0 is even).",
-        shown.shared ? " Besides these, every token passes the shared expert." : ""),
-      group, expertPanel(shown, expert));
+        other ? " The bars show shares of all choices: the first reading plain, the second hatched." : "",
+        shown.shared ? ` Besides these, every token passes ${shown.shared > 1 ? `${shown.shared} shared experts` : "the shared expert"}.` : "",
+        shown.nGroup > 1 ? ` A token may use experts of at most ${shown.topkGroup} of the ${shown.nGroup} groups.` : ""),
+      group, sharedRows(shown, data.tokens.length) ?? "", expertPanel(shown, expert));
   }
 
   function onRowKey(event) {
     const step = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-    const rows = [...event.currentTarget.children];
+    const rows = [...event.currentTarget.querySelectorAll("button")];
     const next = rows[rows.indexOf(event.target) + step];
     if (!step) return;
     event.preventDefault();
@@ -201,8 +127,8 @@ function render({ model, el }) {
     data.tokens.forEach((_, token) => { const place = chosen(shown, token).indexOf(expert); if (place >= 0) ranks[place] += 1; });
     const off = shown.off.includes(expert);
     return h("div", { class: "moe-expert" },
-      off ? h("span", {}, "Expert ", badge(expert), " is switched off: its tokens go to the next best expert.")
-        : h("span", {}, "Expert ", badge(expert), ` gets ${shown.load[expert]} of ${plural(data.tokens.length, "token")}: `,
+      off ? h("span", {}, "Expert ", badge(colour(expert), expert), " is switched off: its tokens go to the next best expert.")
+        : h("span", {}, "Expert ", badge(colour(expert), expert), ` gets ${shown.load[expert]} of ${plural(data.tokens.length, "token")}: `,
           ranks.map((number, place) => `${number} as ${ordinal(place + 1)} choice`).join(", "), "."),
       model.get("live") === false ? null
         : h("button", { class: "moe-button", type: "button", "data-testid": "toggle-expert",
@@ -210,65 +136,88 @@ function render({ model, el }) {
   }
 
   function drawDetail() {
-    const shown = layer(), token = model.get("token");
-    const after = data.next ? h("div", { "data-testid": "next" }, h("h5", {}, "After the text the model expects"), guesses(data.next.best)) : null;
-    if (token < 0 || token >= data.tokens.length) {
-      detail.replaceChildren(h("h4", {}, "One token"), h("p", { class: "moe-hint" }, "Choose a token above to see its affinity to every expert."), ...(after ? [after] : []));
-      return;
+    const side = model.get("side"), read = reading(side), shown = layer(side), token = model.get("token");
+    if (token < 0 || token >= read.tokens.length || !shown) {
+      const hint = "Choose a token above to see its affinity to every expert.";
+      return detail.replaceChildren(h("h4", {}, "One token"), h("p", { class: "moe-hint" }, hint), ...expectedNext(side));
     }
     const experts = chosen(shown, token), scores = shown.scores.subarray(token * shown.nExperts, (token + 1) * shown.nExperts);
     const most = Math.max(...scores, 1e-9);
-    const sent = experts.flatMap((e, place) => e === NO_EXPERT ? [] : [place ? ", " : "", "expert ", badge(e), ` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`]);
     const rows = Array.from(scores, (score, e) => {
       const place = experts.indexOf(e);
-      return h("li", { class: `moe-row${place < 0 ? "" : " moe-picked"}`, "data-testid": `affinity-${e}` }, badge(e),
-        h("span", { class: "moe-track" }, bar(score / most, e)),
+      return h("li", { class: `moe-row${place < 0 ? "" : " moe-picked"}`, "data-testid": `affinity-${e}` }, badge(colour(e), e),
+        h("span", { class: "moe-track" }, bar(score / most, colour(e))),
         h("span", { class: "moe-value" }, percent(score) + (place < 0 ? "" : ` · ${ordinal(place + 1)}`)));
     });
-    detail.replaceChildren(h("h4", {}, `Token ${token}: “`, spelled(data.tokens[token]), "”"),
-      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...(sent.length ? sent : ["no expert"]), `. Affinity to every expert of layer ${shown.index}:`),
-      h("ul", { class: "moe-rows", style: columns(shown.nExperts) }, ...rows), ...expectations(token), ...(after ? [after] : []));
+    const other = compared?.same && layer(1 - side) ? [h("p", { class: "moe-hint", "data-testid": "sent-in-other" },
+      `In “${compared.names[1 - side]}”: `, ...sentTo(layer(1 - side), token), ".")] : [];
+    detail.replaceChildren(
+      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", compared ? ` of ${compared.names[side]}` : ""),
+      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), `. Affinity to every expert of layer ${shown.index}:`),
+      ...other, ...inColumns(shown, rows, groupsOf(shown, token), "ul"), ...expectations(side, token), ...expectedNext(side));
   }
 
-  function expectations(token) {
-    const prediction = data.predictions[token];
+  function sentTo(shown, token) {
+    const sent = chosen(shown, token).flatMap((e, place) => e === NO_EXPERT ? []
+      : [place ? ", " : "", "expert ", badge(colour(e), e), ` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`]);
+    return sent.length ? sent : ["no expert"];
+  }
+
+  /** What is expected now, and beside it what was expected as trained. */
+  function beforeAndNow(now, was) {
+    if (!was) return guesses(now.best);
+    return h("div", { class: "moe-beside" }, h("div", {}, h("p", { class: "moe-hint" }, "As trained"), guesses(was.best)),
+      h("div", {}, h("p", { class: "moe-hint" }, "Now"), guesses(now.best)));
+  }
+
+  function expectations(side, token) {
+    const prediction = reading(side).predictions[token];
     if (!prediction) return [h("p", { class: "moe-hint" }, "Nothing stands before the first token, so it is not predicted.")];
-    const change = model.get("changes").find((one) => one.position === token);
-    return [h("h5", {}, data.causal ? "Expected here, from the tokens before" : "Expected here, with this token masked"), guesses(prediction.best),
-      prediction.actual === null ? null : h("p", { class: "moe-hint" }, `The token that stands here: ${percent(prediction.actual)}.`),
-      change ? h("p", {}, "With all experts on: ", spelled(change.before), ` ${percent(change.before_probability)}.`) : null].filter(Boolean);
+    const was = side ? null : model.get("before").predictions?.[token];
+    const actual = was && was.actual !== null ? `${percent(was.actual)} as trained, ${percent(prediction.actual)} now` : percent(prediction.actual ?? 0);
+    return [h("h5", {}, data.causal ? "Expected here, from the tokens before" : "Expected here, with this token masked"), beforeAndNow(prediction, was),
+      prediction.actual === null ? null : h("p", { class: "moe-hint" }, `The token that stands here: ${actual}.`)].filter(Boolean);
   }
 
-  function guesses(best) {
-    return h("ol", { class: "moe-guesses" }, ...best.map(([label, share]) => h("li", {}, spelled(label), " ", h("span", { class: "moe-value" }, percent(share)))));
+  function expectedNext(side) {
+    const next = reading(side).next;
+    if (!next) return [];
+    const was = side ? null : model.get("before").next;
+    const of = compared ? ` (${compared.names[side]})` : "";
+    return [h("div", { "data-testid": "next" }, h("h5", {}, `After the text the model expects${of}`), beforeAndNow(next, was))];
   }
 
   function drawOverview() {
     const rows = data.layers.map((one) => {
-      const most = Math.max(...one.load, 1), busiest = one.load.indexOf(Math.max(...one.load));
-      const bars = one.load.map((count, e) => h("span", { style: `height: ${Math.max(2, (100 * count) / most)}%; background: ${data.palette[e].fill}` }));
+      const found = compared?.layers[one.index], other = found ? compared.other.layers.find((two) => two.index === one.index) : null;
+      const busiest = one.load.indexOf(Math.max(...one.load));
+      const said = !data.tokens.length ? "no text" : !found ? `MaxVio ${one.maxVio.toFixed(2)}, largest: ${busiest}`
+        : `distance ${found.total_variation.toFixed(2)}` + (found.overlap === null ? "" : `, same experts ${whole(found.overlap)}`);
       return h("button", { class: "moe-layer", type: "button", "data-testid": `layer-${one.index}`, "aria-pressed": one === layer(), onclick: () => choose("layer", one.index) },
-        h("span", { class: "moe-name" }, `Layer ${one.index}`),
-        h("span", { class: "moe-bars", "aria-hidden": "true" }, ...bars, h("span", { class: "moe-mean", style: `bottom: ${(100 * one.even) / most}%` })),
-        h("span", { class: "moe-value" }, data.tokens.length ? `MaxVio ${one.maxVio.toFixed(2)}, largest: ${busiest}` : "no text"));
+        h("span", { class: "moe-name" }, `Layer ${one.index}`), smallBars(one, other, data.palette), h("span", { class: "moe-value" }, said));
     });
-    const dense = data.dense.map((index) => h("p", { class: "moe-layer moe-dense", "data-testid": `layer-${index}` },
-      h("span", { class: "moe-name" }, `Layer ${index}`), h("span", { class: "moe-hint" }, "dense: one network for every token")));
+    const dense = data.dense.map((index) => h("div", { class: "moe-layer moe-dense", "data-testid": `layer-${index}` },
+      h("span", { class: "moe-name" }, `Layer ${index}`), h("span", { class: "moe-dense-bar" }, "dense, no router")));
     const place = (row) => Number(row.dataset.testid.slice("layer-".length));
     const ordered = [...rows, ...dense].sort((a, b) => place(a) - place(b));
-    overview.replaceChildren(h("h4", {}, "All layers"), h("p", { class: "moe-hint" }, "One bar per expert, from 0 on; the line is an even split."), ...ordered);
+    const shared = data.layers.some((one) => one.shared), groups = data.layers.some((one) => one.nGroup > 1);
+    overview.replaceChildren(h("h4", {}, "All layers"), h("p", { class: "moe-hint" }, `One ${compared ? "pair of bars" : "bar"} per expert, from 0 on; the dashed line is an even split.`,
+      shared ? " Hatched and full: shared experts, which every token passes." : "", groups ? " Upright lines part the groups." : "",
+      compared ? " Distance: total variation of the two loads, 0 to 1." : ""), ...ordered);
   }
 
   function drawChanges() {
-    const off = data.layers.filter((one) => one.off.length), list = model.get("changes");
-    changes.hidden = !off.length;
-    if (!off.length) return changes.replaceChildren();
-    const named = off.map((one) => `layer ${one.index}: ${one.off.join(", ")}`).join("; ");
+    const before = model.get("before"), list = model.get("changes");
+    changes.hidden = !before.title;
+    if (!before.title) return changes.replaceChildren();
     const side = (label, share) => h("td", {}, spelled(label), " ", h("span", { class: "moe-value" }, percent(share)));
     const rows = list.slice(0, 100).map((one) => h("tr", {}, h("td", {}, String(one.position)), h("td", {}, spelled(one.label)),
       side(one.before, one.before_probability), side(one.after, one.after_probability)));
-    const head = ["Token", "is", "expected with all on", "expected now"].map((title) => h("th", { scope: "col" }, title));
-    changes.replaceChildren(h("h4", {}, `Switched off: ${named}`),
+    const head = ["Token", "is", "expected as trained", "expected now"].map((title) => h("th", { scope: "col" }, title));
+    const more = data.loss - before.loss;
+    const loss = data.loss === null ? "" : h("p", { "data-testid": "loss" }, "Loss on the text: ", h("b", {}, before.loss.toFixed(3)), " as trained, ", h("b", {}, data.loss.toFixed(3)),
+      ` now (${more < 0 ? "−" : "+"}${Math.abs(more).toFixed(3)} nats per token).`);
+    changes.replaceChildren(h("h4", {}, `What if: ${before.title}`), loss,
       h("p", { class: "moe-hint" }, list.length ? `${plural(list.length, "prediction")} changed${list.length > 100 ? "; the first 100:" : "."}` : "No prediction changed."),
       list.length ? h("div", { class: "moe-scroll", tabindex: 0, role: "region", "aria-label": "Changed predictions" },
         h("table", {}, h("thead", {}, h("tr", {}, ...head)), h("tbody", {}, ...rows))) : "");
@@ -276,24 +225,39 @@ function render({ model, el }) {
 
   function drawSummary() {
     clearTimeout(speaking); // typing should not make a screen reader start over at every letter
-    speaking = setTimeout(() => { summary.textContent = model.get("summary"); nameSlider(); }, 150);
+    speaking = setTimeout(() => { summary.textContent = model.get("summary"); nameSliders(); }, 150);
     problem.textContent = model.get("problem") ?? "";
   }
 
   /** ipywidgets gives the handle of a slider no name for screen readers. */
-  function nameSlider() {
-    root.closest(".moe-explorer-box")?.querySelector("[role=slider]")?.setAttribute("aria-label", "Layer");
+  function nameSliders() {
+    root.closest(".moe-explorer-box")?.querySelectorAll("[role=slider]").forEach((handle) => {
+      const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label")?.textContent;
+      if (label) handle.setAttribute("aria-label", label);
+    });
   }
 
   const draw = (...steps) => () => keepFocus(() => steps.forEach((step) => step()));
-  const everything = draw(buildStrip, paintStrip, drawLoad, drawDetail, drawOverview, drawChanges, drawSummary);
+  const build = () => strips.forEach((one) => one.build()), paint = () => strips.forEach((one) => one.paint());
+  const everything = draw(build, paint, drawComparing, drawLoad, drawDetail, drawOverview, drawChanges, drawSummary);
+  /** Both arrive together: whichever is told of first brings the other along. */
+  function refresh() {
+    if (drawn.payload === model.get("payload") && drawn.comparison === model.get("comparison")) return;
+    drawn = { payload: model.get("payload"), comparison: model.get("comparison") };
+    data = decode(drawn.payload);
+    compared = decodeComparison();
+    everything();
+  }
   const watched = {
-    "change:payload": () => { data = decode(model.get("payload")); everything(); },
-    "change:layer": draw(paintStrip, drawLoad, drawDetail, drawOverview),
-    "change:rank": draw(paintStrip),
-    "change:expert": draw(paintStrip, drawLoad),
-    "change:token": draw(paintStrip, drawDetail),
-    "change:changes": draw(paintStrip, drawDetail, drawChanges),
+    "change:payload": refresh,
+    "change:comparison": refresh,
+    "change:before": draw(drawDetail, drawChanges),
+    "change:layer": draw(paint, drawComparing, drawLoad, drawDetail, drawOverview),
+    "change:rank": draw(paint),
+    "change:expert": draw(paint, drawLoad),
+    "change:token": draw(paint, drawLoad, drawDetail),
+    "change:side": draw(paint, drawLoad, drawDetail),
+    "change:changes": draw(paint, drawDetail, drawChanges),
     "change:summary": drawSummary,
     "change:problem": drawSummary,
   };

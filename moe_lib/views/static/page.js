@@ -29,7 +29,7 @@ function chooser(name, label, options) {
 function describe() {
   const layer = shownLayer();
   if (state.rank > layer.k) offline.set("rank", layer.k);
-  offline.set("summary", [state.payload.note, layer.words[state.rank - 1]].filter(Boolean).join(" "));
+  offline.set("summary", [state.payload.note, layer.words[state.rank - 1], state.comparison.words?.[state.layer]].filter(Boolean).join(" "));
 }
 
 const ranks = Math.max(...state.payload.layers.map((layer) => layer.k));
