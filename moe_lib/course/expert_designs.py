@@ -78,15 +78,15 @@ def run_study(steps: int = 1200, seeds: int = 5, rows: int = 1024, evaluate_ever
     about = {"command": "python -m moe_lib.course.expert_designs", "steps": steps, "tokens_per_step": 32 * 32,
              "learning_rate": 8e-3, "heldout_bytes": held_out.numel(),
              "python": platform.python_version(), "torch": torch.__version__.split("+")[0]}  # fmt: skip
-    return _rounded({"about": about, "parameters": sizes, "runs": runs})
+    return rounded({"about": about, "parameters": sizes, "runs": runs})
 
 
-def _rounded(content):
+def rounded(content):
     """Losses to four digits: the fifth depends on the machine."""
     if isinstance(content, dict):
-        return {name: _rounded(value) for name, value in content.items()}
+        return {name: rounded(value) for name, value in content.items()}
     if isinstance(content, list):
-        return [_rounded(value) for value in content]
+        return [rounded(value) for value in content]
     return round(content, 4) if isinstance(content, float) else content
 
 

@@ -58,7 +58,7 @@ _V2 = dict(corpus="mixture", preset="mini-v2", tokenizer="mixture", written_time
 RECIPES = {
     recipe.name: recipe
     for recipe in (Recipe("mini-causal", True), Recipe("mini-masked", False),
-                   Recipe("mini-v2", True, **_V2), Recipe("mini-v2-masked", False, steps=1000, **_V2))
+                   Recipe("mini-v2", True, **_V2), Recipe("mini-v2-masked", False, steps=800, **_V2))
 }  # fmt: skip
 ROUTING_FILE = "routing_over_training.safetensors"
 SAMPLE = 256  # held-out rows for the curve

@@ -1,7 +1,9 @@
 """The checkpoints in data/checkpoints: small, complete, as good as their cards say, and remade by their command."""
 
 import json
+from dataclasses import asdict
 
+import pandas as pd
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ from moe_lib.paths import CHECKPOINTS
 from moe_lib.text import encode_corpus, evaluation_batches, load_corpus
 from moe_lib.training import evaluate, max_violation
 from moe_lib.training.cards import write_card
-from moe_lib.training.recipes import RECIPES, make, unigram_loss
+from moe_lib.training.recipes import RECIPES, ROUTING_FILE, make, passing_step, unigram_loss
+from moe_lib.training.routing_record import read_routing_record
 
 NAMES = sorted(RECIPES)
 
@@ -28,7 +31,7 @@ def measured(name):
 @pytest.fixture(scope="module")
 def held_out(name):
     _, tokenizer = load_checkpoint(name)
-    packed = encode_corpus(load_corpus("python", split="heldout"), tokenizer, 128)
+    packed = encode_corpus(load_corpus(RECIPES[name].corpus, split="heldout"), tokenizer, 128)
     rows = torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:160]
     return evaluation_batches(packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer)
 
@@ -42,7 +45,8 @@ def test_files_and_size(name):
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "measured.json", "curves.csv"} <= {
         path.name for path in folder.iterdir()
     }
-    assert sum(path.stat().st_size for path in folder.iterdir()) <= 8_000_000
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 12_000_000
+    assert (folder / ROUTING_FILE).is_file() == bool(RECIPES[name].evaluate_every)
 
 
 def test_loss_is_what_the_card_says(name, measured, held_out):
@@ -66,6 +70,34 @@ def test_card_is_written_from_the_measurements(name, measured, tmp_path):
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == committed
     assert f"{measured['moe']['heldout_loss']['all']:.3f}" in committed
     assert len((CHECKPOINTS / name / "curves.csv").read_text().splitlines()) == measured["about"]["recipe"]["steps"] + 1
+
+
+def test_every_domain_is_measured_on_text_the_card_counts(name, measured):
+    domains = set(load_corpus(RECIPES[name].corpus, split="heldout")["domain"]) | {"all"}
+    for kind in ("moe", "dense", "unigram"):
+        assert set(measured[kind]["heldout_loss"]) == domains
+    assert set(measured["about"]["heldout_tokens"]) == domains
+    assert measured["about"]["recipe"] == asdict(RECIPES[name])
+
+
+def test_the_last_recorded_routing_is_the_shipped_models(name):
+    """Nearly: the model is stored in bfloat16, which turns a few close choices."""
+    path = CHECKPOINTS / name / ROUTING_FILE
+    if not path.is_file():
+        assert not RECIPES[name].evaluate_every
+        return
+    record, (model, _) = read_routing_record(path), load_checkpoint(name)
+    assert record["steps"][0] == 0 and record["steps"][-1] == RECIPES[name].steps
+    trace = trace_routing(model, record["input_ids"])
+    for layer, recorded in zip(trace.layers, record["experts"][-1], strict=True):
+        now = layer.experts.flatten(0, 1).sort(-1).values
+        assert (now == recorded.long().sort(-1).values).all(-1).float().mean() > 0.95
+
+
+def test_passing_step_by_hand():
+    faster = pd.DataFrame({"step": [0, 9, 19, 29], "heldout_loss": [None, 4.0, 3.0, 2.0]})
+    slower = pd.DataFrame({"step": [0, 9, 19, 29], "heldout_loss": [None, 5.0, 4.0, 3.0]})
+    assert passing_step(faster, slower) == 20 and passing_step(slower, faster) is None
 
 
 def test_unigram_loss_by_hand():

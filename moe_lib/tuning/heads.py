@@ -1,0 +1,245 @@
+"""Task heads: W x + b on the hidden states of a language model, and the loss of the task.
+
+A head is a module with its model as `.base`: whatever is trained, frozen or adapted in the base acts through the head.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from moe_lib.errors import require, require_whole
+from moe_lib.model import LanguageModel, Routing
+from moe_lib.model.language_model import IGNORED
+
+POOLINGS = ("mean", "first", "last")
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What a forward pass of a head gives.
+
+    logits        (batch, n_labels); token by token (batch, sequence, n_labels); spans (batch, sequence + 1, 2);
+                  multiple choice (batch, choices). -inf where an answer is not allowed
+    loss          scalar, mean cross-entropy in nats per example (per labelled token in TokenClassifier); None without
+                  labels. The balance loss is not in it.
+    balance_loss  scalar, and routing, one Routing per layer: as in moe_lib.model.ModelOutput
+    mask          (rows, sequence) bool, the real tokens behind routing; None: all of them
+    """
+
+    logits: Tensor
+    loss: Tensor | None
+    balance_loss: Tensor
+    routing: list[Routing | None]
+    mask: Tensor | None = None
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean over the examples of (1 − ε)·(−log p_label) + ε·(mean over the allowed classes of −log p), in nats.
+
+    logits (n, K), -inf where a class is not allowed; labels (n,) int64, -100 where there is none; ε label_smoothing
+    (Szegedy et al. 2016). The same as torch's cross_entropy where all classes are allowed; torch's smoothing is
+    infinite where one is not.
+    """
+    log_p = logits.float().log_softmax(-1)
+    nll = F.nll_loss(log_p, labels, ignore_index=IGNORED, reduction="none")
+    allowed = logits > -torch.inf
+    spread = -log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
+    used = labels != IGNORED
+    return ((1 - label_smoothing) * nll + label_smoothing * spread)[used].mean()
+
+
+def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
+    """One vector per row out of hidden (batch, sequence, d): the mean, first or last of its real tokens.
+
+    mask (batch, sequence), 1 at real tokens; padding counts nowhere, on whichever side it stands. In a causal model
+    only the last token has seen the whole text. Raises ValueError for a row without real tokens.
+    """
+    if mask is None:
+        return hidden.mean(1) if how == "mean" else hidden[:, 0 if how == "first" else -1]
+    mask = mask.bool()
+    require(bool(mask.any(1).all()), "attention_mask", "a row of padding only", "a real token in each row")
+    if how == "mean":
+        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+    place = mask.int().argmax(1) if how == "first" else mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
+    return hidden[torch.arange(len(hidden), device=hidden.device), place]
+
+
+class TaskHead(nn.Module):
+    """What all heads share. `settings` is all that `type(head)(base, **settings)` needs to make it again."""
+
+    def __init__(self, base: LanguageModel, n_outputs: int, dropout: float):
+        super().__init__()
+        require(isinstance(base, LanguageModel), "base", type(base).__name__, "a moe_lib LanguageModel", TypeError)
+        require(0 <= dropout < 1, "dropout", dropout, "0 up to, not including, 1")
+        self.base = base
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = self._linear(n_outputs)
+        self.settings: dict = {"dropout": dropout}
+
+    @property
+    def config(self):
+        return self.base.config
+
+    def _linear(self, n_outputs: int) -> nn.Linear:
+        linear = nn.Linear(self.base.config.hidden_size, n_outputs)
+        nn.init.normal_(linear.weight, std=self.base.config.initializer_range)
+        nn.init.zeros_(linear.bias)
+        return linear.to(self.base.device)
+
+    def _finish(self, logits, labels, label_smoothing, side, mask) -> HeadOutput:
+        """labels: for rows of logits (..., K), class numbers of shape (...)"""
+        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "0 up to, not including, 1")
+        loss = None
+        if labels is not None:
+            wanted = logits.shape[:-1]
+            require(labels.shape == wanted, "labels", tuple(labels.shape), f"shape {tuple(wanted)}")
+            used = labels[labels != IGNORED]
+            require(used.numel() > 0, "labels", "-100 everywhere", "at least one other label")
+            low, high, top = int(used.min()), int(used.max()), logits.shape[-1] - 1
+            require(low >= 0 and high <= top, "labels", f"labels from {low} to {high}", f"-100, or from 0 to {top}")
+            loss = cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing)
+        return HeadOutput(logits, loss, side.balance_loss, side.routing, None if mask is None else mask.bool())
+
+
+class SequenceClassifier(TaskHead):
+    """One label per text: logits = W · dropout(pool(hidden)) + b.
+
+    pooling  "mean", "first" or "last" real token
+    """
+
+    def __init__(self, base: LanguageModel, n_labels: int, pooling: str = "mean", dropout: float = 0.0):
+        _check(n_labels, pooling)
+        super().__init__(base, n_labels, dropout)
+        self.pooling = pooling
+        self.settings = {"n_labels": n_labels, "pooling": pooling, "dropout": dropout}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
+                label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
+        """input_ids, attention_mask (batch, sequence), labels (batch,) int64 -> HeadOutput, logits (batch, n_labels).
+
+        Raises ValueError for labels of another shape or outside 0 … n_labels − 1, and as the base does.
+        """
+        hidden, side = self.base.hidden_states(input_ids, attention_mask)
+        logits = self.classifier(self.dropout(pool(hidden, attention_mask, self.pooling)))
+        return self._finish(logits, labels, label_smoothing, side, attention_mask)
+
+
+class TokenClassifier(TaskHead):
+    """One label per token: logits = W · dropout(hidden) + b at every position."""
+
+    def __init__(self, base: LanguageModel, n_labels: int, dropout: float = 0.0):
+        _check(n_labels)
+        super().__init__(base, n_labels, dropout)
+        self.settings = {"n_labels": n_labels, "dropout": dropout}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
+                label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
+        """labels (batch, sequence) int64, -100 at padding and wherever no label is due; see SequenceClassifier."""
+        hidden, side = self.base.hidden_states(input_ids, attention_mask)
+        return self._finish(self.classifier(self.dropout(hidden)), labels, label_smoothing, side, attention_mask)
+
+
+class SpanExtractor(TaskHead):
+    """Extractive question answering: where the answer starts, where it ends, or that there is none.
+
+    Every token of the passage gets a start and an end logit, W x + b. A second layer W' · mean(hidden) + b' gives
+    "no answer" a start and an end logit; it stands as one more position at the end. Softmax over both kinds.
+    """
+
+    def __init__(self, base: LanguageModel, dropout: float = 0.0):
+        super().__init__(base, 2, dropout)
+        self.no_answer = self._linear(2)
+        self.settings = {"dropout": dropout}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, context_mask: Tensor | None = None,
+                labels: Tensor | None = None, label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
+        """-> HeadOutput with logits (batch, sequence + 1, 2): start and end of each token, "no answer" last.
+
+        context_mask  (batch, sequence), 1 at the tokens of the passage: elsewhere logits are -inf
+        labels        (batch, 2) int64: first and last token of the answer, both counted in; -1, -1 for no answer
+
+        The loss is the mean of the start's and the end's cross-entropy (Devlin et al. 2019, section 4.2).
+        Raises ValueError for labels outside the passage or an end before its start.
+        """
+        hidden, side = self.base.hidden_states(input_ids, attention_mask)
+        real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        allowed = real if context_mask is None else real & context_mask.bool()
+        tokens = self.classifier(self.dropout(hidden)).masked_fill(~allowed[..., None], -torch.inf)
+        nowhere = self.no_answer(self.dropout(pool(hidden, attention_mask, "mean")))
+        logits = torch.cat([tokens, nowhere[:, None]], 1)
+        if labels is not None:
+            labels = self._positions(labels, allowed)
+        output = self._finish(logits.transpose(1, 2), labels, label_smoothing, side, attention_mask)
+        return HeadOutput(logits, output.loss, output.balance_loss, output.routing, output.mask)
+
+    @staticmethod
+    def _positions(labels: Tensor, allowed: Tensor) -> Tensor:
+        """-1 becomes the last position; the rest must lie in the passage, in order."""
+        batch, length = allowed.shape
+        require(labels.shape == (batch, 2), "labels", tuple(labels.shape), f"shape {(batch, 2)}: start and end")
+        start, end = labels.unbind(1)
+        none = (start == -1) & (end == -1)
+        inside = (start >= 0) & (start <= end) & (end < length)
+        ends = labels.clamp(0, length - 1)
+        fits = none | (inside & allowed.gather(1, ends).all(1))
+        require(bool(fits.all()), "labels", labels[~fits][:1].tolist(),
+                "-1, -1 or tokens of the passage, the start not after the end")  # fmt: skip
+        return torch.where(labels == -1, length, labels)
+
+
+class MultipleChoice(TaskHead):
+    """Which of several texts fits: one score per text, W · pool(hidden) + b with one output, softmax over the texts.
+
+    Sorting texts by their score is ranking. (b shifts all scores alike and changes no probability.)
+    """
+
+    def __init__(self, base: LanguageModel, pooling: str = "mean", dropout: float = 0.0):
+        _check(1, pooling)
+        super().__init__(base, 1, dropout)
+        self.pooling = pooling
+        self.settings = {"pooling": pooling, "dropout": dropout}
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, choice_mask: Tensor | None = None,
+                labels: Tensor | None = None, label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
+        """input_ids, attention_mask (batch, choices, sequence) -> HeadOutput with logits (batch, choices).
+
+        choice_mask  (batch, choices), 0 where a row has fewer choices than the longest: logit -inf, not computed
+        labels       (batch,) int64, the number of the right choice
+        """
+        require(input_ids.dim() == 3, "input_ids", tuple(input_ids.shape), "shape (batch, choices, sequence)")
+        shape = input_ids.shape[:2]
+        real = torch.ones(shape, dtype=torch.bool, device=input_ids.device)
+        real = real if choice_mask is None else choice_mask.bool()
+        require(real.shape == shape, "choice_mask", tuple(real.shape), f"shape {tuple(shape)}")
+        mask = None if attention_mask is None else attention_mask[real]
+        hidden, side = self.base.hidden_states(input_ids[real], mask)
+        scores = self.classifier(self.dropout(pool(hidden, mask, self.pooling)))[:, 0]
+        logits = torch.full(shape, -torch.inf, device=scores.device, dtype=scores.dtype)
+        logits = logits.masked_scatter(real, scores)
+        if labels is not None and labels.shape == shape[:1]:
+            chosen = labels.clamp(0, shape[1] - 1)[:, None]
+            require(bool(real.gather(1, chosen).all()), "labels", "a choice that choice_mask leaves out", "a real one")
+        return self._finish(logits, labels, label_smoothing, side, mask)
+
+
+HEADS = {cls.__name__: cls for cls in (SequenceClassifier, TokenClassifier, SpanExtractor, MultipleChoice)}
+
+
+def count_examples(model: nn.Module, labels: Tensor) -> int:
+    """How many examples `model`'s mean loss runs over: what a mean must be weighed by to join it with others.
+
+    Rows; labelled tokens for a TokenClassifier and a LanguageModel (a causal one does not predict its first).
+    """
+    if isinstance(model, LanguageModel | TokenClassifier):
+        shifted = isinstance(model, LanguageModel) and model.config.causal
+        return int(((labels[:, 1:] if shifted else labels) != IGNORED).sum())
+    if isinstance(model, SpanExtractor):
+        return len(labels)
+    return int((labels != IGNORED).sum())
+
+
+def _check(n_labels: int, pooling: str = "mean"):
+    require_whole("n_labels", n_labels)
+    require(pooling in POOLINGS, "pooling", pooling, f"one of {', '.join(POOLINGS)}")

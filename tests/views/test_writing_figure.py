@@ -1,0 +1,54 @@
+"""The picture of a text in the making: every token, and under it its experts in their colours."""
+
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.patches import Rectangle
+
+from moe_lib.views.palette import expert_colour
+from moe_lib.views.writing_figure import writing_figure
+
+LABELS = ["Once", "␣upon", "⏎", "␣a"]
+EXPERTS = [[0, 9], [3, 3], [7, 1], [15, 0]]
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_every_token_stands_above_its_experts():
+    ax = writing_figure(LABELS, EXPERTS, [1, 2], prompt="$x$ is").axes[0]
+    words = texts(ax)
+    assert [word for word in words if word in LABELS] == LABELS
+    numbers = [int(word) for word in words if word.isdigit()]
+    assert numbers == [expert for row in EXPERTS for expert in row]
+    boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
+    assert [to_hex(box.get_facecolor()) for box in boxes] == [expert_colour(number).fill for number in numbers]
+    assert ax.get_title(loc="left") == "“$x$ is” …"
+
+
+def test_boxes_do_not_overlap_and_stay_inside():
+    labels, experts = ["word"] * 60 + ["a" * 50], [[1]] * 61
+    figure = writing_figure(labels, experts, [4])
+    figure.draw_without_rendering()
+    ax = figure.axes[0]
+    boxes = sorted((patch.get_y(), patch.get_x(), patch.get_width()) for patch in ax.patches)
+    assert len({y for y, _, _ in boxes}) > 1  # several lines
+    for (y, left, width), (next_y, next_left, _) in zip(boxes, boxes[1:], strict=False):
+        assert next_y > y or next_left >= left + width
+    assert max(left + width for _, left, width in boxes) <= ax.get_xlim()[1]
+    assert any("…" in text for text in texts(ax))
+
+
+def test_a_line_end_starts_a_new_line():
+    ax = writing_figure(LABELS, EXPERTS, [1, 2]).axes[0]
+    heights = [text.get_position()[1] for text in ax.texts if text.get_text() in LABELS]
+    assert heights[0] == heights[1] == heights[2] < heights[3]
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(ValueError, match="labels: got"):
+        writing_figure([], [], [1])
+    with pytest.raises(ValueError, match="experts: got '1 rows'"):
+        writing_figure(["a", "b"], [[1]], [1])
+    with pytest.raises(ValueError, match="experts: got"):
+        writing_figure(["a"], [[1, 2]], [1])
