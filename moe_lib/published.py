@@ -1,4 +1,4 @@
-"""Sizes of published Mixture-of-Experts models, as plain records: numbers to count with, no weights.
+"""Sizes of published models, as plain records: numbers to count with, no weights.
 
 `moe_lib.counting` does the arithmetic; `sizes_of` makes the same record of a `ModelConfig` of ours.
 """
@@ -165,12 +165,21 @@ _MODELS = (
         "6.9B", "1.3B", True,
         "arXiv 2409.02060; the released configuration (transformers' OlmoeConfig has another expert width by default)",
     ),
+    # Without experts: what DeepSeek-V2's authors measure their savings against. Some lists give it 64 key-value heads;
+    # only with 8 do the sizes add up to 67B.
+    PublishedModel(
+        "DeepSeek 67B",
+        ModelSizes(vocab_size=102_400, hidden_size=8192, num_hidden_layers=95, num_attention_heads=64,
+                   num_key_value_heads=8, intermediate_size=22_016),
+        "67B", "67B", None,
+        "arXiv 2401.02954, table 2; width of the feed-forward layers and vocabulary: the released configuration",
+    ),
 )  # fmt: skip
 
 
-def published_names() -> list[str]:
-    """Names that `published` knows."""
-    return [model.name for model in _MODELS]
+def published_names(dense: bool = False) -> list[str]:
+    """Names of the models with experts that `published` knows; with `dense` also of those without."""
+    return [model.name for model in _MODELS if dense or model.sizes.n_routed_experts]
 
 
 def published(name: str) -> PublishedModel:
@@ -178,4 +187,4 @@ def published(name: str) -> PublishedModel:
     for model in _MODELS:
         if model.name == name:
             return model
-    raise ValueError(f"name: got {name!r}; wants one of {', '.join(published_names())}")
+    raise ValueError(f"name: got {name!r}; wants one of {', '.join(published_names(dense=True))}")

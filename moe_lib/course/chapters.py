@@ -84,6 +84,7 @@ CHAPTERS = (
         "Latent attention",
         "MLA, decoupled rotary positions, absorption and the KV cache.",
         ("03",),
+        True,
     ),
     Chapter(
         "09",

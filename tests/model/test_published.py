@@ -64,8 +64,8 @@ def test_deepseek_moe_16b_fits_our_own_model():
 
 
 def test_totals_and_active_counts_are_those_the_authors_state():
-    assert len(published_names()) == 6
-    for model in map(published, published_names()):
+    assert len(published_names()) == 6 and len(published_names(dense=True)) == 7
+    for model in map(published, published_names(dense=True)):
         count = count_parameters(model.sizes)
         assert _reads_as(count.total, model.total), (model.name, count.total)
         fits = {
@@ -83,6 +83,16 @@ def _reads_as(number: int, stated: str) -> bool:
     digits = len(stated.rstrip("B").partition(".")[2])
     billions = float(stated.rstrip("B"))
     return billions - 0.5 * 10**-digits <= number / 1e9 < billions + 1.0 * 10**-digits
+
+
+def test_only_grouped_query_attention_makes_67_billion():
+    """Sources disagree on the key-value heads of DeepSeek 67B: with 64 of them it would have 79 billion parameters."""
+    sizes = published("DeepSeek 67B").sizes
+    assert "DeepSeek 67B" not in published_names() and sizes.num_moe_layers == 0
+    layer = 2 * 8192 * 8192 + 2 * 8192 * 8 * 128 + 3 * 8192 * 22_016
+    assert count_parameters(sizes).total == 95 * layer + 2 * 102_400 * 8192 + (2 * 95 + 1) * 8192
+    assert count_parameters(sizes.replace(num_key_value_heads=64)).total > 78e9
+    assert kv_cache_elements_per_token(sizes) == 2 * 95 * 8 * 128
 
 
 def test_shares_and_caches_by_hand():

@@ -4,10 +4,9 @@
 
 const WAIT = 100; // milliseconds that a slider's moves are gathered
 const COLUMNS = 800; // of a map; a longer run is drawn in means of several steps
-let serial = 0; // tells the dashboards of one page apart
 
 function render({ model, el }) {
-  const id = `moe-balance-${(serial += 1)}`;
+  const id = `moe-balance-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
   const steps = new Map(); // run -> its steps, as far as they have come
   const sections = new Map(); // run -> its elements, kept so that the focus stays where it is
   let timer; // set while a setting waits to be sent

@@ -4,7 +4,6 @@
 
 const PRESSES = 120; // milliseconds
 const TYPING = 300;
-let serial = 0; // tells the playgrounds of one page apart
 
 /** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
 function h(tag, attributes = {}, ...children) {
@@ -20,7 +19,7 @@ function h(tag, attributes = {}, ...children) {
 const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 function render({ model, el }) {
-  const id = `moe-mask-text-${(serial += 1)}`;
+  const id = `moe-mask-text-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
   let masked = new Set(model.get("view").masked);
   let buttons = [];
   let timer; // set while something waits to be sent

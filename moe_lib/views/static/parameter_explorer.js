@@ -4,7 +4,6 @@
 
 const WAIT = 60; // milliseconds
 const SVG = "http://www.w3.org/2000/svg";
-let serial = 0; // tells the explorers of one page apart
 
 /** An element. Strings become text nodes. */
 function h(tag, attributes = {}, ...children) {
@@ -21,7 +20,7 @@ const group = (number) => number.toLocaleString("en-US");
 const share = (value, all) => `width: ${((100 * value) / all).toFixed(3)}%`;
 
 function render({ model, el }) {
-  const id = `moe-par-${(serial += 1)}`;
+  const id = `moe-par-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
   let pending = {}; // what waits to be sent
   let timer;
   const sliders = new Map(); // setting -> { input, value, values }
