@@ -40,10 +40,10 @@ OURS, EAGER, GROUPED = "ours", "transformers eager", "transformers grouped_mm"
 def make_models(config: ModelConfig, device: str = "cpu") -> dict[str, nn.Module]:
     """Ours with and without the balance loss and transformers' two ways on equal weights; and two other models."""
     torch.manual_seed(0)
-    official = config_to_transformers(config)
     models: dict[str, nn.Module] = {}
     for name, implementation in ((EAGER, "eager"), (GROUPED, "grouped_mm")):
-        model = DeepseekV2ForCausalLM(official)
+        # a config of its own: set_experts_implementation writes into it, and a shared one would change both models
+        model = DeepseekV2ForCausalLM(config_to_transformers(config))
         if models:
             model.load_state_dict(models[EAGER].state_dict())
         model.set_experts_implementation(implementation)

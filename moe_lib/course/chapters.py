@@ -99,6 +99,7 @@ CHAPTERS = (
         "Reading the router",
         "What experts learned, with controls; other people's models.",
         ("09",),
+        True,
     ),
     Chapter(
         "11",

@@ -49,9 +49,9 @@ def check_absorbed(absorbed_attention):
             "the weights are not a softmax: they are the scores themselves":
                 torch.einsum("hs,hsv->hv", scores * scale, value),
         })  # fmt: skip
-        expect_true(made.largest < heads * S * min(n, v) or S < 60,
-                    f"{what}: the numbers are right. But your code makes a tensor of {made.largest:,} numbers: a key "
-                    "or value of every head for every past token. Carry the query to the latents instead.")  # fmt: skip
+        expect_true(made.largest < S * min(n, v) or S < 60,
+                    f"{what}: the numbers are right. But your code makes a tensor of {made.largest:,} numbers: "
+                    "keys or values for every past token. Carry the query to the latents instead.")  # fmt: skip
     return "One query per head is carried, and no past key or value is made."
 
 
@@ -78,6 +78,8 @@ def check_cache_bytes(cache_bytes):
             else:
                 numbers = layers * (sizes.kv_lora_rank + sizes.qk_rope_head_dim)
                 hints = {"the latent serves for keys and values both: it is kept once": 2 * numbers * bits / 8,
+                         "keys and values are made of one latent: it is kept once":
+                             layers * (2 * sizes.kv_lora_rank + sizes.qk_rope_head_dim) * bits / 8,
                          "the rotary key is kept too": layers * sizes.kv_lora_rank * bits / 8,
                          "the rotary key is shared by all heads: it is kept once":
                              layers * (sizes.kv_lora_rank + kept * sizes.qk_rope_head_dim) * bits / 8}  # fmt: skip
@@ -103,7 +105,10 @@ def check_attend(attend):
             scores = torch.einsum("hd,hsd->hs", query, key) / math.sqrt(width)
             mscale = yarn_mscale(scaling["factor"], scaling["mscale_all_dim"]) if scaling else 1.0
             hints = {"this is attention without scaling. A stretched model wants larger scores": _attend(scores, value),
-                     "the scores grow by mscale once. Query and key have one each": _attend(scores * mscale, value),
+                     "the first token is right, the later ones are not: look at the factor of the scores, and count "
+                     "how often it must be there": _attend(scores * mscale, value),
+                     "mscale is doubled: query and key are both multiplied, so their factors multiply too":
+                         _attend(scores * 2 * mscale, value) if scaling else 0,
                      "mscale² is there, but not the factor mscale_all_dim in it":
                          _attend(scores * yarn_mscale(scaling["factor"]) ** 2, value) if scaling else 0,
                      "the values are scaled, not the scores": _attend(scores, value) * mscale**2}  # fmt: skip
