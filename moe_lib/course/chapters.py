@@ -92,6 +92,7 @@ CHAPTERS = (
         "DeepSeek-V2",
         "The whole model: parity with the official architecture, pretraining, upcycling.",
         ("07", "08"),
+        True,
     ),
     Chapter(
         "10",
