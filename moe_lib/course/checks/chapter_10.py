@@ -64,6 +64,8 @@ def check_overlap(overlap):
             "every token with one expert in common counts fully. A token that kept one of two counts half":
                 (common > 0).float().mean(),
             "this is the number of experts in common. Divide by k": common.mean(),
+            "sorting and comparing place by place misses a shared expert at another place. Compare each with each":
+                (then.sort(-1).values == final.sort(-1).values).float().mean(),
             "this is intersection over union. The formula divides by k": (common / (2 * k - common)).mean(),
             "this is divided by k twice: a mean over the (tokens, k, k) table has k · k entries per token":
                 (common / k / k).mean(),
