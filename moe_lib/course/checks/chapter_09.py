@@ -13,6 +13,7 @@ def check_heldout_loss(heldout_loss):
     _expect_loss(heldout_loss, [4.0] * 10, full, "10 batches of 16 rows, each with a loss of 4.0")
     uneven = [torch.ones(4, 6, dtype=torch.int64) for _ in range(3)]
     uneven[0][:, 1:] = IGNORED
+    uneven[1][:, :3] = 0  # token id 0 is a target like any other
     uneven[2][:2] = IGNORED
     _expect_loss(heldout_loss, [6.0, 2.0, 3.0], uneven, "Batches with 4, 24 and 12 targets")
     smaller = [torch.ones(5, 4, dtype=torch.int64), torch.ones(1, 4, dtype=torch.int64)]
@@ -35,18 +36,25 @@ def _expect_loss(heldout_loss, losses, labels, what):
         "the mean of the batches' means: right only if all have as many targets": sum(losses) / len(losses),
         "the batches are weighted by their rows: want the tokens that are predicted": weighted(rows),
         "the batches are weighted by all their tokens: those labelled -100 are not predicted": weighted(everything),
+        "targets with token id 0 are left out; only -100 means no target":
+            weighted([int((batch > 0).sum()) for batch in labels]),
         "the weighted sum is there; divide it by the number of targets":
             sum(loss * count for loss, count in zip(losses, counts, strict=True)),
     })  # fmt: skip
 
 
 def check_from_dense(experts_from_dense):
-    for width, hidden, experts, m, c in ((6, 4, 3, 1, 1.0), (6, 5, 6, 3, 1.0), (8, 4, 8, 4, 2.5), (4, 3, 4, 2, 16.0)):
+    for width, hidden, experts, m, c in ((6, 4, 3, 1, 1.0), (6, 5, 6, 3, 2.0), (8, 4, 8, 4, 2.5), (4, 3, 4, 2, 16.0)):
         gate, up, down = torch.randn(width, hidden), torch.randn(width, hidden), torch.randn(hidden, width)
-        answer = expect_answer(experts_from_dense(gate, up, down, experts, m, c), "the answer")
+        given = gate.clone(), up.clone(), down.clone()
+        answer = expect_answer(experts_from_dense(*given, experts, m, c), "the answer")
         what = f"experts_from_dense with E = {experts}, m = {m}, c = {c:g}"
         expect_true(isinstance(answer, (tuple, list)) and len(answer) == 2,
                     f"{what}: return two tensors, gate_up and down.")  # fmt: skip
+        for name, before, after in zip(("gate", "up", "down"), (gate, up, down), given, strict=True):
+            expect_true(
+                torch.equal(before, after), f"{what}: your function changed `{name}` itself: make a new tensor."
+            )
         part = width // m
         expect_shape(answer[0], (experts, 2 * part, hidden), f"{what}: gate_up")
         expect_shape(answer[1], (experts, hidden, part), f"{what}: down")
