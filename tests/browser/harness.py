@@ -50,6 +50,19 @@ RUN_ALL = """async (milliseconds) => {
   return await Promise.race([window.jupyterapp.commands.execute('notebook:run-all-cells'), late]);
 }"""
 
+# Of an element: the contrast of its text with its background (WCAG 2), from 1 to 21.
+CONTRAST = """element => {
+  const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+  const linear = c => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+  const light = colour => {
+    const [r, g, b] = channels(colour).map(v => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const style = getComputedStyle(element);
+  const [low, high] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
+  return (high + 0.05) / (low + 0.05);
+}"""
+
 
 @dataclass
 class Watch:

@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import CONTRAST, kernel_value, open_notebook, run_all, set_theme, wait_for_value
 
 CELL = """
 import torch
@@ -22,17 +22,6 @@ config = ModelConfig(vocab_size=20, hidden_size=16, num_hidden_layers=2, num_att
 dashboard = BalanceDashboard(config, Batches(), steps=100_000)
 dashboard
 """
-CONTRAST = """element => {
-  const channels = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
-  const linear = c => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-  const light = colour => {
-    const [r, g, b] = channels(colour).map(v => linear(v / 255));
-    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-  };
-  const style = getComputedStyle(element);
-  const [low, high] = [light(style.color), light(style.backgroundColor)].sort((a, b) => a - b);
-  return (high + 0.05) / (low + 0.05);
-}"""
 STEPS = "dashboard.training.steps_done"
 
 
