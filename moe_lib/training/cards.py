@@ -67,6 +67,22 @@ Load at the end of training: MaxVio {measured["moe"]["max_violation_last_100"]:.
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
+def write_dense_card(folder: Path, name: str, measured: dict) -> None:
+    """Write README.md for the dense baseline of the checkpoint `name`, from the same measurements."""
+    dense, moe = (measured[kind]["heldout_loss"]["all"] for kind in ("dense", "moe"))
+    text = f"""# {name}-dense
+
+The dense baseline of [{name}](../{name}/README.md): every block has one feed-forward layer as wide as what a token
+passes through there. Same text, same batches, same steps, same seed; {measured["dense"]["parameters"]:,} parameters,
+all of them active.
+
+Held-out loss, nats per predicted token: {dense:.3f} (the mixture of experts: {moe:.3f}; domain by domain in its card).
+
+Make it again, together with its sibling: `python -m moe_lib.training.recipes {name}`. Limits and licence as there.
+"""
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
 def _text(recipe: dict) -> str:
     if recipe["written_times"] == 1:
         return f"corpus `{recipe['corpus']}`"

@@ -22,7 +22,7 @@ from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS, REPOSITORY
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
 from moe_lib.text.mixture import WRITTEN_TIMES, repeat_written
-from moe_lib.training.cards import write_card
+from moe_lib.training.cards import write_card, write_dense_card
 from moe_lib.training.checkpoints import save_checkpoint
 from moe_lib.training.loop import TrainingRun, evaluate, train
 from moe_lib.training.routing_record import RoutingRecord
@@ -44,6 +44,7 @@ class Recipe:
     tokenizer: str = "course"
     written_times: int = 1  # how often each written document stands in the training text
     evaluate_every: int | None = None  # steps between two looks at a sample of the held-out text
+    ship_dense: bool = False  # keep the dense baseline as a checkpoint too, NAME-dense
 
     @property
     def config(self) -> ModelConfig:
@@ -54,11 +55,12 @@ class Recipe:
         return "causal" if self.causal else "masked"
 
 
-_V2 = dict(corpus="mixture", preset="mini-v2", tokenizer="mixture", written_times=WRITTEN_TIMES, evaluate_every=50)
+_V2 = dict(corpus="mixture", preset="mini-v2", tokenizer="mixture", written_times=WRITTEN_TIMES, evaluate_every=50,
+           ship_dense=True)  # fmt: skip
 RECIPES = {
     recipe.name: recipe
     for recipe in (Recipe("mini-causal", True), Recipe("mini-masked", False),
-                   Recipe("mini-v2", True, **_V2), Recipe("mini-v2-masked", False, steps=800, **_V2))
+                   Recipe("mini-v2", True, **_V2), Recipe("mini-v2-masked", False, **_V2))
 }  # fmt: skip
 ROUTING_FILE = "routing_over_training.safetensors"
 SAMPLE = 256  # held-out rows for the curve
@@ -104,9 +106,14 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
     }
     if recipe.evaluate_every:
         measured["about"]["passes_dense_after"] = passing_step(*(runs[kind].history for kind in ("moe", "dense")))
-    _write(out or CHECKPOINTS / recipe.name, recipe.name, runs, tokenizer, measured)
+    folder = out or CHECKPOINTS / recipe.name
+    _write(folder, recipe.name, runs, tokenizer, measured)
     if watch["routing"] is not None:
-        shutil.copy(scratch / f"{recipe.name}-moe" / ROUTING_FILE, (out or CHECKPOINTS / recipe.name) / ROUTING_FILE)
+        shutil.copy(scratch / f"{recipe.name}-moe" / ROUTING_FILE, folder / ROUTING_FILE)
+    if recipe.ship_dense:
+        twin = folder.with_name(f"{folder.name}-dense")
+        save_checkpoint(runs["dense"].model, twin, tokenizer, dtype=torch.bfloat16)
+        write_dense_card(twin, recipe.name, measured)
     return measured
 
 

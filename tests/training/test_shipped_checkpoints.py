@@ -36,8 +36,25 @@ def held_out(name):
     return evaluation_batches(packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer)
 
 
+TWINS = [f"{name}-dense" for name in NAMES if RECIPES[name].ship_dense]
+
+
 def test_every_recipe_has_its_checkpoint_and_none_is_left_over():
-    assert sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json")) == NAMES
+    assert sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json")) == sorted(NAMES + TWINS)
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_dense_twin_is_the_baseline_of_its_siblings_card(twin):
+    name = twin.removesuffix("-dense")
+    measured = json.loads((CHECKPOINTS / name / "measured.json").read_text(encoding="utf-8"))
+    model, tokenizer = load_checkpoint(twin)
+    assert model.config == RECIPES[name].config.dense()
+    packed = encode_corpus(load_corpus(RECIPES[name].corpus, split="heldout"), tokenizer, 128)
+    rows = torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:160]
+    sample = evaluation_batches(packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer)
+    assert evaluate(model, sample) == pytest.approx(measured["dense"]["heldout_loss"]["all"], abs=0.4)
+    card = (CHECKPOINTS / twin / "README.md").read_text(encoding="utf-8")
+    assert f"{measured['dense']['heldout_loss']['all']:.3f}" in card and name in card
 
 
 def test_files_and_size(name):

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from moe_lib.course.comparing import expect_answer, expect_close, expect_equal, expect_shape, expect_true
+from moe_lib.course.comparing import expect_answer, expect_close, expect_shape, expect_true
 
 IGNORED = -100
 
@@ -88,40 +88,58 @@ def _expect_same_function(answer, x, gate, up, down, m, c, what):
     expect_close(total, (F.silu(x @ gate.T) * (x @ up.T)) @ down.T, f"{what}: the output of all slices together")
 
 
-def check_rebuild(rebuild):
-    for tokens, experts, k, factor, spread in ((6, 8, 2, 1.0, 0.0), (40, 8, 3, 2.5, 0.6), (30, 16, 2, 2.5, 1.0)):
-        logits, bias = torch.randn(tokens, experts), spread * torch.randn(experts)
-        answer = expect_answer(rebuild(logits, bias, k, factor), "rebuild's answer")
-        expect_true(isinstance(answer, (tuple, list)) and len(answer) == 2, "rebuild: return experts and weights.")
-        what = "Without a bias" if spread == 0 else f"With biases of about {spread:g}"
-        _expect_choice(*answer, logits, bias, k, factor, what)
-    return "Chosen by score and bias, weighted by the score alone."
+def check_attend_next(attend_next):
+    for parts, what in (((5,), "The first call"), ((4, 1, 1), "Token by token"), ((3, 2, 4), "Several tokens at once")):
+        q, k, v = torch.randn(3, sum(parts), 6).unbind()
+        keys, values, begin = k[:0], v[:0], 0
+        for new in parts:
+            part = slice(begin, begin + new)
+            answer = expect_answer(attend_next(q[part], k[part], v[part], keys, values, _turn), "attend_next's answer")
+            expect_true(isinstance(answer, (tuple, list)) and len(answer) == 3,
+                        "attend_next: return the mix, all keys and all values.")  # fmt: skip
+            _expect_step(answer, q, k, v, keys, begin, new, f"{what}, {begin} held and {new} new")
+            _, keys, values = answer
+            begin += new
+    return "Positions and mask both go on where the cache ends."
 
 
-def _expect_choice(experts, weights, logits, bias, k, factor, what):
-    scores = logits.sigmoid()
-    right = (scores + bias).topk(k).indices
-    expect_shape(experts, tuple(right.shape), f"{what}: experts")
-    expect_true(not experts.is_floating_point(), f"{what}: the first result holds no whole numbers: experts, weights.")
-    expect_equal(experts.tolist(), right.tolist(), f"{what}: the experts", hints={
-        "the bias takes no part in the choice": logits.topk(k).indices.tolist(),
-        "the bias was added to the logits: add it to the scores": (logits + bias).topk(k).indices.tolist(),
-        "the bias was added to softmax scores: this router uses the sigmoid":
-            (logits.softmax(-1) + bias).topk(k).indices.tolist(),
-        "the bias was taken away: add it": (scores - bias).topk(k).indices.tolist(),
+def _turn(x, positions):
+    """Pairs (i, i + d/2) of x (n, d), turned by position · 0.7^i."""
+    angles = positions[:, None].to(x.dtype) * 0.7 ** torch.arange(x.shape[-1] // 2)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), dim=-1)
+
+
+def _expect_step(answer, q, k, v, held_k, past, new, what):
+    """Against attention over the whole text at once, of which the last `new` rows are looked at."""
+    mixed, keys, values = answer
+    total = past + new
+    expect_shape(values, (total, v.shape[1]), f"{what}: all values")
+    expect_close(values, v[:total], f"{what}: all values")
+    expect_shape(keys, (total, k.shape[1]), f"{what}: all keys")
+    everywhere, restarted = torch.arange(total), torch.arange(new)
+    expect_close(keys, _turn(k[:total], everywhere), f"{what}: all keys", hints={
+        "the new tokens start at position 0 again": torch.cat((held_k, _turn(k[past:total], restarted))),
+        "the new keys are not turned": torch.cat((held_k, k[past:total])),
+        "keys that are held are turned already: turn the new ones only": _turn(
+            torch.cat((held_k, k[past:total])), everywhere),
     })  # fmt: skip
-    chosen, biased = scores.gather(1, right), (scores + bias).gather(1, right)
-    soft = logits.softmax(-1).gather(1, right)
-    expect_close(weights, chosen / chosen.sum(-1, keepdim=True) * factor, f"{what}: the weights", hints={
-        "the experts are right; their weights come from softmax scores, not from sigmoid scores":
-            soft / soft.sum(-1, keepdim=True) * factor,
-        "the bias got into the weights: it may change who is chosen, never how much":
-            biased / biased.sum(-1, keepdim=True) * factor,
-        "they are not divided by their sum": chosen * factor,
-        "the factor is lost": chosen / chosen.sum(-1, keepdim=True),
-        "they are divided by the sum of all scores: want the sum of the chosen":
-            chosen / scores.sum(-1, keepdim=True) * factor,
+    expect_shape(mixed, (new, v.shape[1]), f"{what}: the mix")
+    queries = _turn(q[:total], everywhere)[past:]
+    short = torch.ones(new, total, dtype=torch.bool).tril()
+    right = torch.ones(new, total, dtype=torch.bool).tril(past)
+    args = (_turn(k[:total], everywhere), v[:total])
+    expect_close(mixed, _mix(queries, *args, right), f"{what}: the mix", hints={
+        "the mask is that of an empty cache: its diagonal must start after what is held": _mix(queries, *args, short),
+        "a query sees tokens that come after it": _mix(queries, *args, torch.ones_like(right)),
+        "the queries start at position 0 again": _mix(_turn(q[past:total], restarted), *args, right),
+        "positions and mask both start at 0 again": _mix(_turn(q[past:total], restarted), *args, short),
     })  # fmt: skip
 
 
-CHECKS = {"09.1": check_heldout_loss, "09.2": check_from_dense, "09.3": check_rebuild}
+def _mix(queries, keys, values, visible):
+    scores = queries @ keys.T / queries.shape[-1] ** 0.5
+    return scores.masked_fill(~visible, -torch.inf).softmax(-1) @ values
+
+
+CHECKS = {"09.1": check_heldout_loss, "09.2": check_from_dense, "09.3": check_attend_next}
