@@ -8,7 +8,7 @@ Pairs that a capacity limit dropped (`Routing.kept` is False) add nothing, and l
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,8 @@ LARGEST_BUFFER = 2**22  # numbers
 # Without gradients, and for that many (token, expert) pairs at most, plainer ways are faster: a step of generation.
 FEW_PAIRS = 8  # run_pairs
 SOME_PAIRS = 512  # run_small
+
+Matrices = Tensor | Sequence[Tensor]  # (E, out, in), or its E matrices: views that a `DecodingPlan` makes once
 
 
 class Experts(nn.Module):
@@ -95,26 +97,28 @@ def run_sorted(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Ten
     return combine(grouped_linear(hidden, down_proj, order.load), order)
 
 
-def run_pairs(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+def run_pairs(x: Tensor, routing: Routing, gate_up_proj: Matrices, down_proj: Matrices) -> Tensor:
     """One (token, expert) pair after the other, nothing sorted: for one token, or two."""
     weights = (routing.weights * routing.kept).to(x.dtype)
-    outputs = []
-    for row, experts, weight in zip(x.unbind(0), routing.experts.tolist(), weights.unbind(0), strict=True):
+    output = torch.zeros_like(x)
+    for row, experts, weight, sum_ in zip(x, routing.experts.tolist(), weights, output, strict=True):
         gate, up = torch.stack([gate_up_proj[e].mv(row) for e in experts]).chunk(2, dim=-1)  # (k, I) each
         hidden = F.silu(gate) * up * weight[:, None]
-        outputs.append(sum(down_proj[e].mv(h) for e, h in zip(experts, hidden.unbind(0), strict=True)))
-    return torch.stack(outputs)
+        for e, h in zip(experts, hidden.unbind(0), strict=True):
+            sum_.addmv_(down_proj[e], h)
+    return output
 
 
-def run_small(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+def run_small(x: Tensor, routing: Routing, gate_up_proj: Matrices, down_proj: Matrices) -> Tensor:
     """run_sorted with fewer steps: every pair has a row, also a dropped one, and no backward pass is prepared."""
-    tokens, k = routing.experts.shape
+    k = routing.experts.shape[1]
     expert, pair = routing.experts.flatten().sort(stable=True)
-    load = torch.bincount(expert, minlength=routing.n_experts)
+    load, token = torch.bincount(expert, minlength=routing.n_experts), pair // k
     weight = (routing.weights * routing.kept).to(x.dtype).flatten().index_select(0, pair)
-    gate, up = grouped_linear(x.index_select(0, pair // k), gate_up_proj, load).chunk(2, dim=-1)
-    result = grouped_linear(F.silu(gate) * up * weight[:, None], down_proj, load)  # (tokens · k, d), expert by expert
-    return torch.empty_like(result).index_copy_(0, pair, result).view(tokens, k, -1).sum(1)
+    linear = grouped_linear if isinstance(gate_up_proj, Tensor) else linear_of_each
+    gate, up = linear(x.index_select(0, token), gate_up_proj, load).chunk(2, dim=-1)
+    result = linear(F.silu(gate) * up * weight[:, None], down_proj, load)  # (tokens · k, d), expert by expert
+    return torch.zeros_like(x).index_add_(0, token, result)
 
 
 def run_in_parts(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
@@ -134,6 +138,13 @@ def grouped_linear(x: Tensor, weight: Tensor, load: Tensor) -> Tensor:
         return F.grouped_mm(x, weight.transpose(1, 2), offs=load.cumsum(0).to(torch.int32))
     blocks = x.split(load.tolist())
     return torch.cat([block @ matrix.T for block, matrix in zip(blocks, weight.unbind(0), strict=True)])
+
+
+def linear_of_each(x: Tensor, weight: Sequence[Tensor], load: Tensor) -> Tensor:
+    """grouped_linear for few rows: a product for every expert that has any."""
+    loads = [(expert, rows) for expert, rows in enumerate(load.tolist()) if rows]
+    blocks = x.split([rows for _, rows in loads])
+    return torch.cat([F.linear(block, weight[expert]) for block, (expert, _) in zip(blocks, loads, strict=True)])
 
 
 def _has_grouped_kernel(x: Tensor, weight: Tensor) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model.cache import KVCache
+from moe_lib.model.decoding import DecodingPlan, decoding_plan
 from moe_lib.model.routing import Routing
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def generate(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, *, 
     _check(model, input_ids, max_new_tokens, attention_mask, temperature, top_k, top_p)
     writer = _Writer(model, input_ids, max_new_tokens, attention_mask, use_cache, stop_token_ids, pad_token_id)
     with _evaluating(model):
-        for _ in range(max_new_tokens):
+        for number in range(max_new_tokens):
+            if number == 1:
+                writer.plan_ahead()
             writer.read()
             writer.write(temperature, top_k, top_p, generator)
             if writer.done:
@@ -96,14 +99,24 @@ class _Writer:
             attention_mask = None  # nothing is padded: no mask to build, step by step
         self.model, self.ids, self.mask, self.unread = model, input_ids, attention_mask, input_ids
         self.cache = KVCache(room=input_ids.shape[1] + max_new_tokens) if use_cache else None
+        self.plan: DecodingPlan | None = None
         self.stop_token_ids, self.pad_token_id = stop_token_ids, pad_token_id
         self.finished = torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
+
+    def plan_ahead(self) -> None:
+        """After the prompt: let a DecodingPlan read the rest, if there can be one."""
+        if self.cache is not None:
+            read = None if self.mask is None else self.mask[:, : self.cache.length]
+            self.plan = decoding_plan(self.model, self.cache, read)
 
     @property
     def done(self) -> bool:
         return bool(self.stop_token_ids) and bool(self.finished.all())
 
     def read(self):
+        if self.plan is not None:
+            self.logits = self.plan.step(self.unread[:, 0])
+            return None
         output = self.model(self.unread, attention_mask=self.mask, cache=self.cache, last_logits_only=True)
         self.logits = output.logits[:, -1]
         return output
