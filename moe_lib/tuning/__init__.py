@@ -6,6 +6,10 @@ run = finetune(head, Examples(encoded, 16), epochs=3, validation=Examples(held_o
 predict(run.model, Examples(test, 32)).probabilities
 """
 
+from moe_lib.tuning.cases import Case, TuningTask, measure_rows
+from moe_lib.tuning.comparing import compare
+from moe_lib.tuning.comparison import Comparison, Interval, interval, load_comparison
+from moe_lib.tuning.drawing import draw_examples, examples_of
 from moe_lib.tuning.encoding import Encoded, Examples, collate, encode_choices, encode_texts, encode_words
 from moe_lib.tuning.finetune import FineTuned, finetune
 from moe_lib.tuning.heads import (
@@ -29,12 +33,15 @@ from moe_lib.tuning.metrics import (
 from moe_lib.tuning.predicting import Predictions, measure, predict
 from moe_lib.tuning.questions import encode_questions
 from moe_lib.tuning.saving import fingerprint, load_head, save_head
+from moe_lib.tuning.side_effects import domain_losses, expert_choices, pretraining_domains, routing_change
 from moe_lib.tuning.spans import Answer, Span, best_span, predict_answers
 
 __all__ = [
-    "Answer", "Encoded", "Examples", "FineTuned", "HeadOutput", "MultipleChoice", "Predictions", "SequenceClassifier",
-    "Span", "SpanExtractor", "TaskHead", "TokenClassifier", "accuracy", "best_span", "bleu", "collate",
-    "encode_choices", "encode_questions", "encode_texts", "encode_words", "exact_match", "expected_calibration_error",
-    "finetune", "fingerprint", "load_head", "macro_f1", "measure", "predict", "predict_answers", "recall_at_k",
-    "rouge", "save_head", "span_f1",
+    "Answer", "Case", "Comparison", "Encoded", "Examples", "FineTuned", "HeadOutput", "Interval", "MultipleChoice",
+    "Predictions", "SequenceClassifier", "Span", "SpanExtractor", "TaskHead", "TokenClassifier", "TuningTask",
+    "accuracy", "best_span", "bleu", "collate", "compare", "domain_losses", "draw_examples", "encode_choices",
+    "encode_questions", "encode_texts", "encode_words", "exact_match", "examples_of", "expected_calibration_error",
+    "expert_choices", "finetune", "fingerprint", "interval", "load_comparison", "load_head", "macro_f1", "measure",
+    "measure_rows", "predict", "predict_answers", "pretraining_domains", "recall_at_k", "rouge", "routing_change",
+    "save_head", "span_f1",
 ]  # fmt: skip

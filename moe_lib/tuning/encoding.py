@@ -142,12 +142,15 @@ def encode_words(sentences: Sequence[Sequence[str]], labels: Sequence[Sequence[s
     return Encoded(rows, tokenizer.pad_token_id, tuple(label_names), n_cut=n_cut)
 
 
-def encode_choices(prompts: Sequence[str], choices: Sequence[Sequence[str]], answers: Sequence[int] | None, tokenizer,
-                   *, max_length: int = 128) -> Encoded:  # fmt: skip
+def encode_choices(prompts: Sequence[str], choices: Sequence[Sequence[str]],
+                   answers: Sequence[int] | Sequence[Sequence[int]] | None, tokenizer, *,
+                   max_length: int = 128) -> Encoded:  # fmt: skip
     """Prompts with some choices each -> Encoded, for MultipleChoice: prompt, separator, choice, end token.
 
-    answers   the number of the right choice. A pair over max_length loses the end of its prompt: what differs
-              between choices stays. Raises ValueError for an answer that is not one of the choices.
+    answers   the number of the right choice, or for all prompts a list of the numbers of all right ones. A pair over
+              max_length loses the end of its prompt: what differs between choices stays.
+
+    Raises ValueError for an answer that is not one of the choices, and for an empty list.
     """
     require(len(prompts) == len(choices), "choices", len(choices), f"one list per prompt ({len(prompts)})")
     whole = answers is None or len(answers) == len(prompts)
@@ -163,11 +166,20 @@ def encode_choices(prompts: Sequence[str], choices: Sequence[Sequence[str]], ans
         rows.append({"choices": [[*prompt[:room], tokenizer.sep_token_id, *choice, tokenizer.eos_token_id]
                                  for choice in encoded]})  # fmt: skip
         if answers is not None:
-            fits = 0 <= answers[index] < len(texts)
-            require(fits, f"answers[{index}]", answers[index], f"0 to {len(texts) - 1}, one of its choices")
-            rows[-1]["labels"] = int(answers[index])
+            rows[-1]["labels"] = _choice_label(answers[index], len(texts), f"answers[{index}]")
+    several = {isinstance(row["labels"], list) for row in rows if "labels" in row}
+    require(len(several) < 2, "answers", "numbers and lists", "one number per prompt, or one list per prompt")
     _warn(n_cut, len(prompts), "prompts", max_length, level=3)
     return Encoded(rows, tokenizer.pad_token_id, n_cut=n_cut)
+
+
+def _choice_label(answer, n_choices: int, argument: str) -> int | list[int]:
+    """The number of the right choice; for a list of them, 1 at each and 0 elsewhere."""
+    single = _whole(answer) >= 0
+    numbers = [answer] if single or not isinstance(answer, Sequence) else list(answer)
+    fits = len(numbers) > 0 and all(0 <= _whole(number) < n_choices for number in numbers)
+    require(fits, argument, answer, f"0 to {n_choices - 1}, one of its choices (or a list of at least one)")
+    return int(answer) if single else [int(number in numbers) for number in range(n_choices)]
 
 
 def label_numbers(labels: Sequence[str | int], names: Sequence[str], expected: int, allow_empty: bool = False) -> list:
@@ -228,5 +240,6 @@ def _collate_choices(rows: list[dict], pad_token_id: int) -> dict[str, Tensor]:
              "attention_mask": _pad([[1] * len(choice) for choice in every], 0).view(shape),
              "choice_mask": _pad([[1] * len(row["choices"]) for row in rows], 0)}  # fmt: skip
     if "labels" in rows[0]:
-        batch["labels"] = torch.tensor([row["labels"] for row in rows])
+        labels = [row["labels"] for row in rows]
+        batch["labels"] = _pad(labels, 0) if isinstance(labels[0], list) else torch.tensor(labels)
     return batch

@@ -44,8 +44,8 @@ def finetune(model: TaskHead | LanguageModel, batches, *, steps: int | None = No
              learning_rate: float = 1e-3, min_learning_rate_ratio: float = 0.1, warmup_steps: int | None = None,
              weight_decay: float = 0.01, clip: float = 1.0, accumulation: int = 1, label_smoothing: float = 0.0,
              balance: bool = True, validation=None, evaluate_every: int | None = None, patience: int | None = None,
-             method=None, callback: Callable[[dict], bool | None] | None = None, seed: int = 0,
-             progress: bool = False) -> FineTuned:  # fmt: skip
+             method=None, objective: Callable | None = None, callback: Callable[[dict], bool | None] | None = None,
+             seed: int = 0, progress: bool = False) -> FineTuned:  # fmt: skip
     """Train the parameters of `model` that require gradients, in place.
 
     batches          `.at(step)` gives a dict of the model's arguments, e.g. `Examples`; `epochs` needs its len()
@@ -60,6 +60,9 @@ def finetune(model: TaskHead | LanguageModel, batches, *, steps: int | None = No
     method           `method.attach(base)` freezes the base and adds what is trained instead; a head trains as well.
                      If what it returns has them, `extra_loss()` is added to the loss, `before_step(step, steps)` is
                      called when the gradients stand and `after_step(step, steps)` after the step (from 0)
+    objective        (model, batch, options) -> an output with loss, balance_loss and routing: called instead of
+                     model(**batch, **options), see moe_lib.tuning.robust. Its loss is a mean over the batch's examples;
+                     what is measured on the validation set stays the plain loss
     callback         called with each row of the history; returning True stops
     seed             of dropout and of what the method draws; random numbers outside are left as they were
 
@@ -67,6 +70,7 @@ def finetune(model: TaskHead | LanguageModel, batches, *, steps: int | None = No
     finite; ValueError or TypeError for bad settings.
     """
     steps = _check(model, batches, steps, epochs, learning_rate, accumulation, label_smoothing, validation, patience)
+    require(objective is None or callable(objective), "objective", objective, "a function or None", TypeError)
     warmup = warmup_steps if warmup_steps is not None else max(1, steps // 10)
     every = evaluate_every or (len(batches) if hasattr(batches, "__len__") else max(1, steps // 10))
     devices = [_device(model)] if _device(model).type == "cuda" else []
@@ -81,7 +85,7 @@ def finetune(model: TaskHead | LanguageModel, batches, *, steps: int | None = No
             for group in optimiser.param_groups:
                 group["lr"] = rate
             row = _step(model, optimiser, batches.at(step), step, steps, accumulation, clip, label_smoothing, balance,
-                        attached)  # fmt: skip
+                        attached, objective or _plain)  # fmt: skip
             row["learning_rate"] = rate
             history.append(row)
             last = step + 1 == steps or interrupt.requested
@@ -97,20 +101,26 @@ def finetune(model: TaskHead | LanguageModel, batches, *, steps: int | None = No
     return FineTuned(model, pd.DataFrame(history), best.step, patience is not None and best.step is not None, attached)
 
 
-def _step(model, optimiser, batch, step, steps, accumulation, clip, label_smoothing, balance, attached) -> dict:
+def _plain(model: nn.Module, batch: dict[str, Tensor], options: dict):
+    """The objective of ordinary training."""
+    return model(**batch, **options)
+
+
+def _step(model, optimiser, batch, step, steps, accumulation, clip, label_smoothing, balance, attached,
+          objective) -> dict:  # fmt: skip
     """One optimiser step over `batch`, in parts that count by their examples, as one mean would."""
     started = time.perf_counter()
     device = _device(model)
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    rows = len(batch["labels"])
+    rows = len(batch["input_ids"])
     require(accumulation <= rows, "accumulation", accumulation, f"at most the rows of a batch ({rows})")
     options = {"label_smoothing": label_smoothing} if isinstance(model, TaskHead) else {}
-    total, counts = count_examples(model, batch["labels"]), RoutingCounts()
+    total, counts = _examples(model, batch), RoutingCounts()
     loss = balance_loss = 0.0
     for places in torch.arange(rows, device=device).tensor_split(accumulation):
         part = {name: tensor[places] for name, tensor in batch.items()}
-        output = model(**part, **options)
-        part_loss = output.loss * (count_examples(model, part["labels"]) / total)
+        output = objective(model, part, options)
+        part_loss = output.loss * (_examples(model, part) / total)
         part_balance = output.balance_loss * (len(places) / rows)
         _require_finite(part_loss + part_balance, step, "loss", optimiser)
         (part_loss + part_balance if balance else part_loss).backward()
@@ -132,6 +142,11 @@ def _step(model, optimiser, batch, step, steps, accumulation, clip, label_smooth
         attached.after_step(step, steps)
     return {"step": step + 1, "loss": loss, "balance_loss": balance_loss, "gradient_norm": float(norm),
             "max_violation": counts.summary()["max_violation"], "seconds": time.perf_counter() - started}  # fmt: skip
+
+
+def _examples(model: nn.Module, batch: dict[str, Tensor]) -> int:
+    """What the mean loss runs over; rows where an objective needs no labels."""
+    return count_examples(model, batch["labels"]) if "labels" in batch else len(batch["input_ids"])
 
 
 def _move_selection_biases(model: nn.Module, loads: list[Tensor]) -> None:

@@ -3,7 +3,7 @@
 A head is a module with its model as `.base`: whatever is trained, frozen or adapted in the base acts through the head.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -48,6 +48,21 @@ def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) 
     spread = -log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
     used = labels != IGNORED
     return ((1 - label_smoothing) * nll + label_smoothing * spread)[used].mean()
+
+
+def cross_entropy_of_several(logits: Tensor, right: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean over the examples of the mean −log p over their right classes, in nats.
+
+    logits (n, K), -inf where a class is not allowed; right (n, K) bool, one or more per row. It is the cross-entropy
+    with a target that is even over the right classes: with m of them it is never below ln m, and there only if each
+    has p = 1/m. (−log of their *summed* p would be content with one of them; a ranking wants them all on top.)
+    With one right class it is `cross_entropy`, and label_smoothing is the same.
+    """
+    log_p = logits.float().log_softmax(-1)
+    allowed = logits > -torch.inf
+    nll = -log_p.masked_fill(~right, 0).sum(-1) / right.sum(-1)
+    spread = -log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
+    return ((1 - label_smoothing) * nll + label_smoothing * spread).mean()
 
 
 def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
@@ -206,7 +221,10 @@ class MultipleChoice(TaskHead):
         """input_ids, attention_mask (batch, choices, sequence) -> HeadOutput with logits (batch, choices).
 
         choice_mask  (batch, choices), 0 where a row has fewer choices than the longest: logit -inf, not computed
-        labels       (batch,) int64, the number of the right choice
+        labels       (batch,) int64, the number of the right choice; or (batch, choices), 1 at every right one of
+                     several: the loss is then the mean −log p over a row's right choices (cross_entropy_of_several)
+
+        Raises ValueError for labels of another shape, a right choice that choice_mask leaves out, a row without one.
         """
         require(input_ids.dim() == 3, "input_ids", tuple(input_ids.shape), "shape (batch, choices, sequence)")
         shape = input_ids.shape[:2]
@@ -218,10 +236,25 @@ class MultipleChoice(TaskHead):
         scores = self.classifier(self.dropout(pool(hidden, mask, self.pooling)))[:, 0]
         logits = torch.full(shape, -torch.inf, device=scores.device, dtype=scores.dtype)
         logits = logits.masked_scatter(real, scores)
+        if labels is not None and labels.dim() == 2:
+            output = self._finish(logits, None, label_smoothing, side, mask)
+            right = self._several(labels, real)
+            return replace(output, loss=cross_entropy_of_several(logits, right, label_smoothing))
         if labels is not None and labels.shape == shape[:1]:
             chosen = labels.clamp(0, shape[1] - 1)[:, None]
             require(bool(real.gather(1, chosen).all()), "labels", "a choice that choice_mask leaves out", "a real one")
         return self._finish(logits, labels, label_smoothing, side, mask)
+
+    @staticmethod
+    def _several(labels: Tensor, real: Tensor) -> Tensor:
+        """Multi-hot labels (batch, choices), checked, as bool."""
+        require(labels.shape == real.shape, "labels", tuple(labels.shape), f"shape {tuple(real.shape)}")
+        binary = bool(((labels == 0) | (labels == 1)).all())
+        require(binary, "labels", "other numbers than 0 and 1", "1 at right choices, 0 elsewhere")
+        right = labels.bool()
+        require(bool(right.any(1).all()), "labels", "a row without a right choice", "at least one")
+        require(not bool((right & ~real).any()), "labels", "a choice that choice_mask leaves out", "real ones")
+        return right
 
 
 HEADS = {cls.__name__: cls for cls in (SequenceClassifier, TokenClassifier, SpanExtractor, MultipleChoice)}
@@ -235,7 +268,7 @@ def count_examples(model: nn.Module, labels: Tensor) -> int:
     if isinstance(model, LanguageModel | TokenClassifier):
         shifted = isinstance(model, LanguageModel) and model.config.causal
         return int(((labels[:, 1:] if shifted else labels) != IGNORED).sum())
-    if isinstance(model, SpanExtractor):
+    if isinstance(model, SpanExtractor) or (isinstance(model, MultipleChoice) and labels.dim() == 2):
         return len(labels)
     return int((labels != IGNORED).sum())
 

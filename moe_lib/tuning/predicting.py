@@ -15,7 +15,9 @@ from moe_lib.tuning.heads import MultipleChoice, SequenceClassifier, TaskHead, T
 @dataclass(frozen=True)
 class Predictions:
     """probabilities (n, K) float, rows sum to 1, and predicted (n,) int64, the likeliest; targets (n,) int64, or None
-    where the batches have no labels. n counts texts, questions with choices, or tokens."""
+    where the batches have no labels. n counts texts, questions with choices, or tokens.
+
+    Where several choices are right, targets is (n, K), 1 at each of them."""
 
     probabilities: Tensor
     predicted: Tensor
@@ -46,13 +48,17 @@ def predict(head: TaskHead, batches: Iterable[dict]) -> Predictions:
     widest = max(out.shape[1] for out in logits)
     wide = [nn.functional.pad(out, (0, widest - out.shape[1]), value=-torch.inf) for out in logits]
     probabilities = torch.cat(wide).softmax(-1)
-    known = all(part is not None for part in targets)
-    return Predictions(probabilities, probabilities.argmax(-1), torch.cat(targets).cpu() if known else None)
+    if any(part is None for part in targets):
+        return Predictions(probabilities, probabilities.argmax(-1), None)
+    if targets[0].dim() == 2:  # several right choices; batches may differ in their number of choices
+        targets = [nn.functional.pad(part, (0, widest - part.shape[1])) for part in targets]
+    return Predictions(probabilities, probabilities.argmax(-1), torch.cat(targets).cpu())
 
 
 @torch.no_grad()
 def measure(model: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
-    """loss in nats per example over all batches, and accuracy for heads with one answer per example, 0 to 1.
+    """loss in nats per example over all batches, and accuracy for heads with one answer per example, 0 to 1. (Where
+    several choices are right, choosing any of them counts.)
 
     Batches differ in size: their means are weighed by their examples. (The mean of batch means is another number, and
     divided once more by the number of examples it is far too small.)
@@ -68,9 +74,16 @@ def measure(model: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
             loss += float(output.loss) * examples
             count += examples
             if single:
-                right += int((output.logits.argmax(-1) == batch["labels"]).sum())
+                right += _n_right(output.logits.argmax(-1), batch["labels"])
     require(count > 0, "batches", "no labelled example", "at least one")
     return {"loss": loss / count, **({"accuracy": right / count} if single else {})}
+
+
+def _n_right(chosen: Tensor, labels: Tensor) -> int:
+    """How many of chosen are labels, or, where labels has a dimension more, stand where it is 1."""
+    if labels.dim() > chosen.dim():
+        return int(labels.gather(-1, chosen[..., None]).sum())
+    return int((chosen == labels).sum())
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from moe_lib.views.explorer import RoutingExplorer, explore
 from moe_lib.views.figures import affinity_figure, explorer_figure, load_figure, token_figure
 from moe_lib.views.palette import contrast, expert_colour
+from moe_lib.views.tryout import TryOut
+from moe_lib.views.tuning_comparator import TuningComparator
 
-__all__ = ["RoutingExplorer", "affinity_figure", "contrast", "expert_colour", "explore", "explorer_figure",
-           "load_figure", "token_figure"]  # fmt: skip
+__all__ = ["RoutingExplorer", "TryOut", "TuningComparator", "affinity_figure", "contrast", "expert_colour", "explore",
+           "explorer_figure", "load_figure", "token_figure"]  # fmt: skip

@@ -1,0 +1,78 @@
+"""Active learning: which texts should somebody label next? Those the model is least sure of, or any.
+
+It buys labels, so it is supervised learning (Settles 2009), unlike self-training.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moe_lib.errors import require, require_whole
+from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.heads import SequenceClassifier
+from moe_lib.tuning.predicting import predict
+
+CHOICES = ("entropy", "margin", "random")
+
+
+def uncertainty(probabilities: Tensor, how: str) -> Tensor:
+    """(n, K) -> (n,), larger where the model is less sure.
+
+    "entropy": −Σ p log p in nats, 0 to log K; "margin": 1 − (largest p − second largest p), 0 to 1
+    """
+    require(how in CHOICES[:2], "how", how, "'entropy' or 'margin'")
+    if how == "entropy":
+        return torch.special.entr(probabilities.double()).sum(-1)
+    first, second = probabilities.double().topk(2, dim=-1).values.unbind(-1)
+    return 1 - (first - second)
+
+
+@dataclass(frozen=True)
+class ActivelyLearned:
+    """head: of the last round; rounds: the rows of `pool` labelled by then, per round, in the order of the buying."""
+
+    head: SequenceClassifier
+    rounds: list[list[int]]
+
+
+def learn_actively(fit: Callable[[Encoded, int], SequenceClassifier], pool: Encoded, first: Sequence[int], *,
+                   batch: int, rounds: int, how: str = "entropy", seed: int = 0,
+                   after: Callable[[SequenceClassifier, int], None] | None = None) -> ActivelyLearned:  # fmt: skip
+    """Begin with the labels of rows `first`; in each round buy `batch` more, and train anew.
+
+    fit    (rows, round from 0) -> a trained head
+    pool   labelled rows; a label is looked at only when it is bought
+    how    "entropy" or "margin": the least certain rows by the last head. "random": any
+    after  called with the head and the round, to measure it
+
+    Raises ValueError if the pool has fewer rows than are to be bought, or `first` has rows twice or outside.
+    """
+    require(how in CHOICES, "how", how, f"one of {', '.join(CHOICES)}")
+    require_whole("batch", batch)
+    require_whole("rounds", rounds, at_least=0)
+    bought = [int(index) for index in first]
+    inside = len(set(bought)) == len(bought) > 0 and all(0 <= index < len(pool) for index in bought)
+    require(inside, "first", bought[:5], f"rows of the pool, 0 to {len(pool) - 1}, none twice")
+    wanted = len(bought) + batch * rounds
+    require(wanted <= len(pool), "rounds", f"{wanted} labels in all", f"at most {len(pool)}, the rows of the pool")
+    generator, history = torch.Generator().manual_seed(seed), [list(bought)]
+    head = fit(pool.select(bought), 0)
+    for round_ in range(1, rounds + 1):
+        if after is not None:
+            after(head, round_ - 1)
+        owned = set(bought)
+        left = [index for index in range(len(pool)) if index not in owned]
+        if how == "random":
+            places = torch.randperm(len(left), generator=generator)[:batch].tolist()
+        else:
+            bare = Encoded([{"input_ids": pool.rows[index]["input_ids"]} for index in left], pool.pad_token_id)
+            scores = uncertainty(predict(head, Examples(bare, 64)).probabilities, how)
+            places = scores.argsort(descending=True, stable=True)[:batch].tolist()
+        bought += [left[place] for place in places]
+        history.append(list(bought))
+        head = fit(pool.select(bought), round_)
+    if after is not None:
+        after(head, rounds)
+    return ActivelyLearned(head, history)
