@@ -108,6 +108,7 @@ CHAPTERS = (
         "Fine-tuning",
         "Task heads for intent, sentiment and question answering; dense against MoE.",
         ("09",),
+        True,
     ),
     Chapter(
         "12",
@@ -115,6 +116,7 @@ CHAPTERS = (
         "Generation tasks",
         "Translation, summarisation and recommendation by prompting.",
         ("11",),
+        True,
     ),
     Chapter(
         "13",
@@ -122,6 +124,7 @@ CHAPTERS = (
         "Parameter-efficient tuning",
         "Adapters, prefixes, LoRA, AdaLoRA and ESFT.",
         ("11",),
+        True,
     ),
     Chapter(
         "14",
@@ -129,6 +132,7 @@ CHAPTERS = (
         "Overfitting",
         "Augmentation, regularisation, adversarial training, ensembles, few labels.",
         ("11",),
+        True,
     ),
     Chapter(
         "15",

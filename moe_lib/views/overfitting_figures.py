@@ -63,5 +63,8 @@ def curves_figure(panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: M
             ax.plot(means.index, means, label=name, markersize=4, **style)
         ax.set(title=title, xlabel=x, ylabel=y[title])
         ax.grid(alpha=0.3)
-        ax.legend(fontsize=8)
+    handles = {
+        label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8)  # covers no line
     return figure
