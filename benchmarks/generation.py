@@ -74,7 +74,9 @@ def line(rows: list[dict]) -> str:
             .format(**ours) + f"{ratios}  fastest / ours {min(peer['ratio'] for peer in peers):.2f}")  # fmt: skip
 
 
-def run(configs: dict[str, ModelConfig], requests: list[tuple[int, int]], new: int, seconds: float) -> list[dict]:
+def run(configs: dict[str, ModelConfig], requests: list[tuple[int, int]], new: int, seconds: float,
+        path: Path) -> list[dict]:  # fmt: skip
+    """All rows; after each configuration they are saved, so that a run that is broken off is not lost."""
     rows = []
     for name, config in configs.items():
         models = make_models(config)
@@ -82,6 +84,7 @@ def run(configs: dict[str, ModelConfig], requests: list[tuple[int, int]], new: i
             measured = measure(name, models, batch, prompt, new, seconds)
             print(line(measured), flush=True)
             rows += measured
+        save(rows, path)
     return rows
 
 
@@ -95,12 +98,12 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    if options.quick:
-        rows = run(QUICK, [(1, 4), (2, 8)], 6, min(options.seconds, 1.0))
-    else:
-        rows = run({name: CONFIGS[name] for name in options.only or CONFIGS}, REQUESTS, NEW_TOKENS, options.seconds)
     path = options.out / f"generation_cpu{'_quick' * options.quick}.csv"
-    save(rows, path)
+    if options.quick:
+        rows = run(QUICK, [(1, 4), (2, 8)], 6, min(options.seconds, 1.0), path)
+    else:
+        chosen = {name: CONFIGS[name] for name in options.only or CONFIGS}
+        rows = run(chosen, REQUESTS, NEW_TOKENS, options.seconds, path)
     print(f"saved {path}", file=sys.stderr)
     return rows
 

@@ -21,7 +21,7 @@ from moe_lib.model.moe import MoELayer
 from moe_lib.model.rotary import rotary_angles, turns_of
 from moe_lib.model.routers import BiasedTopKRouter, GroupLimitedRouter, TopKRouter
 
-FEWEST_STEPS = 8  # making a plan takes about as long as 2 to 5 steps of the model, and a step of the plan about a third
+FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it does not pay
 MOST_ROWS = 16  # with more rows the operations are large, and their number matters little
 
 KNOWN = frozenset({
