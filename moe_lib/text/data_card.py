@@ -86,6 +86,14 @@ def _task_rows() -> list[list[str]]:
     return rows
 
 
+def _synonyms_row() -> list[str]:
+    lines = {name: (DATA / "synonyms" / name).read_text(encoding="utf-8").splitlines() for name in ("en.tsv", "zh.tsv")}
+    counts = ", ".join(f"{name} {len(rows):,} words" for name, rows in lines.items())
+    sample = _code(" -> ".join(lines["en.tsv"][0].split("\t")[:2]))
+    return ["[synonyms](synonyms/README.md)", "augment small training sets", "a word, then words that may replace it",
+            counts, LICENCE, _code("moe_lib.tuning.robust.Synonyms"), sample]  # fmt: skip
+
+
 def _other_rows() -> list[list[str]]:
     rows = []
     for folder, call in (("tokenizer", "load_tokenizer()"), ("tokenizer/mixture", 'load_tokenizer("mixture")')):
@@ -108,6 +116,16 @@ def _other_rows() -> list[list[str]]:
             "see the folder",
             "see its card",
             _code("load_checkpoint(name)"),
+            "",
+        ],
+        _synonyms_row(),
+        [
+            "studies",
+            "long comparisons, run beforehand",
+            "JSON: the command, date and versions, then every run",
+            f"{len(list((DATA / 'studies').glob('*.json')))} files",
+            "measured here",
+            "see the notebook that shows it",
             "",
         ],
     ]
