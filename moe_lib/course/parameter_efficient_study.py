@@ -1,6 +1,6 @@
 """Ways to train a few numbers of mini-v2, at matched budgets, beside training all of them and none of them.
 
-    python -m moe_lib.course.parameter_efficient_study     writes data/studies/parameter_efficient*.json (12 minutes)
+    python -m moe_lib.course.parameter_efficient_study     writes data/studies/parameter_efficient*.json (15 minutes)
 
 The task: four of the 13 intents of support_intent (all 13 take longer to learn), 72 steps of 16 texts, three seeds.
 
@@ -8,17 +8,19 @@ The task: four of the 13 intents of support_intent (all 13 take longer to learn)
     about 250,000 numbers   ESFT: the experts that the task uses most; the same number of other experts, drawn
                             anew for each seed (the control); LoRA on every expert, rank 7; LoRA on attention, rank 56
     less                    prefix, routers only, added biases
+    another rate            LoRA on every expert with rank 1, once more with the next lower learning rate
     baselines               full fine-tuning, head only
 
-First every method tries two or three learning rates with another seed, and keeps the one with the lowest loss on the
-validation split. A study that is broken off goes on where it was when the command is given again.
+First every method looks for its learning rate, with another seed and on the validation split. It goes up or down the
+ladder 0.001, 0.003, 0.01 … until the rate with the lowest loss has a worse one on either side. A study that is broken
+off goes on where it was when the command is given again.
 """
 
 import argparse
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -26,7 +28,7 @@ import torch
 from moe_lib.errors import require
 from moe_lib.paths import DATA, REPOSITORY
 from moe_lib.text import load_task
-from moe_lib.training import load_checkpoint
+from moe_lib.training import TrainingDiverged, load_checkpoint
 from moe_lib.tuning import (
     Case,
     Comparison,
@@ -60,12 +62,15 @@ INTENTS = ("account_access", "order_status", "discount_code", "damaged_item")
 STUDY = DATA / "studies" / "parameter_efficient.json"
 RATES = DATA / "studies" / "parameter_efficient_rates.json"
 
-# learning rates to try; a case without an entry takes that of another one
-GRID = {"full": (1e-3, 3e-3), "head only": (1e-2, 1e-1), "LoRA": (3e-3, 1e-2), "AdaLoRA": (3e-3, 1e-2),
-        "adapters": (3e-3, 1e-2), "LoRA on experts": (3e-3, 1e-2), "prefix": (1e-2, 3e-2),
-        "router only": (1e-2, 3e-2), "added biases": (1e-2, 3e-2), "ESFT": (3e-3, 1e-2, 3e-2),
-        "LoRA, large": (3e-4, 1e-3, 3e-3), "LoRA on experts, large": (1e-3, 3e-3, 1e-2)}  # fmt: skip
+# learning rates, about half a power of ten apart, and those that each case tries first; a case without any takes that
+# of another one
+LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
+FIRST_RATES = {"full": (1e-3, 3e-3), "head only": (1e-2, 3e-2), "LoRA": (3e-3, 1e-2), "AdaLoRA": (3e-3, 1e-2),
+               "adapters": (3e-3, 1e-2), "LoRA on experts": (3e-3, 1e-2), "prefix": (1e-2, 3e-2),
+               "router only": (1e-2, 3e-2), "added biases": (1e-2, 3e-2), "ESFT": (3e-3, 1e-2),
+               "LoRA, large": (1e-3, 3e-3), "LoRA on experts, large": (3e-3, 1e-2)}  # fmt: skip
 SAME_RATE = {"other experts": "ESFT"}
+SLOWER = {"LoRA on experts, slower": "LoRA on experts"}  # one rung lower: what comes of the method, what of its rate?
 
 
 @cache
@@ -91,10 +96,11 @@ def encoded_task(task: str = "intents") -> dict[str, Encoded]:
 def all_methods() -> dict[str, Method]:
     """Every case's method by name, in the order of the docstring."""
     batches = Examples(encoded_task()["train"], 32)
+    small = LoRA(rank=1, alpha=2.0, targets=("experts",))
     chosen = ESFT(select_experts(load_checkpoint(BASE)[0], batches, scores="token"))
     return {"full": Full(), "head only": HeadOnly(), "LoRA": LoRA(rank=8),
             "AdaLoRA": AdaLoRA(init_rank=12, target_rank=8, tinit=8, tfinal=24, deltaT=4),
-            "adapters": Houlsby(bottleneck=16), "LoRA on experts": LoRA(rank=1, alpha=2.0, targets=("experts",)),
+            "adapters": Houlsby(bottleneck=16), "LoRA on experts": small, "LoRA on experts, slower": small,
             "prefix": Prefix(length=16), "router only": RouterOnly(), "added biases": AddedBias(),
             "ESFT": chosen, "other experts": chosen, "LoRA, large": LoRA(rank=56, alpha=112.0),
             "LoRA on experts, large": LoRA(rank=7, alpha=14.0, targets=("experts",))}  # fmt: skip
@@ -147,20 +153,51 @@ def make_case(name: str, learning_rate: float, steps: int = STEPS, label: str | 
     )
 
 
-def try_rates(grid=GRID, scratch: Path | None = None, steps: int = STEPS) -> Comparison:
-    """Every method with its learning rates, another seed, measured on the validation split."""
-    cases = [make_case(name, rate, steps, f"{name} {rate:g}") for name, rates in grid.items() for rate in rates]
-    return compare(cases, make_task("validation"), seeds=(RATE_SEED,), scratch=scratch, callback=_Report())
+def climb(first: Sequence[float], loss_at: Callable[[float], float]) -> dict[float, float]:
+    """Rate -> loss for the rates `first`, then for the neighbours of the best one on the ladder, the higher one first,
+    until it has a worse one on either side (or the ladder ends)."""
+    losses = {rate: loss_at(rate) for rate in first}
+    while True:
+        best = LADDER.index(min(losses, key=losses.get))
+        neighbours = [LADDER[place] for place in (best + 1, best - 1) if 0 <= place < len(LADDER)]
+        untried = [rate for rate in neighbours if rate not in losses]
+        if not untried:
+            return losses
+        losses[untried[0]] = loss_at(untried[0])
+
+
+def try_rates(first=FIRST_RATES, scratch: Path | None = None, steps: int = STEPS) -> Comparison:
+    """Every method climbs the ladder from its first rates; another seed, measured on the validation split.
+
+    about["diverged"] lists the cases whose loss was no longer finite; they have no row."""
+    task, found, diverged = make_task("validation"), [], []
+
+    def loss_at(name: str, rate: float) -> float:
+        case = make_case(name, rate, steps, f"{name} {rate:g}")
+        try:
+            one = compare([case], task, seeds=(RATE_SEED,), scratch=scratch, callback=_Report())
+        except TrainingDiverged:
+            diverged.append(case.name)
+            return float("inf")
+        found.append(one)
+        return float(one.runs["test_loss"].iloc[0])
+
+    for name, rates in first.items():
+        climb(rates, partial(loss_at, name))
+    tried = sum(found[1:], found[0])
+    tried.about["diverged"] = diverged
+    return tried
 
 
 def best_rates(tried: Comparison) -> dict[str, float]:
-    """Case -> the learning rate with the lowest validation loss."""
+    """Case -> the learning rate with the lowest validation loss; for SLOWER, the rate below that."""
     found: dict[str, tuple[float, float]] = {}
     for case, loss in zip(tried.runs["case"], tried.runs["test_loss"], strict=True):
         name, rate = case.rsplit(" ", 1)
         found[name] = min(found.get(name, (float("inf"), 0.0)), (float(loss), float(rate)))
     rates = {name: rate for name, (_, rate) in found.items()}
-    return rates | {name: rates[other] for name, other in SAME_RATE.items() if other in rates}
+    rates |= {name: rates[other] for name, other in SAME_RATE.items() if other in rates}
+    return rates | {name: LADDER[LADDER.index(rates[other]) - 1] for name, other in SLOWER.items() if other in rates}
 
 
 def run_study(rates: dict[str, float], names: Sequence[str] | None = None, seeds: Sequence[int] = SEEDS,
@@ -185,7 +222,7 @@ class _Report:
     def __call__(self, at: dict) -> None:
         if at["run"] != self.run:
             self.run = at["run"]
-            print(f"run {self.run + 1} of {at['runs']}: {at['case']}, seed {at['seed']}", flush=True)
+            print(f"run {at['run'] + 1} of {at['runs']}: {at['case']}, seed {at['seed']}", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 
 from moe_lib.model.attention import Attention
+from moe_lib.model.block import Block
 from moe_lib.model.cache import KVCache
 from moe_lib.model.decoding_layers import DenseStep, HeadsStep, LatentStep, MixtureStep, Norm, Product, Setting
 from moe_lib.model.experts import Experts
@@ -25,7 +26,7 @@ FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it doe
 MOST_ROWS = 16  # with more rows the operations are large, and their number matters little
 
 KNOWN = frozenset({
-    nn.ModuleList, nn.Embedding, nn.Linear, RMSNorm, SwiGLU, Attention, LatentAttention, MoELayer, Experts,
+    nn.ModuleList, nn.Embedding, nn.Linear, RMSNorm, SwiGLU, Block, Attention, LatentAttention, MoELayer, Experts,
     TopKRouter, GroupLimitedRouter, BiasedTopKRouter,
 })  # fmt: skip
 
@@ -49,17 +50,17 @@ def decoding_plan(model: nn.Module, cache: KVCache, attention_mask: Tensor | Non
 def is_plain(model: nn.Module) -> bool:
     """Do the weights alone say what the model computes? Not with hooks, adapters, quantised weights, replaced methods,
     subclasses, autocast, or a module left in training mode: the plan would pass over them."""
-    from moe_lib.model.language_model import Block, LanguageModel  # they import `generate`, which imports this
-
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return False
     parameters, modules = list(model.parameters()), list(model.modules())
+    known = vars(type(model)).get("follows_decoding_plan", False)  # said by LanguageModel, and not for its subclasses
     type_of_numbers = parameters[0].dtype
     return (
-        type_of_numbers in (torch.float32, torch.float64)
+        known
+        and type_of_numbers in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and all(type(p) is nn.Parameter and p.dtype == type_of_numbers and p.is_cpu for p in parameters)
-        and all(type(m) in KNOWN or type(m) in (Block, LanguageModel) for m in modules)
+        and all(type(m) in KNOWN for m in modules if m is not model)
         and not any(m.training or m._forward_hooks or m._forward_pre_hooks or _overrides(m) for m in modules)
     )
 

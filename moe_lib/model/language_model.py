@@ -9,14 +9,13 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.model.attention import Attention, visible_keys
+from moe_lib.model.attention import visible_keys
 from moe_lib.model.balance import total_balance_loss
+from moe_lib.model.block import Block
 from moe_lib.model.cache import KVCache
 from moe_lib.model.generation import NewToken, generate, stream
-from moe_lib.model.latent_attention import LatentAttention
-from moe_lib.model.layers import RMSNorm, SwiGLU
-from moe_lib.model.moe import MoELayer, router_options
-from moe_lib.model.rotary import Turns, rotary_angles, turns_of
+from moe_lib.model.layers import RMSNorm
+from moe_lib.model.rotary import rotary_angles, turns_of
 from moe_lib.model.routing import Routing
 
 IGNORED = -100  # a label that takes no part in the loss, as in torch and transformers
@@ -47,40 +46,14 @@ class SideOutput:
     routing: list[Routing | None]
 
 
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); the feed-forward layer is dense or an MoE."""
-
-    def __init__(self, config: ModelConfig, layer: int):
-        super().__init__()
-        self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = (LatentAttention if config.attention == "mla" else Attention)(config, layer)
-        self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        if config.is_moe_layer(layer):
-            self.feed_forward = MoELayer(
-                config.hidden_size, config.moe_intermediate_size, config.n_routed_experts, config.num_experts_per_tok,
-                config.n_shared_experts, router=config.router, mlp_bias=config.mlp_bias, **router_options(config),
-            )  # fmt: skip
-        else:
-            self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size, config.mlp_bias)
-
-    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
-                cache: KVCache | None = None, input_ids: Tensor | None = None,
-                mask: Tensor | None = None) -> tuple[Tensor, Routing | None]:  # fmt: skip
-        """input_ids and mask (batch, sequence) go to the router: a hash router needs the ids; padding is masked."""
-        x = x + self.attention(self.attention_norm(x), angles, visible, cache)
-        hidden = self.feed_forward_norm(x)
-        if not isinstance(self.feed_forward, MoELayer):
-            return x + self.feed_forward(hidden), None
-        update, routing = self.feed_forward(hidden, input_ids, mask)
-        return x + update, routing
-
-
 class LanguageModel(nn.Module):
     """Embedding, blocks, a last norm, and logits over the vocabulary.
 
     A causal model (`config.causal`) predicts the next token: labels are the input ids themselves, shifted inside.
     A masked model sees both directions and predicts the token at each labelled position: labels are not shifted.
     """
+
+    follows_decoding_plan = True  # this class; of a subclass, which may compute something else, nobody knows
 
     def __init__(self, config: ModelConfig):
         super().__init__()

@@ -96,7 +96,8 @@ def _synonyms_row() -> list[str]:
 
 def _other_rows() -> list[list[str]]:
     rows = []
-    for folder, call in (("tokenizer", "load_tokenizer()"), ("tokenizer/mixture", 'load_tokenizer("mixture")')):
+    for folder, call in (("tokenizer", "load_tokenizer()"), ("tokenizer/mixture", 'load_tokenizer("mixture")'),
+                         ("tokenizer/mixture-small", 'load_tokenizer("mixture-small")')):  # fmt: skip
         tokens = len(json.loads((DATA / folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
         rows.append([
             f"[{folder}]({folder}/README.md)",

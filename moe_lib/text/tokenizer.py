@@ -1,4 +1,5 @@
-"""The course's two tokenizers: byte-level byte-pair encoding, "course" (Python text) and "mixture" (all domains).
+"""The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all domains) and
+"mixture-small" (the same texts, fewer tokens).
 
 `python -m moe_lib.text.tokenizer NAME` trains one again from the reader's own Python into data/tokenizer/.
 """
@@ -16,7 +17,12 @@ SPECIAL_TOKENS = (
 )  # fmt: skip
 VOCAB_SIZE = 4096
 MIXTURE_VOCAB_SIZE = 6144
-_FOLDERS = {"course": DATA / "tokenizer", "mixture": DATA / "tokenizer" / "mixture"}
+SMALL_VOCAB_SIZE = 1024
+_FOLDERS = {
+    "course": DATA / "tokenizer",
+    "mixture": DATA / "tokenizer" / "mixture",
+    "mixture-small": DATA / "tokenizer" / "mixture-small",
+}
 _ROLES = {
     "pad_token": "<|pad|>",
     "eos_token": "<|end|>",
@@ -63,7 +69,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     """Load a tokenizer as transformers.PreTrainedTokenizerFast: a name, or a folder with a tokenizer.json.
 
     "course" has 4096 tokens and knows Python text; "mixture" has 6144 and knows the written domains too, Chinese
-    among them.
+    among them; "mixture-small" has 1024, learned from the same texts.
 
     The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token, bos_token
     ("<|start|>"), sep_token. Any other folder is read by transformers' AutoTokenizer. Nothing is downloaded.
@@ -78,7 +84,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     folder = _FOLDERS.get(str(name_or_folder), Path(name_or_folder))
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; wanted 'course', 'mixture' or a folder with a tokenizer.json")
+        raise FileNotFoundError(f"{path}: no such file; wanted {', '.join(_FOLDERS)} or a folder with a tokenizer.json")
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
@@ -113,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.name == "course":
         texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
     else:
-        texts, size = mixture_texts(), MIXTURE_VOCAB_SIZE
+        texts, size = mixture_texts(), MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE
     path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     train_tokenizer(texts, size).backend_tokenizer.save(str(path))

@@ -33,8 +33,10 @@ class AttentionMaps:
 
 @torch.no_grad()
 def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
-    """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, sequence) weights.
+    """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, keys) weights.
 
+    The keys are the tokens of the sequence. With prefix-tuning attached, the places of the prefix come before them:
+    the sum over these columns is the share of the attention that goes to the prefix.
     The fast attention kernel never shows its weights, so they are computed again from what each layer was given,
     with the mask it used. Raises TypeError for a model that is no LanguageModel.
     """
@@ -56,24 +58,33 @@ def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
 
 
 def _weights(attention: nn.Module, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None) -> Tensor:
-    """softmax(scale · query · key) over the visible keys, (batch, heads, sequence, sequence)."""
+    """softmax(scale · query · key) over the visible keys, (batch, heads, sequence, keys).
+
+    cache   stands in front of the text with keys of its own, as a prefix does; it is asked as the layer asks it"""
     if isinstance(attention, LatentAttention):
-        query, scale = attention.query(x, angles), attention.scale
-        key, _ = attention.keys_and_values(attention.memory(x, angles))
+        query, memory, scale = attention.query(x, angles), attention.memory(x, angles), attention.scale
+        if cache is not None:
+            memory, _ = cache.append(attention.layer, memory)
+        key, _ = attention.keys_and_values(memory)
     else:
-        query = rotate(attention.q_proj(x).unflatten(-1, (attention.heads, -1)).transpose(1, 2), angles)
-        key = rotate(attention.k_proj(x).unflatten(-1, (attention.kv_heads, -1)).transpose(1, 2), angles)
+        query, key, value = (projection(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+                             for projection in (attention.q_proj, attention.k_proj, attention.v_proj))  # fmt: skip
+        query, key, scale = rotate(query, angles), rotate(key, angles), attention.head_dim**-0.5
+        if cache is not None:
+            key, _ = cache.append(attention.layer, key, value)
         key = key.repeat_interleave(attention.heads // attention.kv_heads, dim=1)  # a group of heads shares its keys
-        scale = attention.head_dim**-0.5
     scores = query @ key.transpose(-1, -2) * scale
     if visible is None:
-        nothing_padded = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        visible = visible_keys(attention.causal, x.shape[1], nothing_padded)
+        nothing_padded = torch.ones(len(x), key.shape[2], dtype=torch.bool, device=x.device)
+        visible = visible_keys(attention.causal, x.shape[1], nothing_padded, past=key.shape[2] - x.shape[1])
     return scores.masked_fill(~visible, -torch.inf).softmax(-1)
 
 
 def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int = 32) -> AttentionMaps:
-    """Let `model` read the first `max_tokens` tokens of `text`. TypeError or ValueError for a wrong argument."""
+    """Let `model` read the first `max_tokens` tokens of `text`.
+
+    TypeError or ValueError for a wrong argument, and for a model with prefix-tuning that is switched on: a map has a
+    column for every token, and the places of a prefix are no tokens (`attention_weights` gives those, too)."""
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
     require_whole("max_tokens", max_tokens)
     ids = tokenizer(text)["input_ids"][: min(max_tokens, model.config.max_position_embeddings)]
@@ -82,6 +93,8 @@ def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int =
         empty = torch.zeros(config.num_hidden_layers, config.num_attention_heads, 0, 0)
         return AttentionMaps((), empty, config.causal)
     weights = attention_weights(model, torch.tensor([ids]))[:, 0]
+    require(weights.shape[-1] == len(ids), "model", f"a model with {weights.shape[-1] - len(ids)} keys before the text",
+            "one without a prefix: set enabled = False on the attached method, or use attention_weights")  # fmt: skip
     return AttentionMaps(tuple(_label(tokenizer.decode([i])) for i in ids), weights, model.config.causal)
 
 

@@ -77,7 +77,7 @@ class Case:
 
     def describe(self) -> dict:
         """What identifies the case, as JSON can hold it."""
-        return {"base": name_of(self.base), "method": "full" if self.method is None else repr(self.method),
+        return {"base": name_of(self.base), "method": "full" if self.method is None else name_of(self.method),
                 "settings": {name: value if isinstance(value, int | float | str | None) else name_of(value)
                              for name, value in self.settings.items()},
                 **{part: name_of(getattr(self, part)) for part in ("make_head", "prepare") if getattr(self, part)},

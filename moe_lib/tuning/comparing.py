@@ -42,7 +42,8 @@ def compare(cases: Sequence[Case], task: TuningTask, *, seeds: Sequence[int] = (
                   method stays attached while it is measured
     routing_text  input_ids (batch, sequence), or a dict with attention_mask too: there routing is compared
     scratch       a folder that keeps every finished run: the same call goes on where it was broken off. A run is
-                  taken from there only if its data, case, seed and base weights are the same
+                  taken from there only if its data, case, seed and base weights are the same, and the code of the
+                  method and functions given here, as `moe_lib.tuning.identity` reads it: edited, they run again
     callback      called at every step with {"case", "n_train", "seed", "run" (from 0), "runs", "step", "loss"};
                   returning True ends the comparison with the runs that are complete
     progress      True: a bar over the runs

@@ -20,6 +20,7 @@ from moe_lib.tuning.cases import Case, TuningTask, measure_rows
 from moe_lib.tuning.comparison import plain, thinned
 from moe_lib.tuning.drawing import draw_examples, examples_of
 from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.identity import identity
 from moe_lib.tuning.saving import fingerprint
 from moe_lib.tuning.side_effects import (
     MEGABYTE,
@@ -75,7 +76,8 @@ def run_case(case: Case, task: TuningTask, seed: int, effects: SideEffects, *, s
     weights = fingerprint(base)
     effects.see(base, weights)
     key = plain({"case": case.name, **case.describe(), "seed": seed, "task": task.name, "base_weights": weights,
-                 "data": _digest(trained, task.test, task.validation), "batch_size": task.batch_size})  # fmt: skip
+                 "data": _digest(trained, task.test, task.validation), "batch_size": task.batch_size,
+                 "code": _code(case, task, effects)})  # fmt: skip
     path = None if scratch is None else Path(scratch) / _file_name(case, task, seed)
     stored = read_json(path) if path is not None and path.is_file() else {}
     if stored.get("key") == key:
@@ -143,6 +145,12 @@ def _memory(model: nn.Module, trained: Encoded, batch_size: int) -> dict:
     if next(model.parameters()).is_cuda:
         row["cuda_peak_mb"] = torch.cuda.max_memory_allocated() / MEGABYTE
     return row
+
+
+def _code(case: Case, task: TuningTask, effects: SideEffects) -> str:
+    """Changes with the functions and objects that make a run of the weights and the data, by what they compute."""
+    return identity([case.method, case.settings, case.make_head or task.make_head, case.prepare, case.fit, task.measure,
+                     effects.pretraining, effects.text])  # fmt: skip
 
 
 def _digest(*parts: Encoded | None) -> str:

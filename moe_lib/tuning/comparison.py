@@ -10,43 +10,10 @@ import pandas as pd
 
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_atomically
+from moe_lib.intervals import Interval, interval
 
 KIND = "moe_lib comparison"
 POINTS = 40
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over n seeds with its 95 % interval by Student's t; low and high are NaN for a single seed.
-
-    The interval speaks of other seeds (draw of the labels, order, first weights), not of other test sets.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1 degrees of freedom.
-
-    NaN values are left out. With three seeds t is 4.3, and intervals are wide: that is what three runs can tell.
-    Raises ValueError for a confidence outside 0 … 1.
-    """
-    from scipy.stats import t as student  # here, because it is slow to import
-
-    require(0 < confidence < 1, "confidence", confidence, "more than 0, less than 1")
-    known = [float(value) for value in values if value is not None and not math.isnan(value)]
-    n, nan = len(known), math.nan
-    if n == 0:
-        return Interval(nan, nan, nan, 0)
-    mean = sum(known) / n
-    if n == 1:
-        return Interval(mean, nan, nan, 1)
-    spread = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
-    half = float(student.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n)
 
 
 @dataclass(frozen=True)

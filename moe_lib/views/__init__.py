@@ -1,4 +1,11 @@
-"""Pictures of routing: matplotlib figures of a reading, and the explorer, a widget to play with."""
+"""Pictures of routing: matplotlib figures of a reading, and the explorer, a widget to play with.
+
+Views draw records and know no model: a Routing, a RoutingTrace or what `tracing` reads from them; the steps of a
+training (StepReport, BalanceRecorder); of tuning a Comparison and a TriedText. A widget that wants new records hands
+the model that it was given to `tracing`, or calls a function that it was given; the BalanceDashboard alone steers a
+training of its own.
+`tests/test_rooms.py` holds them to that.
+"""
 
 from moe_lib.views.explorer import RoutingExplorer, explore
 from moe_lib.views.figures import affinity_figure, explorer_figure, load_figure, token_figure

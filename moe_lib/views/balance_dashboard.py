@@ -4,7 +4,6 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import anywidget
 import traitlets
@@ -15,12 +14,12 @@ from moe_lib.training.cures import CURES, SCOPES, Cure, cure_words
 from moe_lib.training.live import FAILED, FINISHED, PAUSED, RUNNING, STOPPED, LiveTraining, fresh_model
 from moe_lib.training.loop import StepReport
 from moe_lib.training.recorder import BalanceRecorder
+from moe_lib.views.assets import script, style
 from moe_lib.views.balance_figures import MAX_RUNS, balance_figure
 from moe_lib.views.balance_payload import colours, run_entry, step_rows
 from moe_lib.views.balance_words import balance_words
 from moe_lib.views.static_display import StaticDisplay
 
-STATIC = Path(__file__).parent / "static"
 ALPHAS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # places of the sliders; code may set any value
 SPEEDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 UPDATE_EVERY = 0.22  # seconds between two messages to the page
@@ -57,8 +56,8 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     run only: the page shows its error, wait() raises it.
     """
 
-    _esm = "".join((STATIC / name).read_text(encoding="utf-8") for name in ("balance_plots.js", "balance_dashboard.js"))
-    _css = STATIC / "balance_dashboard.css"
+    _esm = script("balance_plots", "balance_dashboard")
+    _css = style("balance_dashboard")
     view = traitlets.Dict().tag(sync=True)  # controls and words; the numbers of the steps travel as messages
     training: LiveTraining | None = None
 

@@ -1,12 +1,11 @@
 """The cache calculator: what generation keeps in memory with MHA, GQA, MQA and MLA, at the sizes of real models."""
 
-from pathlib import Path
-
 import anywidget
 import traitlets
 
 from moe_lib.errors import require
 from moe_lib.published import published, published_names
+from moe_lib.views.assets import script, style
 from moe_lib.views.cache_account import (
     BYTES_PER_NUMBER,
     GB,
@@ -19,7 +18,6 @@ from moe_lib.views.cache_figure import cache_figure
 from moe_lib.views.parameter_account import size_words
 from moe_lib.views.static_display import StaticDisplay
 
-STATIC = Path(__file__).parent / "static"
 SIZES = {  # field of CacheSizes -> label, values of its slider
     "num_hidden_layers": ("Layers", (1, 2, 4, 8, 12, 16, 24, 32, 40, 48, 60, 64, 80, 96, 128)),
     "num_attention_heads": ("Heads", (1, 2, 4, 8, 16, 32, 64, 128, 256)),
@@ -46,8 +44,8 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
     ValueError or TypeError names the argument that cannot be; nothing changes then.
     """
 
-    _esm = STATIC / "cache_calculator.js"
-    _css = STATIC / "cache_calculator.css"
+    _esm = script("settings", "cache_calculator")
+    _css = style("settings", "cache_calculator")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; cache_calculator.js only reads it
 
     def __init__(self, model: str = "DeepSeek-V2", context: int = 32_768, batch_size: int = 1,

@@ -43,12 +43,14 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         self._readings.read(text, compare_text, {}, None)
         self._readings.find_k()
         layers = [layer.index for layer in self.reading.trace.layers]
-        self.panel = RoutingPanel(layer=layers[0])
+        # With all it draws: a busy browser may draw it before it hears of a change.
+        self.panel = RoutingPanel(layer=layers[0], **self._drawn())
         self._controls = Controls(text, compare_text, layers, self._k(layers[0]), self._readings)
         for name in ("text_area", "compare_area", "compare_button", "layer_slider", "rank_buttons", "k_slider",
                      "all_on_button"):  # fmt: skip
             setattr(self, name, getattr(self._controls, name))
-        self._show()
+        self._follow()
+        self._say()
         super().__init__([*self._controls.children(), self.panel])
         self.add_class("moe-explorer-box")
         self._connect()
@@ -221,15 +223,21 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         self._controls.follow_compare()
         self._show()
 
+    def _drawn(self) -> dict:
+        return {"payload": reading_payload(self.reading, 16 if self.compared is None else 12),
+                "comparison": comparison_payload(self._readings), "problem": "",
+                "before": what_if_payload(self.baseline, self.reading),
+                "changes": changes_payload(self._readings.changes)}  # fmt: skip
+
     def _show(self) -> None:
         self._fit_ranks()
         with self.panel.hold_sync():
-            self.panel.payload = reading_payload(self.reading, 16 if self.compared is None else 12)
-            self.panel.comparison = comparison_payload(self._readings)
-            self.panel.before = what_if_payload(self.baseline, self.reading)
-            self.panel.changes = changes_payload(self._readings.changes)
-            self.panel.problem = ""
+            for name, value in self._drawn().items():
+                setattr(self.panel, name, value)
             self._say()
+        self._follow()
+
+    def _follow(self) -> None:
         self.all_on_button.disabled = not self.off
         self.k_slider.value = self._slider_k()
 

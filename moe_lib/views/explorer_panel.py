@@ -1,23 +1,21 @@
 """The part of the routing explorer that is drawn in the browser, and the ipywidgets above it."""
 
-from pathlib import Path
-
 import anywidget
 import ipywidgets as widgets
 import traitlets
 
+from moe_lib.views.assets import script, style
 from moe_lib.views.explorer_readings import Readings
 from moe_lib.views.words import ordinal
 
-STATIC = Path(__file__).parent / "static"
-SCRIPTS = ("explorer_parts.js", "explorer_strip.js", "explorer.js")
+SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
 
 
 class RoutingPanel(anywidget.AnyWidget):
     """The part drawn by explorer.js. It shows its traits and sets four of them: layer, token, side and expert."""
 
-    _esm = "\n".join((STATIC / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    _css = STATIC / "explorer.css"
+    _esm = script(*SCRIPTS)
+    _css = style("explorer")
     payload = traitlets.Dict().tag(sync=True)
     comparison = traitlets.Dict().tag(sync=True)  # {} while one reading is shown
     before = traitlets.Dict().tag(sync=True)  # what was expected as trained; {} while nothing is changed

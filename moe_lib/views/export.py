@@ -5,11 +5,10 @@ from html import escape
 from pathlib import Path
 
 from moe_lib.tracing import Reading
+from moe_lib.views.assets import script, style
 from moe_lib.views.explorer_panel import SCRIPTS
 from moe_lib.views.explorer_readings import Readings
 from moe_lib.views.payload import comparison_payload, reading_payload
-
-STATIC = Path(__file__).parent / "static"
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -28,8 +27,7 @@ experts off, runs the model again: that needs the notebook.</p>
 <div id="explorer"></div>
 <script type="application/json" id="state">{state}</script>
 <script type="module">
-{explorer}
-{page}
+{script}
 </script>
 </body>
 </html>
@@ -63,13 +61,11 @@ def _state(reading: Reading, bits: int = 16) -> dict:
 def write_page(path: str | Path, texts: list[tuple[str, str]], state: dict, model: str = "") -> Path:
     """Write the page of `texts`, (name, text) each; `state` holds what explorer.js asks its model for."""
     path = Path(path)
-    script, page = ("\n".join((STATIC / name).read_text(encoding="utf-8") for name in names)
-                    for names in (SCRIPTS, ("page.js",)))  # fmt: skip
     # "<" would end the script element where a text holds "</script>"; JSON allows the escape.
     data = json.dumps(state, ensure_ascii=False).replace("<", "\\u003c")
     of_model = f" of {escape(model)}" if model else ""
     shown = "\n".join((f"<h2>{escape(name)}</h2>\n" if name else "")
                       + f'<pre class="moe-text" dir="auto">{escape(text)}</pre>' for name, text in texts)  # fmt: skip
-    path.write_text(_PAGE.format(css=(STATIC / "explorer.css").read_text(encoding="utf-8"), texts=shown, state=data,
-                                 of_model=of_model, explorer=script, page=page), encoding="utf-8")  # fmt: skip
+    path.write_text(_PAGE.format(css=style("explorer"), texts=shown, state=data, of_model=of_model,
+                                 script=script(*SCRIPTS, "page")), encoding="utf-8")  # fmt: skip
     return path

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from math import exp, log
-from pathlib import Path
 
 import anywidget
 import traitlets
@@ -11,11 +10,11 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.tracing.masked_words import MaskedPrediction, predict_masked, rows_of, split_words
+from moe_lib.views.assets import script, style
 from moe_lib.views.mask_figure import playground_figure
 from moe_lib.views.static_display import StaticDisplay
 from moe_lib.views.words import count
 
-STATIC = Path(__file__).parent / "static"
 EXAMPLE = "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    self.name = name\n"
 MAX_TOKENS = 256  # keeps an update well under 0.3 s on one core
 
@@ -31,8 +30,8 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
     does not fit the model, the text is no str, or there is no such word.
     """
 
-    _esm = STATIC / "mask_playground.js"
-    _css = STATIC / "mask_playground.css"
+    _esm = script("mask_playground")
+    _css = style("mask_playground")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; mask_playground.js only reads it
 
     def __init__(self, model: nn.Module, tokenizer, text: str = EXAMPLE):

@@ -1,18 +1,16 @@
 """The parameter explorer: what a Mixture-of-Experts model stores, computes with, and reads from memory."""
 
-from pathlib import Path
-
 import anywidget
 import traitlets
 
 from moe_lib.counting import BYTES_PER_PARAMETER
 from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes, published, published_names
+from moe_lib.views.assets import script, style
 from moe_lib.views.parameter_account import BATCHES, CONTEXT, account_of, amount, operations, size_words
 from moe_lib.views.parameter_figure import parameter_figure
 from moe_lib.views.static_display import StaticDisplay
 
-STATIC = Path(__file__).parent / "static"
 SIZES = {  # field that moves -> label, values of its slider
     "num_experts_per_tok": ("Experts per token, k", tuple(range(1, 17))),
     "n_routed_experts": ("Routed experts, E", (1, 2, 4, 8, 16, 32, 64, 128, 160, 256, 512)),
@@ -31,8 +29,8 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
     ValueError or TypeError names the argument that cannot be; nothing changes then.
     """
 
-    _esm = STATIC / "parameter_explorer.js"
-    _css = STATIC / "parameter_explorer.css"
+    _esm = script("settings", "parameter_explorer")
+    _css = style("settings", "parameter_explorer")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; parameter_explorer.js only reads it
 
     def __init__(self, model: str = "DeepSeek-V2", batch_size: int = 1, precision: str = "bf16"):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import anywidget
 import torch
@@ -10,12 +9,12 @@ import traitlets
 
 from moe_lib.errors import require
 from moe_lib.tracing.plane import CELLS, LIMIT, METHODS, N_GROUPS, PlaneRouting, PlaneSettings, is_number, route_plane
+from moe_lib.views.assets import script, style
 from moe_lib.views.palette import expert_colour
 from moe_lib.views.router_figures import playground_figure
 from moe_lib.views.router_words import plane_words, region_words
 from moe_lib.views.static_display import StaticDisplay
 
-STATIC = Path(__file__).parent / "static"
 MAX_EXPERTS, MAX_TOKENS = 12, 48
 TEXT = "the cat sat , the dog ran , the red cat sat , the red dog ran ,"
 _PLACES = {"the": (-1.9, 0.8), ",": (-1.9, -0.6), "cat": (1.5, 1.5), "dog": (2.2, 0.2), "sat": (0.7, -2.0),
@@ -42,8 +41,8 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
     Raises TypeError or ValueError naming the argument.
     """
 
-    _esm = STATIC / "router_playground.js"
-    _css = STATIC / "router_playground.css"
+    _esm = script("router_playground")
+    _css = style("router_playground")
     look = traitlets.Dict().tag(sync=True)  # what never changes: words, colours, names of the routers
     view = traitlets.Dict().tag(sync=True)  # all the rest that is drawn; router_playground.js only reads it
     # Any, because the validators below say what is wrong better than a trait's type would.

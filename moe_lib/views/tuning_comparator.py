@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
 import anywidget
 import pandas as pd
@@ -10,13 +9,13 @@ import traitlets
 
 from moe_lib.errors import require
 from moe_lib.tuning.comparison import Comparison
+from moe_lib.views.assets import script, style
 from moe_lib.views.background import BackgroundCall
 from moe_lib.views.comparator_figure import comparator_figure
 from moe_lib.views.comparator_payload import chart_payload, curve_names, table_payload
 from moe_lib.views.comparator_words import comparator_words
 from moe_lib.views.static_display import StaticDisplay
 
-STATIC = Path(__file__).parent / "static"
 _ENDS = {"failed": "The run failed.", "stopped": "Stopped.", "finished": "The run has finished."}
 
 
@@ -43,8 +42,8 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
     Raises TypeError or ValueError naming the argument.
     """
 
-    _esm = STATIC / "tuning_comparator.js"
-    _css = STATIC / "tuning_comparator.css"
+    _esm = script("tuning_comparator")
+    _css = style("tuning_comparator")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tuning_comparator.js only reads it
     _call: BackgroundCall | None = None
 

@@ -11,13 +11,7 @@ from benchmarks.layer_cases import CASES, DENSE, EAGER, GROUPED, OURS, Case, Con
 TINY = Case(16, 4, 8, 2, 24)
 TINY_MODEL = train_step.QUICK["tiny"].replace(vocab_size=48)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():  # tiny tensors: more threads only wait for each other
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("case", [TINY, Case(16, 8, 8, 3, 24, skew=2.0)])

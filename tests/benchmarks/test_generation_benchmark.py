@@ -15,13 +15,7 @@ CASES = {
     "grouped-query, experts": ModelConfig(**SMALL, num_key_value_heads=1, n_routed_experts=4, norm_topk_prob=True),
 }
 
-
-@pytest.fixture(autouse=True)
-def one_thread():  # tiny tensors: more threads only wait for each other
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("config", CASES.values(), ids=CASES.keys())

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from moe_lib.course import parameter_efficient_study as study
-from moe_lib.training import load_checkpoint
+from moe_lib.training import TrainingDiverged, load_checkpoint
 from moe_lib.tuning import Comparison, load_comparison
 from moe_lib.tuning.methods import ESFT, count_trainable
 
@@ -18,6 +18,30 @@ def test_the_rate_with_the_lowest_validation_loss_is_kept():
     runs = pd.DataFrame(rows, columns=["case", "test_loss"])
     kept = study.best_rates(Comparison(runs, pd.DataFrame(), {}))
     assert kept == {"LoRA": 0.01, "ESFT": 0.01, "other experts": 0.01, "full": 0.001}
+    runs = pd.DataFrame([("LoRA on experts 0.03", 1.0)], columns=["case", "test_loss"])
+    kept = study.best_rates(Comparison(runs, pd.DataFrame(), {}))
+    assert kept == {"LoRA on experts": 0.03, "LoRA on experts, slower": 0.01}
+
+
+@pytest.mark.parametrize("first, best", [((0.003, 0.01), 0.1), ((0.01, 0.03), 0.001), ((0.01,), 0.01), ((1.0,), 3.0)])
+def test_the_ladder_is_climbed_until_the_best_rate_has_a_worse_one_on_either_side(first, best):
+    losses = study.climb(first, lambda rate: abs(math.log(rate / best)))
+    place = study.LADDER.index(best)
+    assert min(losses, key=losses.get) == best
+    assert {rate for rate in study.LADDER[max(0, place - 1) : place + 2]} <= set(losses) <= set(study.LADDER)
+
+
+def test_a_rate_that_diverges_is_the_worst_and_has_no_row(monkeypatch):
+    def broken(cases, *rest, **settings):
+        if cases[0].settings["learning_rate"] > 0.02:
+            raise TrainingDiverged("step 1")
+        rows = pd.DataFrame([{"case": cases[0].name, "n_train": 4, "seed": 100, "test_loss": 1.0}])
+        return Comparison(rows, pd.DataFrame(), {"task": "", "metric": "loss", "cases": {}, "seeds": [100]})
+
+    monkeypatch.setattr(study, "compare", broken)
+    tried = study.try_rates({"head only": (0.01, 0.03)})
+    assert list(tried.runs["case"]) == ["head only 0.01", "head only 0.003"]
+    assert tried.about["diverged"] == ["head only 0.03"]
 
 
 def test_the_control_has_as_many_experts_in_each_layer_and_none_of_the_chosen():
@@ -49,7 +73,12 @@ def test_the_stored_study_is_complete_and_its_budgets_match():
         assert all(abs(trained[name] - budget) < 0.08 * budget for name in names)
     ranks = found.runs[found.runs["case"] == "AdaLoRA"].filter(like="test_rank_")
     assert ranks.shape == (3, 16) and (ranks.sum(axis=1) == 8 * 16).all()
-    kept = study.best_rates(load_comparison(study.RATES))
+    tried = load_comparison(study.RATES)
+    kept = study.best_rates(tried)
+    known = {*tried.runs["case"], *tried.about["diverged"]}
+    for name in study.FIRST_RATES:  # each best rate lies inside of what was tried
+        place = study.LADDER.index(kept[name])
+        assert {f"{name} {rate:g}" for rate in study.LADDER[place - 1 : place + 2]} <= known
     assert found.about["learning_rates"] == kept and found.about["command"].endswith("parameter_efficient_study")
 
 

@@ -1,6 +1,7 @@
 """The decoding plan of `generate` against the model itself: equal where it is used, unused where it would not be."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -36,13 +37,7 @@ PROMPTS = {
 }  # fmt: skip
 NEW = 20
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # tiny tensors: more threads only wait for each other
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make(**changes) -> LanguageModel:
@@ -217,6 +212,19 @@ def test_what_stands_between_or_beside_the_weights_is_never_passed_over(change, 
     assert len(steps) == NEW - 1, "no plan"
     assert not torch.equal(written, plain), "and the change acts"
     assert torch.equal(written, model.generate(ids, NEW, use_cache=False))
+
+
+class Mirrored(LanguageModel):
+    def forward(self, *given, **options):
+        output = super().forward(*given, **options)
+        return dataclasses.replace(output, logits=output.logits[..., torch.arange(39, -1, -1)])
+
+
+def test_a_subclass_of_the_model_writes_what_it_computes(steps):
+    model, (ids, _) = make(), PROMPTS["one row"]
+    model.__class__ = Mirrored
+    written = model.generate(ids, NEW)
+    assert not steps and torch.equal(written, model.generate(ids, NEW, use_cache=False))
 
 
 def test_hooks_on_the_model_or_on_all_modules_fire_at_every_step(steps):

@@ -13,13 +13,7 @@ from moe_lib.model.experts import run_in_parts
 E, D, WIDTH, K = 6, 10, 7, 2  # odd sizes take the general path,
 ALIGNED = 16, 8  # these sizes torch's grouped kernel
 
-
-@pytest.fixture(autouse=True)
-def one_thread():  # tiny tensors: more threads only wait for each other
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_routing(tokens, load, dtype):

@@ -8,13 +8,7 @@ from moe_lib.model.generation import choose
 
 LATENT = dict(attention="mla", kv_lora_rank=6, q_lora_rank=8, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5)
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # tiny tensors: more threads only wait for each other
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module", params=[dict(), LATENT], ids=["mha", "mla"])

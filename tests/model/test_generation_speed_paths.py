@@ -13,13 +13,7 @@ from moe_lib.model.rotary import turns_of
 LATENT = dict(attention="mla", kv_lora_rank=6, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5)
 PROMPT = torch.tensor([[3, 9, 27, 1], [5, 6, 7, 8]])
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():  # tiny tensors: more threads only wait for each other
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make(**changes):

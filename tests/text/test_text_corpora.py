@@ -1,6 +1,5 @@
 """Corpora: the split leaks nothing and is stable; names, limits, the Hub and the cache."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import pytest
 
 from moe_lib.text import corpora, corpus_names, load_corpus, near_duplicate_groups, python_sources
 from moe_lib.text.cache import cached_dataset
+from tests.text.documents import ROWS, write_jsonl
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +90,6 @@ def test_limit_is_repeatable_and_split_returns_one_side():
     alone = load_corpus("python_docstrings", limit=50, split="heldout", domain="other")
     assert list(alone["text"]) == list(first["heldout"]["text"])
     assert set(alone["domain"]) == {"other"} and alone.column_names == ["text", "domain", "source"]
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-ROWS = [{"id": n, "text": f"Story {n}: " + " ".join(f"w{n}x{i}" for i in range(12))} for n in range(60)]
 
 
 def test_split_depends_on_the_document_and_not_on_its_place(tmp_path):

@@ -45,6 +45,15 @@ def test_the_shipped_tokenizer_is_the_courses_kind_with_more_tokens_for_chinese(
         assert len(ids) < most * len(course(text, split_special_tokens=True, verbose=False).input_ids)
 
 
+def test_the_small_tokenizer_begins_as_the_large_one():
+    """Byte-pair encoding merges the most frequent pair first, so that fewer tokens are the first of more tokens."""
+    small, large = load_tokenizer("mixture-small"), load_tokenizer("mixture")
+    assert len(small) == 1024
+    assert small.convert_ids_to_tokens(list(range(1024))) == large.convert_ids_to_tokens(list(range(1024)))
+    text = "def read(path):  # 你好"
+    assert small.decode(small(text).input_ids) == text
+
+
 def test_the_command_writes_a_tokenizer(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("moe_lib.text.mixture.mixture_texts", lambda: ["ab ab ab abc 你好 你好"])
     main(["mixture", "--out", str(tmp_path)])

@@ -7,14 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from moe_lib.text import load_corpus
-
-
-def write_jsonl(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-ROWS = [{"id": n, "text": f"Story {n}: " + " ".join(f"w{n}x{i}" for i in range(12))} for n in range(60)]
+from tests.text.documents import ROWS, write_jsonl
 
 
 def test_every_file_format_gives_the_same_documents(tmp_path):

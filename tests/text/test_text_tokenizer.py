@@ -101,7 +101,7 @@ def test_saved_with_a_checkpoint_it_loads_the_same(tokenizer, tmp_path):
 
 
 def test_missing_and_damaged_files_name_themselves(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json: no such file; wanted 'course'"):
+    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json: no such file; wanted course, mixture"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
     with pytest.raises(ValueError, match=r"tokenizer\.json: not a readable tokenizer"):

@@ -5,6 +5,7 @@ from importlib import import_module
 
 import torch
 
+IDS = torch.randint(3, 64, (2, 7), generator=torch.Generator().manual_seed(1))
 # Sizes under all the names that configurations use. k is 3 of 8 experts, so that an order can be wrong.
 SIZES = dict(
     vocab_size=64, hidden_size=32, d_model=32, intermediate_size=48, num_hidden_layers=2, n_layers=2, num_layers=2,

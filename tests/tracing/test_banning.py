@@ -7,9 +7,8 @@ from moe_lib import trace_routing
 from moe_lib.tracing import experts_off
 from moe_lib.tracing.banning import number_of_experts
 from moe_lib.tracing.hugging_face import find_places
-from tests.tracing.families import FAMILIES, build
+from tests.tracing.families import FAMILIES, IDS, build
 
-IDS = torch.randint(3, 64, (2, 7), generator=torch.Generator().manual_seed(1))
 CANNOT = {"doge": "product keys", "nllb_moe": "its experts do not follow its router", "deepseek_v4": "a hash table"}
 
 

@@ -8,9 +8,8 @@ from moe_lib import LanguageModel, ModelConfig, trace_routing
 from moe_lib.tracing import trace_generation
 from moe_lib.tracing.capture import _input_device
 from moe_lib.tracing.hugging_face import watching
-from tests.tracing.families import build
+from tests.tracing.families import IDS, build
 
-IDS = torch.randint(3, 64, (2, 7), generator=torch.Generator().manual_seed(1))
 LEFT = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7])
 
 

@@ -9,9 +9,8 @@ from moe_lib import LanguageModel, ModelConfig, trace_routing
 from moe_lib.model import MoELayer
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing import experts_off, experts_per_token, largest_k, read_text
-from tests.tracing.families import FAMILIES, build, model_class
+from tests.tracing.families import FAMILIES, IDS, build, model_class
 
-IDS = torch.randint(3, 64, (2, 7), generator=torch.Generator().manual_seed(1))
 NAMES = ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 REFUSED = {"deepseek_v4", "nllb_moe", "phimoe", "switch_transformers", "zaya"}
 OTHER_TWIN = {"jetmoe"}  # its configuration's k also sets the heads of its attention

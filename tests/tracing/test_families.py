@@ -8,9 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from moe_lib import trace_routing
-from tests.tracing.families import FAMILIES, build
+from tests.tracing.families import FAMILIES, IDS, build
 
-IDS = torch.randint(3, 64, (2, 7), generator=torch.Generator().manual_seed(1))
 # What follows the experts here is no plain sum, so that the experts alone are compared, not their block.
 EXPERTS_ALONE = ("axk1", "gemma4", "diffusion_gemma", "muse_spark", "nemotron_h")
 

@@ -26,3 +26,7 @@ def make_model(seed=0, **changes):
                  n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
                  max_position_embeddings=32)  # fmt: skip
     return LanguageModel(ModelConfig(**{**sizes, **changes}))
+
+
+def weights_of(model):
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])

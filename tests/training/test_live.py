@@ -15,14 +15,7 @@ from tests.training.small import RandomBatches, make_model
 
 LONG = 120  # seconds until a test gives up; it waits for an event, never for this long
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """For matrices this small, threads that wait for each other cost many times what they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def biased_model(seed=0, **changes):

@@ -8,16 +8,12 @@ import torch
 
 from moe_lib import train
 from moe_lib.training import TrainingDiverged, evaluate, make_optimiser, warmup_cosine
-from tests.training.small import RandomBatches, make_model
+from tests.training.small import RandomBatches, make_model, weights_of
 
 
 @pytest.fixture
 def batches():
     return RandomBatches()
-
-
-def weights_of(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 def test_it_learns_and_keeps_a_history(batches):

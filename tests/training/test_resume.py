@@ -12,14 +12,10 @@ import pytest
 import torch
 
 from moe_lib import train
-from tests.training.small import RandomBatches, make_model
+from tests.training.small import RandomBatches, make_model, weights_of
 
 STEPS = 60
 REPOSITORY = Path(__file__).parents[2]
-
-
-def weights_of(model):
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 @pytest.fixture(scope="module")

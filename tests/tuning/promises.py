@@ -11,6 +11,7 @@ from tests.tuning.small import make_base, random_ids
 from tests.tuning.test_finetune import planted
 
 MLA = dict(attention="mla", kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=8)
+CAUSAL_MLA = {**MLA, "causal": True}
 V3_ROUTER = dict(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True, bias_update_speed=0.01)
 BASES = {
     "masked": dict(),
@@ -96,7 +97,7 @@ def check_training(method, frozen=None, **changes):
     now = head.base.state_dict()
     buffers = set() if frozen is None else {name for name in before if name not in frozen}
     for name, tensor in before.items():
-        place = name if name in now else name.replace(".experts.", ".experts.base.")  # inside a wrapper
+        place = name if name in now else ".base.".join(name.rsplit(".", 1))  # inside a wrapper
         if name not in trained and name not in buffers:
             assert torch.equal(now[place], tensor), name
     moved = [name for name, tensor in trained.items() if name in before and not torch.equal(before[name], tensor)]

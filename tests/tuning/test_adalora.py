@@ -6,9 +6,19 @@ import torch
 from moe_lib.tuning import Examples, SequenceClassifier, finetune
 from moe_lib.tuning.methods import AdaLoRA, attached_to, count_trainable, load_adapter
 from moe_lib.tuning.methods.adalora import Importance
+from tests.tuning.promises import (
+    BASES,
+    CAUSAL_MLA,
+    check_off_copied_and_detached,
+    check_saved_and_loaded,
+    check_training,
+    disturb,
+    logits,
+    same,
+    state,
+)
 from tests.tuning.small import make_base, random_ids
 from tests.tuning.test_finetune import planted
-from tests.tuning.test_lora import MLA, disturb, logits
 
 
 def test_the_budget_falls_from_all_to_the_target_along_a_cube():
@@ -32,7 +42,7 @@ def test_importance_is_the_smoothed_sensitivity_times_its_uncertainty():
 
 
 def attach(**changes):
-    base = make_base(**MLA, initializer_range=0.1).eval()
+    base = make_base(**CAUSAL_MLA, initializer_range=0.1).eval()
     settings = dict(init_rank=3, target_rank=2, tinit=1, tfinal=2, deltaT=2, alpha=6, targets=("layers.*.q_proj",))
     return base, AdaLoRA(**{**settings, **changes}).attach(base)
 
@@ -81,7 +91,7 @@ def test_equal_scores_keep_exactly_the_budget():
 
 
 def test_a_run_ends_with_the_target_and_what_was_dropped_stays_zero(tmp_path):
-    head = SequenceClassifier(make_base(**MLA, initializer_range=0.1), 2)
+    head = SequenceClassifier(make_base(**CAUSAL_MLA, initializer_range=0.1), 2)
     method = AdaLoRA(init_rank=4, target_rank=2, tinit=3, tfinal=5, deltaT=2, targets=("attention",))
     totals = []
     run = finetune(head, Examples(planted(60), 6), steps=20, learning_rate=1e-2, method=method,
@@ -122,6 +132,39 @@ def test_off_is_the_base_bit_for_bit_and_counts_are_the_formula():
     assert torch.equal(logits(base, ids), fresh)  # Λ = 0 at the start: the fresh one is the base as well
     rows, columns = base.layers[0].attention.q_proj.base.weight.shape
     assert attached.n_trainable == count_trainable(attached.method, base.config) == 2 * 3 * (rows + columns + 1)
+
+
+PROMISED = AdaLoRA(init_rank=3, target_rank=2, tinit=1, tfinal=2, deltaT=1)
+
+
+@pytest.mark.parametrize("changes", BASES.values(), ids=BASES)
+def test_off_is_the_base_and_detach_restores_it(changes):
+    check_off_copied_and_detached(PROMISED, **changes)
+
+
+@pytest.mark.parametrize("changes", [BASES["causal, grouped"], BASES["latent"]], ids=["grouped", "latent"])
+def test_saved_and_loaded_on_the_same_base_only(changes, tmp_path):
+    check_saved_and_loaded(PROMISED, tmp_path, **changes)
+
+
+def test_training_moves_not_one_bit_of_the_base():
+    moved, run = check_training(PROMISED, **BASES["latent"])
+    assert moved == [] and len(run.history) == 5
+
+
+def test_merged_and_unmerged_the_base_keeps_its_bits():
+    base = make_base(**CAUSAL_MLA).eval()
+    before = state(base)
+    attached = PROMISED.attach(base)
+    disturb(attached)
+    wanted = logits(base)
+    attached.merge()
+    assert state(base).keys() == before.keys()  # a plain model again
+    torch.testing.assert_close(logits(base), wanted, atol=1e-5, rtol=1e-5)
+    attached.unmerge()
+    assert torch.equal(logits(base), wanted)
+    attached.detach()
+    assert same(state(base), before)
 
 
 @pytest.mark.parametrize("wrong, words", [

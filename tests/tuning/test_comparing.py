@@ -124,6 +124,7 @@ def test_intervals_are_those_of_scipy(found):
     pair = found.paired("full", "head", "test_loss", n_train=24, confidence=0.9)
     assert (pair.mean, pair.low, pair.high) == pytest.approx((a.mean() - b.mean(), low, high))
     assert interval([1.0, math.nan]).mean == 1 and math.isnan(interval([1.0]).low) and interval([]).n == 0
+    assert pair.low + pair.half == pytest.approx(pair.mean) and math.isnan(interval([1.0]).half)
 
 
 def test_saved_and_read_again(found, tmp_path):

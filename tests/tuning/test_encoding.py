@@ -6,18 +6,13 @@ from collections import Counter
 import pytest
 import torch
 
-from moe_lib.text import load_task, load_tokenizer
+from moe_lib.text import load_task
 from moe_lib.tuning import Examples, encode_choices, encode_questions, encode_texts, encode_words
 from moe_lib.tuning.encoding import label_numbers
 
 NAMES = ("bad", "good")
 TEXTS = ["a good day", "价格上涨了", "bad", "it was <|end|> fine", "very good indeed"]
 LABELS = ["good", "good", "bad", 1, 1]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_tokenizer("mixture")
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 from moe_lib.interop import save_transformers
 from moe_lib.tuning import Examples, SequenceClassifier, finetune
 from moe_lib.tuning.methods import AdaLoRA, LoRA, attached_to, export_peft
+from tests.tuning.promises import CAUSAL_MLA, disturb, logits
 from tests.tuning.small import make_base
 from tests.tuning.test_finetune import planted
-from tests.tuning.test_lora import MLA, disturb, logits
 
 TARGETS = ["q_proj", "kv_down_proj", "o_proj"]  # peft's kv_up_proj has no part in latent attention's cached path
 PATTERNS = tuple(f"layers.*.attention.{name}" for name in TARGETS)
@@ -61,7 +61,7 @@ def optimiser_of(model):
 def pair(method, config, pairs, seed=0):
     """Our head with `method` and peft's copy of it, at the same values away from the start."""
     torch.manual_seed(seed)
-    head = SequenceClassifier(make_base(**MLA, initializer_range=0.1), 2).double()  # Adam blows rounding up
+    head = SequenceClassifier(make_base(**CAUSAL_MLA, initializer_range=0.1), 2).double()  # Adam blows rounding up
     head.classifier.requires_grad_(False)  # peft freezes it, so do we
     theirs = get_peft_model(WithLoss(copy.deepcopy(head)), config)
     attached = method.attach(head.base)
@@ -150,7 +150,7 @@ def test_adalora_importance_budget_and_ranks_are_pefts_step_by_step():
 
 
 def test_our_lora_in_peft_over_the_exported_model_gives_the_same_logits(tmp_path):
-    model = make_base(**MLA, first_k_dense_replace=1, norm_topk_prob=False).eval()
+    model = make_base(**CAUSAL_MLA, first_k_dense_replace=1, norm_topk_prob=False).eval()
     save_transformers(model, tmp_path / "base")
     attached = LoRA(rank=4, alpha=8, targets=("attention",)).attach(model)
     disturb(attached, size=0.2)
@@ -162,6 +162,20 @@ def test_our_lora_in_peft_over_the_exported_model_gives_the_same_logits(tmp_path
     assert sum("lora_A" in name for name, _ in theirs.named_parameters()) == len(attached.wrappers)
     torch.testing.assert_close(logits(theirs, ids), logits(model, ids), atol=1e-3, rtol=1e-3)
     assert (logits(theirs, ids) - base_logits).abs().max() > 0.5
+
+
+def test_a_lora_on_everything_goes_to_transformers_merged(tmp_path):
+    """peft has no place for these matrices; the merged model needs none."""
+    model = make_base(**CAUSAL_MLA, first_k_dense_replace=1, norm_topk_prob=False).eval()
+    before = logits(model)
+    attached = LoRA(rank=2, targets=("attention", "dense_ffn", "shared", "experts")).attach(model)
+    disturb(attached, size=0.2)
+    wanted = logits(model)
+    attached.merge()
+    save_transformers(model, tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(logits(theirs), wanted, atol=1e-3, rtol=1e-3)
+    assert (wanted - before).abs().max() > 0.5
 
 
 def test_what_cannot_be_exported_is_named(tmp_path):
@@ -179,7 +193,7 @@ def test_finetune_calls_what_the_two_loops_above_call():
     results = []
     for through_finetune in (True, False):
         torch.manual_seed(3)
-        head = SequenceClassifier(make_base(**MLA, initializer_range=0.1), 2)
+        head = SequenceClassifier(make_base(**CAUSAL_MLA, initializer_range=0.1), 2)
         if through_finetune:
             finetune(head, batches, steps=steps, learning_rate=1e-2, min_learning_rate_ratio=1.0, warmup_steps=1,
                      clip=1e9, weight_decay=0.0, balance=False, method=method, seed=4)  # fmt: skip

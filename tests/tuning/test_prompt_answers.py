@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from moe_lib.text import load_tokenizer
 from moe_lib.tuning.prompting import (
     RECOMMEND,
     PrefixTree,
@@ -21,11 +20,6 @@ from tests.tuning.small import make_base
 
 NAMES = ["Fernway 22 Daypack", "Fernway 30 Daypack", "Ostrel", "Ostrel Rolltop Commuter", "雨伞"]
 CHATS = [chat("A bag, please.", system=RECOMMEND), chat("Something for the rain, no leather.", system=RECOMMEND)]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_tokenizer("mixture")
 
 
 @pytest.fixture(scope="module", params=["mha", "mla"])

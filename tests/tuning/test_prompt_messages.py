@@ -5,7 +5,6 @@ import warnings
 import pytest
 import torch
 
-from moe_lib.text import load_tokenizer
 from moe_lib.tuning import collate
 from moe_lib.tuning.prompting import CHAT_TEMPLATE, chat, chat_ids, encode_chats, encode_prompts, left_padded
 from tests.tuning.small import make_base
@@ -17,11 +16,6 @@ TALK = [
     {"role": "user", "content": "And the market?"},
     {"role": "assistant", "content": "市场也很近。"},
 ]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_tokenizer("mixture")
 
 
 def plain(tokenizer, text):

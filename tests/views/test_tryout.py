@@ -114,6 +114,23 @@ def routes_of(find, ids, shown):
                               strict=True)) for layer, r in enumerate(output.routing)} for t in shown]  # fmt: skip
 
 
+def test_a_head_that_wants_marks_gets_them(tokenizer):
+    base = make_base(vocab_size=len(tokenizer), max_position_embeddings=128)
+    torch.manual_seed(1)
+    find = FindAnswer(SpanExtractor(base, match_vector=True, compare_question=True).eval(), tokenizer)
+    lean(find, 0.0, -9.0)
+    with torch.no_grad():
+        find.head.match_vector.normal_()
+    question = "Who wrote the first programs?"
+    shares = []
+    for marked in (True, False):
+        encoded = encode_questions([question], [TEXT], None, tokenizer, mark_shared_words=marked)
+        shares.append(predict_answers(find.head, encoded)[0].probability)
+    found = find(TEXT, question)
+    assert dict(found.bars)[f"“{found.answer}”"] == pytest.approx(shares[0], rel=1e-4)
+    assert shares[0] != pytest.approx(shares[1], rel=1e-2)
+
+
 def test_a_threshold_makes_it_answer_less_often(find, tokenizer):
     lean(find, 0.0, -5.0)
     strict = FindAnswer(find.head, tokenizer, threshold=1000.0, max_length=32, stride=8)

@@ -6,7 +6,7 @@ const WAIT = 100; // milliseconds that a slider's moves are gathered
 const COLUMNS = 800; // of a map; a longer run is drawn in means of several steps
 
 function render({ model, el }) {
-  const id = `moe-balance-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
+  const id = freshId("moe-balance");
   const steps = new Map(); // run -> its steps, as far as they have come
   const sections = new Map(); // run -> its elements, kept so that the focus stays where it is
   let timer; // set while a setting waits to be sent
@@ -43,7 +43,7 @@ function render({ model, el }) {
   const speed = slider("speed", "speed of the bias", view().speeds);
   const scope = part("select", "scope", { id: `${id}-scope`, onchange: () => set({ scope: scope.value }) },
     ...view().scopes.map((value) => h("option", { value }, `per ${value}`)));
-  alpha.row.append(h("label", { for: scope.id, class: "moe-balance-hidden" }, "scope of the auxiliary loss"), scope);
+  alpha.row.append(h("label", { for: scope.id, class: "moe-unseen" }, "scope of the auxiliary loss"), scope);
   const seed = part("input", "seed", { type: "number", id: `${id}-seed`, min: 0, step: 1,
     onchange: () => set({ seed: Math.max(0, Math.trunc(Number(seed.value) || 0)) }) });
   const button = (name, words, press) => part("button", name, { type: "button", onclick: press }, words);
@@ -58,7 +58,7 @@ function render({ model, el }) {
   const legend = part("div", "legend");
   const grid = part("div", "runs");
   // JupyterLab would otherwise take Enter and the arrow keys for its own.
-  const root = h("div", { class: "moe-balance", "data-testid": "balance-dashboard", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-balance", "data-testid": "balance-dashboard", "data-lm-suppress-shortcuts": "true" },
     h("div", { class: "moe-balance-controls" }, cure, h("div", { class: "moe-balance-sliders" }, alpha.row, speed.row)),
     h("div", { class: "moe-balance-bar" }, start, pause, stop, h("label", { for: seed.id }, "seed ", seed), bar, done),
     status, problem, list, legend, grid);

@@ -1,24 +1,6 @@
 // What the balance dashboard draws with; it stands before balance_dashboard.js in one module.
 
 const DASHES = ["", "5 3", "1.5 3", "8 2 2 2"];
-const SVG = "http://www.w3.org/2000/svg";
-
-/** An element. Strings become text nodes: nothing is ever taken for HTML. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-function svg(tag, attributes = {}) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  return node;
-}
 
 const nearest = (values, value) =>
   values.reduce((best, one, place) => (Math.abs(one - value) < Math.abs(values[best] - value) ? place : best), 0);

@@ -19,7 +19,7 @@ function render({ model, el }) {
   const changes = part("section", "changes", { "aria-label": "Predictions that changed" });
   const comparing = part("section", "comparing", { "aria-label": "The two compared" });
   // JupyterLab would otherwise take arrow keys and Enter for its own.
-  const root = h("div", { class: "moe-explorer", "data-testid": "explorer", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-explorer", "data-testid": "explorer", "data-lm-suppress-shortcuts": "true" },
     summary, problem, ...strips.map((one) => one.node),
     h("div", { class: "moe-columns" }, h("div", {}, comparing, load, changes, overview), detail));
   el.append(root);

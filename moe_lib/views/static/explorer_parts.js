@@ -2,17 +2,6 @@
 
 const SIGNS = /([␣⇥⏎␍⍽]+)/;
 
-/** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
 /** base64 of whole numbers of 16 or 12 bits -> array of numbers; the counterpart of payload.pack. */
 function unpack({ data, scale = 1, bits = 16 }) {
   const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));

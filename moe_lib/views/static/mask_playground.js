@@ -5,21 +5,10 @@
 const PRESSES = 120; // milliseconds
 const TYPING = 300;
 
-/** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
 const percent = (share) => (share > 0 && share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 
 function render({ model, el }) {
-  const id = `moe-mask-text-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
+  const id = freshId("moe-mask-text");
   let masked = new Set(model.get("view").masked);
   let buttons = [];
   let timer; // set while something waits to be sent
@@ -32,7 +21,7 @@ function render({ model, el }) {
   const problem = part("p", "problem", { role: "alert" });
   const cards = part("div", "cards");
   // JupyterLab would otherwise take Enter and the arrow keys for its own.
-  const root = h("div", { class: "moe-mask", "data-testid": "mask-playground", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-mask", "data-testid": "mask-playground", "data-lm-suppress-shortcuts": "true" },
     h("label", { for: id }, "Text (edit it)"), area,
     h("div", { class: "moe-mask-bar" }, h("span", {}, "Press words to hide them from the model:"), clear),
     words, problem, cards, summary);

@@ -3,21 +3,9 @@
 // A dragged thing moves at once; the rest follows when the kernel answers. Only one question is under way at a time:
 // what changes meanwhile is gathered and sent with the next one.
 
-const SVG = "http://www.w3.org/2000/svg";
 const REST = 500; // milliseconds without a change, after which a screen reader is told the summary
 const CELL = 9; // pixels of the canvas per cell
 
-function fill(node, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-/** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
-const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
-const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
 const short = (number) => number.toFixed(1).replace("-", "−");
 const part = (tag, name, attributes = {}, ...children) =>
@@ -84,22 +72,22 @@ function render({ model, el }) {
   // The plane: a canvas for the regions, an SVG for what can be moved. The y axis points up.
 
   const canvas = part("canvas", "regions", { width: cells * CELL, height: cells * CELL, "aria-hidden": "true" });
-  const lines = s("g", {});
+  const lines = svg("g", {});
   const arrows = experts.map((_, number) => movable("expert", number,
-    s("rect", { x: -0.17, y: -0.17, width: 0.34, height: 0.34, rx: 0.04, fill: colours[number].fill }),
-    s("text", { style: `fill:${colours[number].text}` }, String(number))));
-  const shafts = experts.map(() => s("line", { class: "moe-router-shaft", x1: 0, y1: 0 }));
+    svg("rect", { x: -0.17, y: -0.17, width: 0.34, height: 0.34, rx: 0.04, fill: colours[number].fill }),
+    svg("text", { style: `fill:${colours[number].text}` }, String(number))));
+  const shafts = experts.map(() => svg("line", { class: "moe-router-shaft", x1: 0, y1: 0 }));
   const points = tokens.map((_, number) => movable("token", number,
-    s("circle", { r: 0.15 }), s("text", {}, String(number)), s("title", {}, `${number}: ${labels[number]}`),
-    s("path", { class: "moe-router-cross", d: "M.06-.2 .2-.06M.2-.2 .06-.06" })));
-  const border = s("path", { class: "moe-router-border", transform: `translate(${-limit} ${-limit}) scale(${(2 * limit) / cells})` });
-  const svg = s("svg", { class: "moe-router-svg", viewBox: `${-limit} ${-limit} ${2 * limit} ${2 * limit}`, role: "group",
+    svg("circle", { r: 0.15 }), svg("text", {}, String(number)), svg("title", {}, `${number}: ${labels[number]}`),
+    svg("path", { class: "moe-router-cross", d: "M.06-.2 .2-.06M.2-.2 .06-.06" })));
+  const border = svg("path", { class: "moe-router-border", transform: `translate(${-limit} ${-limit}) scale(${(2 * limit) / cells})` });
+  const picture = svg("svg", { class: "moe-router-svg", viewBox: `${-limit} ${-limit} ${2 * limit} ${2 * limit}`, role: "group",
     "aria-label": "The plane: experts and tokens. Tab goes from one to the next, arrow keys move it, Shift makes larger steps." },
     border, ...shafts, lines, ...arrows, ...points);
-  const plane = part("div", "plane", {}, canvas, svg);
+  const plane = part("div", "plane", {}, canvas, picture);
 
   function movable(kind, number, ...shapes) {
-    const group = s("g", { class: `moe-router-${kind}`, tabindex: 0, role: "button", "aria-roledescription": "movable",
+    const group = svg("g", { class: `moe-router-${kind}`, tabindex: 0, role: "button", "aria-roledescription": "movable",
       "data-testid": `router-${kind}-${number}` }, ...shapes);
     const place = () => (kind === "token" ? tokens : experts);
     const choose = () => kind === "token" && view.selected !== number && tell({ selected: number });
@@ -111,7 +99,7 @@ function render({ model, el }) {
       tell({ [`${kind}s`]: moved });
     }
     let hold = null; // from the pointer to the middle of what it holds
-    const here = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+    const here = (event) => new DOMPoint(event.clientX, event.clientY).matrixTransform(picture.getScreenCTM().inverse());
     group.addEventListener("pointerdown", (event) => {
       group.setPointerCapture(event.pointerId);
       const at = here(event), [x, y] = place()[number];
@@ -178,7 +166,7 @@ function render({ model, el }) {
     });
     const [x, y] = tokens[view.selected];
     lines.replaceChildren(...view.choices[view.selected].map(([expert, weight, kept]) =>
-      s("line", { class: kept ? "moe-router-kept" : "moe-router-lost", x1: x, y1: -y, x2: experts[expert][0],
+      svg("line", { class: kept ? "moe-router-kept" : "moe-router-lost", x1: x, y1: -y, x2: experts[expert][0],
         y2: -experts[expert][1], "stroke-width": 0.015 + 0.06 * Math.min(1, weight) })));
   }
 
@@ -233,11 +221,11 @@ function render({ model, el }) {
 
   const note = part("p", "note");
   const summary = part("p", "summary");
-  const live = h("p", { class: "moe-router-live", role: "status", "aria-live": "polite" });
+  const live = h("p", { class: "moe-unseen", role: "status", "aria-live": "polite" });
   const problem = part("p", "problem", { role: "alert" });
   const key = h("p", { class: "moe-router-legend" }, "● token, ■ expert, ✕ a choice was dropped, dotted ring: no expert.");
   // JupyterLab would otherwise take the arrow keys for its own.
-  const root = h("div", { class: "moe-router", "data-testid": "router-playground", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-router", "data-testid": "router-playground", "data-lm-suppress-shortcuts": "true" },
     controls, problem, h("div", { class: "moe-router-columns" }, h("div", {}, plane, note, key), h("div", {}, load, device, token)), summary, live);
   el.append(root);
 

@@ -5,22 +5,11 @@
 const TYPING = 350; // milliseconds
 const SHORT = 60; // characters of an example on its button
 
-/** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
 const percent = (share) => (share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 const short = (text) => (text.length > SHORT ? `${text.slice(0, SHORT - 1)}…` : text);
 
 function render({ model, el }) {
-  const id = `moe-tryout-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
+  const id = freshId("moe-tryout");
   const view = () => model.get("view");
   let timer; // set while something waits to be sent
   const part = (tag, name, attributes = {}, ...children) =>
@@ -46,7 +35,7 @@ function render({ model, el }) {
   const routeTitle = h("h4", {});
   const routeSection = h("section", { "aria-label": "Routing" }, routeTitle, routes);
   // JupyterLab would otherwise take Enter and the arrow keys for its own.
-  const root = h("div", { class: "moe-tryout", "data-testid": "tryout", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-tryout", "data-testid": "tryout", "data-lm-suppress-shortcuts": "true" },
     examples, h("label", { for: area.id }, "Text (type your own)"), area, question, problem, verdict, marked,
     h("div", { class: "moe-tryout-columns" }, barSection, routeSection), summary);
   el.append(root);

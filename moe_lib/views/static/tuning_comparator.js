@@ -1,25 +1,5 @@
 // Draws `view`, which the kernel computes: choices, a table with intervals, and charts with places from 0 to 1.
 
-const SVG = "http://www.w3.org/2000/svg";
-
-/** An element. Strings become text nodes: nothing is ever taken for HTML. */
-function h(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
-  }
-  node.append(...children.filter((child) => child !== null));
-  return node;
-}
-
-function svg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 const COLUMNS = [["mean", "mean"], ["interval", "95 % interval"], ["seeds", "seeds"], ["trainable", "parameters trained"],
   ["forgetting", "forgetting"], ["gap", "gap, train to test"], ["routing_change", "routing changed"], ["seconds", "seconds"],
   ["memory", "memory, MB"]];
@@ -29,7 +9,7 @@ const HINTS = { forgetting: "Loss on the pretraining domains after fine-tuning m
   seconds: "Of fine-tuning, on the machine that ran it", memory: "Weights, gradients, optimiser state and what one batch keeps for its backward pass" };
 
 function render({ model, el }) {
-  const id = `moe-tuning-${Math.random().toString(36).slice(2)}`; // each widget loads this file anew: no counter could tell them apart
+  const id = freshId("moe-tuning");
   const view = () => model.get("view");
   const part = (tag, name, attributes = {}, ...children) =>
     h(tag, { class: `moe-tuning-${name}`, "data-testid": `tuning-${name}`, ...attributes }, ...children);
@@ -53,7 +33,7 @@ function render({ model, el }) {
   const charts = part("div", "charts");
   const source = part("p", "source");
   // JupyterLab would otherwise take Enter and the arrow keys for its own.
-  const root = h("div", { class: "moe-tuning", "data-testid": "tuning-comparator", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-tuning", "data-testid": "tuning-comparator", "data-lm-suppress-shortcuts": "true" },
     h("div", { class: "moe-tuning-bar" }, task.row, size.row, curve.row), methods, runner, problem, table, warnings, words, charts, source);
   el.append(root);
 

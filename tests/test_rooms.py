@@ -1,0 +1,91 @@
+"""The plan of the house: a room of the library imports only from those before it, and no modules import each other."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import moe_lib
+
+ROOT = Path(moe_lib.__file__).parent
+MAY_IMPORT = {
+    "text": set(),
+    "model": set(),
+    "training": {"text", "model"},
+    "tracing": {"model"},
+    "interop": {"model"},
+    "tuning": {"text", "model", "training", "interop"},
+    "views": {"text", "model", "training", "tracing", "tuning"},
+    "course": {"text", "model", "training", "tracing", "interop", "tuning", "views"},
+}  # fmt: skip
+STARTERS = {"__init__", "__main__", "doctor", "opening"}  # they hand out what the rooms make
+# Beside traces, views take these records; BalanceDashboard alone holds what makes its records, a training to steer.
+RECORDS = {"model.routing", "text.packing", "training.loop", "training.recorder", "tuning.comparison", "tuning.trying"}
+STEERED = {"training.cures", "training.live"}
+# One thing in two files, where a late import leads back: a record and its file format, questions and their panel.
+TWINS = (("tracing.trace_files", "tracing.trace"), ("course.quiz_panel", "course.quizzes"))
+MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+
+
+def imported(path: Path) -> set[str]:
+    """Modules of the library that a file imports, late ones too, without those for type checkers; "" is moe_lib."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    hidden = {id(inner) for node in guarded for inner in ast.walk(node)}
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in hidden or not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports by their whole names"
+            names = [node.module, *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            if name.split(".")[0] == "moe_lib":
+                found.add(name.removeprefix("moe_lib").removeprefix("."))
+    return {name for name in found if name == "" or name in MODULES or f"{name}.__init__" in MODULES}
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0] if "." in module or f"{module}.__init__" in MODULES else ""
+
+
+@pytest.mark.parametrize("room", ["", *MAY_IMPORT])
+def test_a_room_imports_from_those_before_it(room):
+    allowed = {"", room} | MAY_IMPORT.get(room, set())
+    for module, path in MODULES.items():
+        if room_of(module) == room and module not in STARTERS:
+            wrong = {name for name in imported(path) if room_of(name) not in allowed}
+            assert not wrong, f"moe_lib.{module} imports {sorted(wrong)}"
+
+
+def test_every_room_is_in_the_plan():
+    assert {room_of(module) for module in MODULES} == {"", *MAY_IMPORT}
+
+
+def test_views_know_traces_and_records_and_no_model():
+    for module, path in MODULES.items():
+        if room_of(module) == "views":
+            other = {name for name in imported(path) if room_of(name) not in ("", "views", "tracing")}
+            known = RECORDS | (STEERED if module == "views.balance_dashboard" else set())
+            rooms = {name.split(".")[0] for name in known}
+            assert other <= known | rooms, f"moe_lib.{module} imports {sorted(other - known)}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {module: imported(path) & set(MODULES) for module, path in MODULES.items()}
+    for first, second in TWINS:
+        graph[first].discard(second)
+    done, path = set(), []
+
+    def visit(module):
+        assert module not in path, f"a circle: {' -> '.join([*path[path.index(module) :], module])}"
+        if module not in done:
+            path.append(module)
+            for other in sorted(graph[module]):
+                visit(other)
+            path.pop()
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module)
