@@ -3,17 +3,16 @@
 A head is a module with its model as `.base`: whatever is trained, frozen or adapted in the base acts through the head.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, Routing
 from moe_lib.model.language_model import IGNORED
-
-POOLINGS = ("mean", "first", "last")
+from moe_lib.tuning.head_parts import POOLINGS, cross_entropy, cross_entropy_of_several, pool
 
 
 @dataclass(frozen=True)
@@ -33,52 +32,6 @@ class HeadOutput:
     balance_loss: Tensor
     routing: list[Routing | None]
     mask: Tensor | None = None
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean over the examples of (1 − ε)·(−log p_label) + ε·(mean over the allowed classes of −log p), in nats.
-
-    logits (n, K), -inf where a class is not allowed; labels (n,) int64, -100 where there is none; ε label_smoothing
-    (Szegedy et al. 2016). The same as torch's cross_entropy where all classes are allowed; torch's smoothing is
-    infinite where one is not.
-    """
-    log_p = logits.float().log_softmax(-1)
-    nll = F.nll_loss(log_p, labels, ignore_index=IGNORED, reduction="none")
-    allowed = logits > -torch.inf
-    spread = -log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
-    used = labels != IGNORED
-    return ((1 - label_smoothing) * nll + label_smoothing * spread)[used].mean()
-
-
-def cross_entropy_of_several(logits: Tensor, right: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean over the examples of the mean −log p over their right classes, in nats.
-
-    logits (n, K), -inf where a class is not allowed; right (n, K) bool, one or more per row. It is the cross-entropy
-    with a target that is even over the right classes: with m of them it is never below ln m, and there only if each
-    has p = 1/m. (−log of their *summed* p would be content with one of them; a ranking wants them all on top.)
-    With one right class it is `cross_entropy`, and label_smoothing is the same.
-    """
-    log_p = logits.float().log_softmax(-1)
-    allowed = logits > -torch.inf
-    nll = -log_p.masked_fill(~right, 0).sum(-1) / right.sum(-1)
-    spread = -log_p.masked_fill(~allowed, 0).sum(-1) / allowed.sum(-1)
-    return ((1 - label_smoothing) * nll + label_smoothing * spread).mean()
-
-
-def pool(hidden: Tensor, mask: Tensor | None, how: str) -> Tensor:
-    """One vector per row out of hidden (batch, sequence, d): the mean, first or last of its real tokens.
-
-    mask (batch, sequence), 1 at real tokens; padding counts nowhere, on whichever side it stands. In a causal model
-    only the last token has seen the whole text. Raises ValueError for a row without real tokens.
-    """
-    if mask is None:
-        return hidden.mean(1) if how == "mean" else hidden[:, 0 if how == "first" else -1]
-    mask = mask.bool()
-    require(bool(mask.any(1).all()), "attention_mask", "a row of padding only", "a real token in each row")
-    if how == "mean":
-        return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-    place = mask.int().argmax(1) if how == "first" else mask.shape[1] - 1 - mask.flip(1).int().argmax(1)
-    return hidden[torch.arange(len(hidden), device=hidden.device), place]
 
 
 class TaskHead(nn.Module):
@@ -161,33 +114,71 @@ class SpanExtractor(TaskHead):
 
     Every token of the passage gets a start and an end logit, W x + b. A second layer W' · mean(hidden) + b' gives
     "no answer" a start and an end logit; it stands as one more position at the end. Softmax over both kinds.
+
+    Two options of Chen et al. (2017, arXiv 1704.00051, section 3.2), for a base that has not learnt to compare:
+
+    match_vector       True: a learned vector is added to the embeddings of the tokens that context_mask marks with 2,
+                       the words that the question has too ("exact match")
+    compare_question   True: start and end logits get one more term, hᵢ · M · q / √d, q the mean hidden state of the
+                       question, all tokens before the separator, and a learned matrix M each, zero at first
     """
 
-    def __init__(self, base: LanguageModel, dropout: float = 0.0):
+    def __init__(self, base: LanguageModel, dropout: float = 0.0, match_vector: bool = False,
+                 compare_question: bool = False):  # fmt: skip
         super().__init__(base, 2, dropout)
         self.no_answer = self._linear(2)
-        self.settings = {"dropout": dropout}
+        size, device = base.config.hidden_size, base.device
+        spread = base.embedding.weight.detach().std()  # of a size with the embeddings, or it is not felt at first
+        self.match_vector = nn.Parameter(torch.randn(size, device=device) * spread) if match_vector else None
+        self.compared = nn.Parameter(torch.zeros(2, size, size, device=device)) if compare_question else None
+        self.settings = {"dropout": dropout, "match_vector": match_vector, "compare_question": compare_question}
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, context_mask: Tensor | None = None,
                 labels: Tensor | None = None, label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
         """-> HeadOutput with logits (batch, sequence + 1, 2): start and end of each token, "no answer" last.
 
-        context_mask  (batch, sequence), 1 at the tokens of the passage: elsewhere logits are -inf
+        context_mask  (batch, sequence), 1 in the passage, 2 where match_vector is added too; elsewhere logits are -inf
         labels        (batch, 2) int64: first and last token of the answer, both counted in; -1, -1 for no answer
 
         The loss is the mean of the start's and the end's cross-entropy (Devlin et al. 2019, section 4.2).
         Raises ValueError for labels outside the passage or an end before its start.
         """
-        hidden, side = self.base.hidden_states(input_ids, attention_mask)
+        with self._marked(context_mask):
+            hidden, side = self.base.hidden_states(input_ids, attention_mask)
         real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
         allowed = real if context_mask is None else real & context_mask.bool()
-        tokens = self.classifier(self.dropout(hidden)).masked_fill(~allowed[..., None], -torch.inf)
+        tokens = self.classifier(self.dropout(hidden))
+        if self.compared is not None:
+            tokens = tokens + self._agreement(hidden, real, allowed)
+        tokens = tokens.masked_fill(~allowed[..., None], -torch.inf)
         nowhere = self.no_answer(self.dropout(pool(hidden, attention_mask, "mean")))
         logits = torch.cat([tokens, nowhere[:, None]], 1)
         if labels is not None:
             labels = self._positions(labels, allowed)
         output = self._finish(logits.transpose(1, 2), labels, label_smoothing, side, attention_mask)
         return HeadOutput(logits, output.loss, output.balance_loss, output.routing, output.mask)
+
+    @contextmanager
+    def _marked(self, context_mask: Tensor | None):
+        """Within the `with` block the base's embeddings have match_vector added wherever context_mask is 2."""
+        if self.match_vector is None or context_mask is None:
+            yield
+            return
+        added = (context_mask == 2)[..., None] * self.match_vector
+        hook = self.base.embedding.register_forward_hook(lambda module, ids, embedded: embedded + added)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def _agreement(self, hidden: Tensor, real: Tensor, allowed: Tensor) -> Tensor:
+        """hᵢ · M · q / √d for start and end, (batch, sequence, 2)."""
+        first = allowed.int().argmax(1)  # of the passage; the separator stands before it
+        question = real & (torch.arange(real.shape[1], device=real.device) < first[:, None] - 1)
+        require(bool(question.any(1).all()), "context_mask", "a row without a question",
+                "the passage after at least one token and a separator, for compare_question")  # fmt: skip
+        q = pool(hidden, question, "mean")
+        return torch.einsum("bsd,kde,be->bsk", hidden, self.compared, q) / hidden.shape[-1] ** 0.5
 
     @staticmethod
     def _positions(labels: Tensor, allowed: Tensor) -> Tensor:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from moe_lib.errors import require, require_whole
 from moe_lib.tuning.encoding import Encoded, _tokens
+from moe_lib.tuning.overlap import shared_places
 
 NO_ANSWER = [-1, -1]
 
 
 def encode_questions(questions: Sequence[str], contexts: Sequence[str], answers: Sequence[dict] | None, tokenizer, *,
-                     max_length: int = 256, stride: int = 64) -> Encoded:  # fmt: skip
+                     max_length: int = 256, stride: int = 64, mark_shared_words: bool = False) -> Encoded:  # fmt: skip
     """Question, separator, a window of the passage, end token -> Encoded, for a SpanExtractor.
 
     answers      as in SQuAD 2: {"text": [...], "answer_start": [...]}, empty lists for no answer. Training uses the
@@ -17,10 +18,12 @@ def encode_questions(questions: Sequence[str], contexts: Sequence[str], answers:
     max_length   tokens of a row. A longer passage gets several windows, none of it is lost
     stride       tokens that neighbouring windows share, as in transformers; make it longer than an answer, or one at
                  the seam is whole in no window
+    mark_shared_words   True: context_mask is 2 at the tokens of words that the question has too (`shared_places`), for
+                 a SpanExtractor with a match_vector
 
-    Row by row: "example" (which question), "context_mask", "offsets" (first and last + 1 character of each token in
-    the passage, spaces in front left out; (0, 0) elsewhere), "labels" [first token, last token]; [-1, -1] if the
-    window does not hold the whole answer: the model must learn to say "not here".
+    Row by row: "example" (which question), "context_mask" (1 in the passage), "offsets" (first and last + 1 character
+    of each token in the passage, spaces in front left out; (0, 0) elsewhere), "labels" [first token, last token];
+    [-1, -1] if the window does not hold the whole answer: the model must learn to say "not here".
 
     Raises ValueError for a span that is not in its passage, naming it, or a question that leaves no room.
     """
@@ -38,10 +41,12 @@ def encode_questions(questions: Sequence[str], contexts: Sequence[str], answers:
             kept[contexts[index]] = token_places(contexts[index], tokenizer)
         places = kept[contexts[index]]
         head = [*question, tokenizer.sep_token_id]
+        shared = shared_places(questions[index], contexts[index]) if mark_shared_words else []
+        marks = [1 + any(first < b and last > a for a, b in shared) for first, last in places]
         for start in window_starts(len(context), room, stride):
             end = min(start + room, len(context))
             row = {"example": index, "input_ids": [*head, *context[start:end], tokenizer.eos_token_id],
-                   "context_mask": [0] * len(head) + [1] * (end - start) + [0],
+                   "context_mask": [0] * len(head) + marks[start:end] + [0],
                    "offsets": [(0, 0)] * len(head) + places[start:end] + [(0, 0)]}  # fmt: skip
             if answers is not None:
                 row["labels"] = _label(spans[index], places, start, end, len(head))

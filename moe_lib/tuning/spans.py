@@ -84,10 +84,14 @@ def predict_answers(head: SpanExtractor, encoded: Encoded, *, batch_size: int = 
             batch.pop("labels", None)
             for row, logits in zip(rows, head(**batch).logits.cpu(), strict=True):
                 found.setdefault(row["example"], []).append((best_span(logits, max_answer_tokens), row))
-    return [_answer(found[example], encoded.contexts[example], threshold) for example in sorted(found)]
+    return [answer_of(found[example], encoded.contexts[example], threshold) for example in sorted(found)]
 
 
-def _answer(windows: list[tuple[Span, dict]], context: str, threshold: float) -> Answer:
+def answer_of(windows: list[tuple[Span, dict]], context: str, threshold: float = 0.0) -> Answer:
+    """The Answer of one question, from its windows: pairs of the best span and the row (`encode_questions`) it is of.
+
+    context is the passage. The window with the largest margin speaks; there is an answer if that is above threshold.
+    """
     span, row = max(windows, key=lambda window: window[0].score - window[0].no_answer)
     margin = span.score - span.no_answer
     if margin <= threshold:

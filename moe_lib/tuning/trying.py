@@ -18,7 +18,7 @@ from moe_lib.tuning.encoding import collate, encode_texts
 from moe_lib.tuning.heads import SequenceClassifier, SpanExtractor
 from moe_lib.tuning.predicting import eval_mode
 from moe_lib.tuning.questions import encode_questions, token_places
-from moe_lib.tuning.spans import Span, _answer, best_span
+from moe_lib.tuning.spans import Span, answer_of, best_span
 
 
 @dataclass(frozen=True)
@@ -116,12 +116,13 @@ class FindAnswer:
     @torch.no_grad()
     def __call__(self, text: str, question: str) -> TriedText:
         encoded = encode_questions([question], [text], None, self.tokenizer, max_length=self.max_length,
-                                   stride=self.stride)  # fmt: skip
+                                   stride=self.stride,
+                                   mark_shared_words=self.head.settings["match_vector"])  # fmt: skip
         rows = encoded.rows
         output = _forward(self.head, rows, encoded.pad_token_id)
         spans = [best_span(logits, self.max_answer_tokens) for logits in output.logits]
         windows = list(zip(spans, rows, strict=True))
-        answer = _answer(windows, text, self.threshold)
+        answer = answer_of(windows, text, self.threshold)
         margins = [span.score - span.no_answer for span, _ in windows]
         number = margins.index(max(margins))  # the window that speaks
         span, row = windows[number]

@@ -1,19 +1,18 @@
 """The try-out box: type a text, and a question; see what a fine-tuned model says, and which experts read it."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import anywidget
 import traitlets
 
 from moe_lib.errors import require
 from moe_lib.tuning.trying import TriedText
+from moe_lib.views.assets import script, style
 from moe_lib.views.palette import expert_colour
 from moe_lib.views.static_display import StaticDisplay
 from moe_lib.views.tryout_figure import tryout_figure
 from moe_lib.views.words import count
 
-STATIC = Path(__file__).parent / "static"
 MAX_CHARACTERS = 4000
 
 
@@ -34,8 +33,8 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
     Raises TypeError or ValueError naming the argument.
     """
 
-    _esm = STATIC / "tryout.js"
-    _css = STATIC / "tryout.css"
+    _esm = script("tryout")
+    _css = style("tryout")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tryout.js only reads it
 
     def __init__(self, answer: Callable[..., TriedText], *, examples: Sequence = (), text: str | None = None,

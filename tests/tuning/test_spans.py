@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from moe_lib.tuning import Answer, Encoded, SpanExtractor, best_span, predict_answers
+from moe_lib.tuning import Answer, Encoded, Span, SpanExtractor, best_span, predict_answers
+from moe_lib.tuning.spans import answer_of
 from tests.tuning.small import make_base
 
 
@@ -72,6 +73,9 @@ def test_the_window_with_the_largest_margin_speaks_for_the_question():
     assert (first.text, first.start, first.end, first.margin) == ("bcd", 1, 4, 6.0)  # 5 + 5 against 2 + 2
     assert second.text == "yz" or second.text == "y"  # 5 + 0 against 4
     assert second.margin == 1.0
+    windows = [(Span(3, 4, 3.0, 2.5, 0.4, 0.3), rows[0]), (Span(4, 4, 9.0, 6.0, 0.5, 0.2), rows[0])]
+    assert answer_of(windows, "abcde") == Answer("c", 2, 3, 0.5, 3.0)  # margins 0.5 and 3
+    assert answer_of(windows, "abcde", threshold=3.0) == Answer("", None, None, 0.2, 3.0)
     strict = predict_answers(head, encoded, threshold=1.0)
     assert strict[0] == first and strict[1].text == "" and strict[1].start is None
     assert isinstance(strict[1], Answer) and 0 < strict[1].probability < 1
