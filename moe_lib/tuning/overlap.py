@@ -82,7 +82,7 @@ def _stem(word: str) -> str:
 
 @lru_cache(maxsize=1)
 def _stemmer():
-    from nltk.stem.snowball import SnowballStemmer  # nltk is there: rouge-score needs it
+    from nltk.stem.snowball import SnowballStemmer
 
     return SnowballStemmer("english")
 

@@ -87,7 +87,8 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
         for layer, n_experts in self.result.n_experts.items():
             chosen = [expert for route in routes for expert, _ in route.experts[layer]]
             busiest = max(sorted(set(chosen)), key=chosen.count)
-            said.append(f"layer {layer} uses {len(set(chosen))} of {n_experts}, most often expert {busiest}")
+            often = f", most often expert {busiest}" if len(routes) > 1 else ""  # of one token's experts, none is
+            said.append(f"layer {layer} uses {len(set(chosen))} of {n_experts}{often}")
         return f"Routing of {self.result.routes_of} ({count(len(routes), 'token')}): {'; '.join(said)}."
 
     def _ask(self, text: str, question: str | None) -> None:
