@@ -36,18 +36,25 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-def effects_figure(effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str) -> Figure:
-    """{panel: {remedy: one effect per seed}} -> a dot per seed, a bar at the mean; the line at 0 is "no effect"."""
+def effects_figure(effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str | Mapping[str, str]) -> Figure:
+    """{panel: {remedy: one effect per seed}} -> a dot per seed, a bar at the mean; the line at 0 is "no effect".
+
+    unit   what stands below; {panel: unit} where panels measure different things: each then has a scale of its own
+    """
     require(len(effects) > 0, "effects", "none", "at least one panel")
-    figure = Figure(figsize=(4.2 * len(effects), 2.6), layout="constrained")
-    for ax, (title, remedies) in zip(figure.subplots(1, len(effects), sharey=True, sharex=True, squeeze=False)[0],
-                                     effects.items(), strict=True):  # fmt: skip
+    units = dict.fromkeys(effects, unit) if isinstance(unit, str) else unit
+    missing = [title for title in effects if title not in units]
+    require(not missing, "unit", list(units), f"a unit for {', '.join(missing)}")
+    figure = Figure(figsize=(4.2 * len(effects), 1.2 + 0.35 * max(map(len, effects.values()))), layout="constrained")
+    axes = figure.subplots(1, len(effects), sharey=True, sharex=isinstance(unit, str), squeeze=False)[0]
+    for ax, (title, remedies) in zip(axes, effects.items(), strict=True):
         for place, values in enumerate(remedies.values()):
             ax.barh(place, np.mean(values), color=COLOURS[5], height=0.5)
             ax.scatter(values, [place] * len(values), color=COLOURS[0], s=20, zorder=3)
         ax.axvline(0, color="#666666", linewidth=1)
-        ax.set(title=title, xlabel=unit, yticks=range(len(remedies)), yticklabels=list(remedies))
+        ax.set(title=title, xlabel=units[title], yticks=range(len(remedies)), yticklabels=list(remedies))
         ax.grid(alpha=0.3, axis="x")
+    axes[0].invert_yaxis()  # first remedy on top
     return figure
 
 
