@@ -14,9 +14,11 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def domain_figure(tables: Mapping[str, pd.DataFrame], even: float, highest: float | None = None) -> Figure:
+def domain_figure(tables: Mapping[str, pd.DataFrame], even: float, highest: float | None = None,
+                  label: str = "share of its tokens") -> Figure:  # fmt: skip
     """Tables of shares (domains, E) side by side as heat maps on one scale; its red line marks the even share.
 
+    `label` says of what the numbers are shares.
     A share at or above `highest` (the largest of all tables if None) has the darkest colour.
     """
     require(len(tables) > 0, "tables", "none", "at least one table")
@@ -29,8 +31,8 @@ def domain_figure(tables: Mapping[str, pd.DataFrame], even: float, highest: floa
         _number_experts(ax, table.shape[1])
         ax.set_title(title, fontsize=10)
     axes[0].set_yticks(range(len(first)), first.index, fontsize=8)
-    bar = figure.colorbar(image, ax=list(axes), label="share of its tokens")
-    bar.ax.axhline(even, color="red", linewidth=1.5)
+    bar = figure.colorbar(image, ax=list(axes), label=label)
+    bar.ax.axhline(even, color="red", linewidth=3)
     return figure
 
 

@@ -47,7 +47,7 @@ def check_broken_lora(Layer):
     named = ", ".join(sorted(trained))
     expect_true(trained == {"A", "B"}, f"These get gradients: {named}. Only A and B may: freeze the linear layer.")
     for rank, alpha in ((2, 6.0), (3, 3.0)):
-        _, layer, weight = make(rank, alpha)
+        linear, layer, weight = make(rank, alpha)
         with torch.no_grad():
             layer.A.copy_(torch.randn(rank, 6, generator=generator))
             layer.B.copy_(torch.randn(4, rank, generator=generator))
@@ -61,6 +61,8 @@ def check_broken_lora(Layer):
             "merge() did nothing, and forward no longer adds the change": x @ weight.T,
             "merge() forgot the factor alpha / r": x @ (weight + change).T,
         })  # fmt: skip
+        expect_close(linear.weight.detach(), weight + alpha / rank * change, "The weight after merge()", hints={
+            "merge() did not add the change to the weight": weight})  # fmt: skip
         layer.merge()
         expect_close(layer(x).detach(), wanted, "The output after a second merge()", hints={
             "a second merge() adds the change again. Remember that it is merged":
