@@ -21,6 +21,7 @@ from moe_lib.tuning.finetune import FineTuned
 from moe_lib.tuning.prompting import Translator
 from moe_lib.tuning.robust import (
     FGM,
+    PGD,
     Augment,
     BackTranslated,
     Consistency,
@@ -123,6 +124,7 @@ def single_cases(steps: int | None = None) -> list[Case]:
         Case("moving average", BASE, n_train=n, settings=plan, fit=with_moving_average),
         Case("no balance loss", BASE, n_train=n, settings=plan | {"balance": False}),
         Case("back-translation", BASE, n_train=n, settings=plan, prepare=BackTranslation()),
+        Case("PGD", BASE, n_train=n, settings=plan | {"objective": PGD(EPSILON, 2)}),
         Case("R-Drop", BASE, method=DROPOUT, n_train=n, settings=plan | {"objective": RDrop(1.0)}),
         Case("consistency", BASE, n_train=n, settings=plan | {"objective": Consistency(1.0)}, fit=with_other_texts),
         Case("contrastive first", BASE, n_train=n, settings=plan, fit=after_contrast),
