@@ -2,6 +2,7 @@
 
 import nbformat
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.harness import CONTRAST, kernel_value, open_notebook, run_all, set_theme, wait_for_value
 
@@ -66,7 +67,8 @@ def test_a_slider_moved_in_mid_run_reaches_the_training_while_steps_go_on(page, 
     page.wait_for_function(  # what the page draws follows the training, without a question from it
         "document.querySelector('[data-testid=balance-done]').textContent.match(/step (\\d+)/)[1] > 10"
     )
-    assert "auxiliary loss 0.3 per sequence → bias" in dashboard.get_by_test_id("balance-run-1").text_content()
+    # The title comes with the view, a moment after the steps that it speaks of.
+    expect(dashboard.get_by_test_id("balance-run-1")).to_contain_text("auxiliary loss 0.3 per sequence → bias")
 
     dashboard.get_by_test_id("balance-pause").click()
     wait_for_value(page, "dashboard.state", "paused")
