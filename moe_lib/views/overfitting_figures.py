@@ -29,7 +29,7 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
             ax.scatter(places, values, color=colour, marker=_MARKERS[number], s=22, alpha=0.7)
             means = values.groupby(part["n_train"]).mean()
             ax.plot([sizes.index(size) for size in means.index], means, color=colour, label=side)
-        ax.set(title=case, xlabel="labelled texts", xticks=range(len(sizes)), xticklabels=sizes, ylim=(0, 1))
+        ax.set(title=case, xlabel="labelled texts", xticks=range(len(sizes)), xticklabels=sizes, ylim=(0, 1.03))
         ax.grid(alpha=0.3)
         ax.legend()
     figure.axes[0].set_ylabel("accuracy")
@@ -68,7 +68,7 @@ def curves_figure(panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: M
             means = frame.groupby(x)[y[title]].mean()
             ax.scatter(frame[x], frame[y[title]], s=14, alpha=0.45, **style)
             ax.plot(means.index, means, label=name, markersize=4, **style)
-        ax.set(title=title, xlabel=x, ylabel=y[title])
+        ax.set(title=title, xlabel=x, ylabel=y[title].replace("_", " "))
         ax.grid(alpha=0.3)
     handles = {
         label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)

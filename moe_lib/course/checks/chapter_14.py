@@ -35,7 +35,7 @@ def check_perturbation(perturbation):
 
 def check_answered(answered):
     generator = torch.Generator().manual_seed(1)
-    for n, classes, coverage in ((40, 3, 0.5), (60, 4, 0.25), (20, 5, 1.0)):
+    for n, classes, coverage in ((40, 3, 0.5), (60, 4, 0.25), (11, 3, 0.7), (20, 5, 1.0)):
         probabilities = torch.randn(n, classes, generator=generator).mul(2).softmax(-1)
         rank = probabilities.amax(-1).argsort(descending=True).argsort()  # 0: the most certain
         wrong = torch.where(rank < 0.4 * n, rank % 4 == 0, rank % 4 != 0)  # certain texts are right more often
