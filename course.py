@@ -1,6 +1,6 @@
 """Start here: `python3 course.py lab`, `python3 course.py test` or `python3 course.py doctor`.
 
-Needs nothing but Python. The work is done in course_setup/; this file stays simple enough for an old Python
+Needs nothing but Python. The work is done in moe_course/setup/; this file stays simple enough for an old Python
 to read, so that it can say in one line that it is too old.
 """
 
@@ -18,7 +18,7 @@ def main():
             "or your system's packages, then start course.py with it.\n" % (wanted, found)
         )
         return 1
-    from course_setup.commands import run
+    from moe_course.setup.commands import run
 
     return run(sys.argv[1:])
 

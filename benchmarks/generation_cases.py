@@ -4,7 +4,13 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from transformers import DeepseekV2ForCausalLM, LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    DeepseekV2ForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.interop import from_transformers

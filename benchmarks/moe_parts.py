@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmarks.layer_cases import CASES, DENSE, GROUPED, OURS, QUICK, Case, Contest
 from benchmarks.timing import RESULTS, interleave, machine, save, summarise
 from moe_lib.model import experts
-from moe_lib.model.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
+from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 
 BUFFERS = (2**20, 2**21, 2**22, 2**23, 2**30)
 

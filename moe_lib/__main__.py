@@ -12,9 +12,9 @@ def explore(model: str, text: str, out: Path, max_tokens: int = 512, trust_remot
     compare_text, compare_model  a second text, or a second model for the same text, shown beside it
     """
     from moe_lib.opening import open_model
-    from moe_lib.views.explorer_readings import Readings
-    from moe_lib.views.export import write_readings
-    from moe_lib.views.words import comparison_words, cut_words, layer_words
+    from moe_lib.views.explorer.export import write_readings
+    from moe_lib.views.explorer.readings import Readings
+    from moe_lib.views.explorer.words import comparison_words, cut_words, layer_words
 
     opened, tokenizer = open_model(model, trust_remote_code)
     others = (None, None) if compare_model is None else open_model(compare_model, trust_remote_code)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.model.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
+from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 from moe_lib.model.routing import Routing
 
 # The C library gives buffers of 32 MB or more back to the system after each use, and new ones are cleared page by page,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model.cache import KVCache
-from moe_lib.model.decoding import DecodingPlan, decoding_plan
+from moe_lib.model.fast.decoding_plan import DecodingPlan, decoding_plan
 from moe_lib.model.routing import Routing
 
 if TYPE_CHECKING:

@@ -18,15 +18,15 @@ _HOME = {
     "Batches": "batching",
     "MaskingIds": "masking",
     "Packed": "packing",
-    "corpus_names": "corpora",
+    "corpus_names": "corpora.load",
     "encode_corpus": "packing",
     "evaluation_batches": "batching",
-    "load_corpus": "corpora",
+    "load_corpus": "corpora.load",
     "load_products": "tasks",
     "load_task": "tasks",
     "load_tokenizer": "tokenizer",
     "mask_tokens": "masking",
-    "near_duplicate_groups": "near_duplicates",
+    "near_duplicate_groups": "corpora.near_duplicates",
     "pack": "packing",
     "pad_batch": "packing",
     "task_names": "tasks",
@@ -54,9 +54,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from moe_lib.text.batching import Batches, evaluation_batches
-    from moe_lib.text.corpora import corpus_names, load_corpus
+    from moe_lib.text.corpora.load import corpus_names, load_corpus
+    from moe_lib.text.corpora.near_duplicates import near_duplicate_groups
     from moe_lib.text.masking import MaskingIds, mask_tokens
-    from moe_lib.text.near_duplicates import near_duplicate_groups
     from moe_lib.text.packing import Packed, encode_corpus, pack, pad_batch
     from moe_lib.text.tasks import load_products, load_task, task_names
     from moe_lib.text.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer

@@ -109,8 +109,8 @@ def _wrap(tokenizer):
 
 def main(arguments: list[str] | None = None) -> None:
     """Train on the training side of the texts and write tokenizer.json."""
-    from moe_lib.text.corpora import load_corpus
-    from moe_lib.text.mixture import mixture_texts
+    from moe_lib.text.corpora.load import load_corpus
+    from moe_lib.text.corpora.mixture import mixture_texts
 
     parser = argparse.ArgumentParser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")

@@ -1,9 +1,13 @@
 """Seeing what a router does: traces, interventions, readings of a text."""
 
+from moe_lib.tracing.analysis.comparing_readings import (
+    Comparison,
+    LayerComparison,
+    compare_readings,
+)
 from moe_lib.tracing.capture import trace_generation, trace_routing
-from moe_lib.tracing.changing_k import experts_per_token, largest_k, trained_k
-from moe_lib.tracing.comparing import Comparison, LayerComparison, compare_readings
-from moe_lib.tracing.intervene import experts_off
+from moe_lib.tracing.interventions.changing_k import experts_per_token, largest_k, trained_k
+from moe_lib.tracing.interventions.switching_off import experts_off
 from moe_lib.tracing.reading import Change, Prediction, Reading, changed_predictions, read_text
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace, join_traces
 from moe_lib.tracing.trace_files import load_trace, save_trace

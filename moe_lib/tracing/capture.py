@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, Routing
-from moe_lib.tracing.adapters import warn_of_nllb
+from moe_lib.tracing.families import warn_of_nllb
 from moe_lib.tracing.hugging_face import layer_traces, watching
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.tracing.adapters import ADAPTERS, Choice, affinities, scale_after, without_skipped
+from moe_lib.tracing.families import ADAPTERS, Choice, affinities, scale_after, without_skipped
 from moe_lib.tracing.trace import LayerTrace
 
 _INDEX_NAMES, _WEIGHT_NAMES = ("top_k_index", "router_indices"), ("top_k_weights", "routing_weights")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.tracing.capture import evaluating, trace_routing, traced_forward
-from moe_lib.tracing.changing_k import experts_per_token
-from moe_lib.tracing.intervene import experts_off
+from moe_lib.tracing.interventions.changing_k import experts_per_token
+from moe_lib.tracing.interventions.switching_off import experts_off
 from moe_lib.tracing.trace import RoutingTrace
 
 TOP = 3  # predictions kept per position

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from moe_lib.errors import require, require_whole
-from moe_lib.training.balance import update_selection_biases
 from moe_lib.training.counts import RoutingCounts
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_gradient, first_bad_module
 from moe_lib.training.interrupt import FinishStepOnInterrupt
+from moe_lib.training.load_balance import update_selection_biases
 from moe_lib.training.optimiser import make_optimiser, warmup_cosine
 from moe_lib.training.state import load_state, save_state
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.training.balance import load_entropy, max_violation
 from moe_lib.training.cures import cure_words
+from moe_lib.training.load_balance import load_entropy, max_violation
 from moe_lib.training.loop import StepReport
 
 
@@ -16,7 +16,7 @@ class BalanceRecorder:
 
         recorder = BalanceRecorder("no cure")
         train(model, batches, steps=100, callback=recorder)
-        balance_figure(recorder)                            # moe_lib.views.balance_figures
+        balance_figure(recorder)                            # moe_lib.views.balance_dashboard.figure
 
     name           what the run is called in pictures and words
     layer_numbers  the model's numbers of its MoE layers; by default 0, 1, …

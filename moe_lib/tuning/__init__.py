@@ -6,11 +6,17 @@ run = finetune(head, Examples(encoded, 16), epochs=3, validation=Examples(held_o
 predict(run.model, Examples(test, 32)).probabilities
 """
 
-from moe_lib.tuning.cases import Case, TuningTask, measure_rows
-from moe_lib.tuning.comparing import compare
-from moe_lib.tuning.comparison import Comparison, Interval, interval, load_comparison
-from moe_lib.tuning.drawing import draw_examples, examples_of
-from moe_lib.tuning.encoding import Encoded, Examples, collate, encode_choices, encode_texts, encode_words
+from moe_lib.tuning.comparison.cases import Case, TuningTask, measure_rows
+from moe_lib.tuning.comparison.compare import compare
+from moe_lib.tuning.comparison.results import Comparison, Interval, interval, load_comparison
+from moe_lib.tuning.encoding import (
+    Encoded,
+    Examples,
+    collate,
+    encode_choices,
+    encode_texts,
+    encode_words,
+)
 from moe_lib.tuning.finetune import FineTuned, finetune
 from moe_lib.tuning.heads import (
     HeadOutput,
@@ -20,6 +26,7 @@ from moe_lib.tuning.heads import (
     TaskHead,
     TokenClassifier,
 )
+from moe_lib.tuning.impact import domain_losses, expert_choices, pretraining_domains, routing_change
 from moe_lib.tuning.metrics import (
     accuracy,
     bleu,
@@ -33,8 +40,8 @@ from moe_lib.tuning.metrics import (
 from moe_lib.tuning.predicting import Predictions, measure, predict
 from moe_lib.tuning.questions import encode_questions
 from moe_lib.tuning.saving import fingerprint, load_head, save_head
-from moe_lib.tuning.side_effects import domain_losses, expert_choices, pretraining_domains, routing_change
 from moe_lib.tuning.spans import Answer, Span, best_span, predict_answers
+from moe_lib.tuning.stratified_draw import draw_examples, examples_of
 
 __all__ = [
     "Answer", "Case", "Comparison", "Encoded", "Examples", "FineTuned", "HeadOutput", "Interval", "MultipleChoice",

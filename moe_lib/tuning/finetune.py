@@ -13,9 +13,9 @@ from tqdm.auto import tqdm
 from moe_lib.errors import require, require_whole
 from moe_lib.model import BiasedTopKRouter, LanguageModel, MoELayer
 from moe_lib.training import TrainingDiverged, make_optimiser, warmup_cosine
-from moe_lib.training.balance import update_selection_bias
 from moe_lib.training.counts import RoutingCounts
 from moe_lib.training.interrupt import FinishStepOnInterrupt
+from moe_lib.training.load_balance import update_selection_bias
 from moe_lib.tuning.heads import TaskHead, count_examples
 from moe_lib.tuning.predicting import measure
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from moe_lib.errors import require
-from moe_lib.text.tasks.measures import sentences
 
 _WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+")  # Chinese writes no spaces: a character is a word there
 
@@ -92,3 +91,9 @@ def _function_words() -> frozenset[str]:
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     return ENGLISH_STOP_WORDS
+
+
+def sentences(text: str) -> list[tuple[int, str]]:
+    """The sentences of an English text with their offsets: cut after . ! or ? (and a quote) before a space."""
+    starts = [0, *(match.end() for match in re.finditer(r"[.!?][\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])", text))]
+    return [(start, text[start:end].strip()) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]

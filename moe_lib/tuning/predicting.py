@@ -9,7 +9,13 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model.language_model import IGNORED
-from moe_lib.tuning.heads import MultipleChoice, SequenceClassifier, TaskHead, TokenClassifier, count_examples
+from moe_lib.tuning.heads import (
+    MultipleChoice,
+    SequenceClassifier,
+    TaskHead,
+    TokenClassifier,
+    count_examples,
+)
 
 
 @dataclass(frozen=True)

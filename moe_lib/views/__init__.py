@@ -7,11 +7,16 @@ training of its own.
 `tests/test_rooms.py` holds them to that.
 """
 
-from moe_lib.views.explorer import RoutingExplorer, explore
-from moe_lib.views.figures import affinity_figure, explorer_figure, load_figure, token_figure
-from moe_lib.views.palette import contrast, expert_colour
-from moe_lib.views.tryout import TryOut
-from moe_lib.views.tuning_comparator import TuningComparator
+from moe_lib.views.explorer.figure import (
+           affinity_figure,
+           explorer_figure,
+           load_figure,
+           token_figure,
+)
+from moe_lib.views.explorer.widget import RoutingExplorer, explore
+from moe_lib.views.kit.palette import contrast, expert_colour
+from moe_lib.views.tryout.widget import TryOut
+from moe_lib.views.tuning_comparator.widget import TuningComparator
 
 __all__ = ["RoutingExplorer", "TryOut", "TuningComparator", "affinity_figure", "contrast", "expert_colour", "explore",
            "explorer_figure", "load_figure", "token_figure"]  # fmt: skip

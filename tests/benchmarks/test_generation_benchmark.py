@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from benchmarks import generation, report, timing
-from benchmarks.generation_cases import CONFIGS, OFFICIAL, OURS, QUICK, SMALL, WAYS, halves, make_models
+from benchmarks.generation_cases import (
+    CONFIGS,
+    OFFICIAL,
+    OURS,
+    QUICK,
+    SMALL,
+    WAYS,
+    halves,
+    make_models,
+)
 from moe_lib import ModelConfig
 
 LATENT_EXPERTS = QUICK["mini-v2"]

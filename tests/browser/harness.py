@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Browser, Page, Playwright
 
-from course_setup.browser import find_browser
+from moe_course.setup.browser import find_browser
 from tests.browser.lab_server import LabServer
 
 BROWSER_ARGUMENTS = [

@@ -4,12 +4,19 @@ import nbformat
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.harness import CONTRAST, kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import (
+    CONTRAST,
+    kernel_value,
+    open_notebook,
+    run_all,
+    set_theme,
+    wait_for_value,
+)
 
 CELL = """
 import torch
 from moe_lib import ModelConfig
-from moe_lib.views.balance_dashboard import BalanceDashboard
+from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 
 torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ import nbformat
 from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
 
 CELL = """
-from moe_lib.views.cache_calculator import CacheCalculator
+from moe_lib.views.cache_calculator.widget import CacheCalculator
 calculator = CacheCalculator("DeepSeek-V2", context=131_072)
 other = CacheCalculator("DeepSeek 67B")
 display(calculator, other)

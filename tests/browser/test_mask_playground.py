@@ -3,13 +3,20 @@
 import nbformat
 import pytest
 
-from tests.browser.harness import CONTRAST, kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import (
+    CONTRAST,
+    kernel_value,
+    open_notebook,
+    run_all,
+    set_theme,
+    wait_for_value,
+)
 
 CELL = """
 import torch
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.text import load_tokenizer
-from moe_lib.views.mask_playground import MaskPlayground
+from moe_lib.views.mask_playground.widget import MaskPlayground
 torch.manual_seed(0)
 model = LanguageModel(ModelConfig.preset("tiny", causal=False, initializer_range=0.2)).eval()
 playground = MaskPlayground(model, load_tokenizer(), "The key is not found.")

@@ -6,7 +6,7 @@ import pytest
 from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
 
 CELL = """
-from moe_lib.views.parameter_explorer import ParameterExplorer
+from moe_lib.views.parameter_explorer.widget import ParameterExplorer
 explorer = ParameterExplorer("Mixtral 8x7B")
 explorer
 """

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing import read_text
-from moe_lib.views.export import write_reading
+from moe_lib.views.explorer.export import write_reading
 from tests.tracing.families import build
 
 TEXT = "def area(radius):\n    return 3.14 * radius ** 2\n\nThe list is sorted in place."

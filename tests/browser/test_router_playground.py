@@ -7,7 +7,7 @@ from tests.browser.harness import kernel_value, open_notebook, run_all, set_them
 from tests.browser.test_mask_playground import CONTRAST
 
 CELL = """
-from moe_lib.views.router_playground import RouterPlayground
+from moe_lib.views.router_playground.widget import RouterPlayground
 playground = RouterPlayground("topk", capacity_factor=1.0)
 playground
 """

@@ -3,7 +3,14 @@
 import nbformat
 import pytest
 
-from tests.browser.harness import CONTRAST, kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import (
+    CONTRAST,
+    kernel_value,
+    open_notebook,
+    run_all,
+    set_theme,
+    wait_for_value,
+)
 
 # Made-up numbers and answers: these tests are about the page. The notebook's folder is elsewhere, so the cell is told
 # where the made-up comparisons live.
@@ -11,7 +18,7 @@ COMPARATOR = """
 import sys, threading
 sys.path.insert(0, {root!r})
 from tests.views.comparisons import made_up
-from moe_lib.views.tuning_comparator import TuningComparator
+from moe_lib.views.tuning_comparator.widget import TuningComparator
 
 go, steps = threading.Event(), []
 
@@ -27,8 +34,8 @@ comparator = TuningComparator({{"intents": made_up(quality={{"full": 0.8, "LoRA"
 comparator
 """
 TRYOUT = """
-from moe_lib.tuning.trying import TokenRoute, TriedText
-from moe_lib.views.tryout import TryOut
+from moe_lib.tuning.tried_text import TokenRoute, TriedText
+from moe_lib.views.tryout.widget import TryOut
 
 def answer(text, question):
     words = text.split()

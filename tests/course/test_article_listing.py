@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 
-from moe_lib.course.article_listing import PIECES, Piece, outcomes, run_piece, tiny_bert
+from moe_course.article_listing import PIECES, Piece, outcomes, run_piece, tiny_bert
 
 
 def find(line, number=0):

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from moe_lib.course import CHAPTERS, course_map
-from moe_lib.course.chapters import find_chapter
+from moe_course import CHAPTERS, course_map
+from moe_course.chapters import find_chapter
 
 
 def test_numbers_run_from_00_to_18_and_needs_point_back():

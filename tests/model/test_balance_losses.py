@@ -8,7 +8,7 @@ import torch
 from moe_lib import LanguageModel, ModelConfig, Routing
 from moe_lib.model import make_router
 from moe_lib.model.balance import total_balance_loss
-from moe_lib.training.balance import (
+from moe_lib.training.load_balance import (
     communication_balance_loss,
     device_balance_loss,
     expert_balance_loss,

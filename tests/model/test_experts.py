@@ -7,8 +7,8 @@ import torch
 
 from moe_lib import MoELayer, Routing
 from moe_lib.model import run_loop, run_masked, run_sorted
-from moe_lib.model.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 from moe_lib.model.experts import run_in_parts
+from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 
 E, D, WIDTH, K = 6, 10, 7, 2  # odd sizes take the general path,
 ALIGNED = 16, 8  # these sizes torch's grouped kernel

@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from transformers import DeepseekV2Config, DeepseekV3Config, GptOssConfig, MixtralConfig, OlmoeConfig
+from transformers import (
+    DeepseekV2Config,
+    DeepseekV3Config,
+    GptOssConfig,
+    MixtralConfig,
+    OlmoeConfig,
+)
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2TopkRouter
 from transformers.models.deepseek_v3.modeling_deepseek_v3 import DeepseekV3TopkRouter
 from transformers.models.gpt_oss.modeling_gpt_oss import GptOssTopKRouter
@@ -10,7 +16,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter, load
 from transformers.models.olmoe.modeling_olmoe import OlmoeTopKRouter
 
 from moe_lib.model import make_router
-from moe_lib.training.balance import expert_balance_loss
+from moe_lib.training.load_balance import expert_balance_loss
 
 D, E, K = 16, 12, 3
 HEADS = dict(hidden_size=D, num_attention_heads=4)

@@ -5,10 +5,10 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from moe_lib.course import CHAPTERS
-from moe_lib.course import normalise as form
-from moe_lib.course.exercises import find_check
-from moe_lib.course.rehearsal import rehearse
+from moe_course import CHAPTERS
+from moe_course.checks.exercises import find_check
+from moe_course.notebooks import normalise as form
+from moe_course.notebooks.rehearsal import rehearse
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 READY = [chapter for chapter in CHAPTERS if chapter.ready]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from moe_lib.course import CHAPTERS, contract, quiz
-from moe_lib.course import normalise as form
+from moe_course import CHAPTERS, quiz
+from moe_course.notebooks import contract
+from moe_course.notebooks import normalise as form
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"

@@ -14,9 +14,9 @@ from moe_lib.opening import open_model
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing import read_text
 from moe_lib.training import save_checkpoint
-from moe_lib.views.explorer_readings import Readings
-from moe_lib.views.export import write_reading, write_readings
-from moe_lib.views.payload import reading_payload, unpack
+from moe_lib.views.explorer.export import write_reading, write_readings
+from moe_lib.views.explorer.payload import reading_payload, unpack
+from moe_lib.views.explorer.readings import Readings
 from tests.tracing.families import build
 
 TEXT = "The list is sorted in place, and </script> None is returned."

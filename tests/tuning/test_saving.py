@@ -7,7 +7,14 @@ import torch
 from torch import nn
 
 from moe_lib.training import save_checkpoint
-from moe_lib.tuning import MultipleChoice, SequenceClassifier, SpanExtractor, TokenClassifier, load_head, save_head
+from moe_lib.tuning import (
+    MultipleChoice,
+    SequenceClassifier,
+    SpanExtractor,
+    TokenClassifier,
+    load_head,
+    save_head,
+)
 from moe_lib.tuning.saving import fingerprint
 from tests.tuning.small import make_base, random_ids
 

@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 
 from moe_lib.text import load_tokenizer
-from moe_lib.tuning import Encoded, Examples, MultipleChoice, encode_choices, finetune, measure, predict
+from moe_lib.tuning import (
+    Encoded,
+    Examples,
+    MultipleChoice,
+    encode_choices,
+    finetune,
+    measure,
+    predict,
+)
 from moe_lib.tuning.heads import count_examples, cross_entropy_of_several
 from tests.tuning.small import make_base, random_ids
 

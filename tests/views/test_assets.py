@@ -5,20 +5,20 @@ from collections import Counter
 
 import pytest
 
-from moe_lib.views.assets import STATIC, script, style
-from moe_lib.views.balance_dashboard import BalanceDashboard
-from moe_lib.views.cache_calculator import CacheCalculator
-from moe_lib.views.explorer_panel import SCRIPTS, RoutingPanel
-from moe_lib.views.mask_playground import MaskPlayground
-from moe_lib.views.parameter_explorer import ParameterExplorer
-from moe_lib.views.router_playground import RouterPlayground
-from moe_lib.views.tryout import TryOut
-from moe_lib.views.tuning_comparator import TuningComparator
+from moe_lib.views.balance_dashboard.widget import BalanceDashboard
+from moe_lib.views.cache_calculator.widget import CacheCalculator
+from moe_lib.views.explorer.panel import SCRIPTS, RoutingPanel
+from moe_lib.views.kit.assets import VIEWS, script, style
+from moe_lib.views.mask_playground.widget import MaskPlayground
+from moe_lib.views.parameter_explorer.widget import ParameterExplorer
+from moe_lib.views.router_playground.widget import RouterPlayground
+from moe_lib.views.tryout.widget import TryOut
+from moe_lib.views.tuning_comparator.widget import TuningComparator
 
 WIDGETS = [BalanceDashboard, CacheCalculator, MaskPlayground, ParameterExplorer, RouterPlayground, RoutingPanel, TryOut,
            TuningComparator]  # fmt: skip
 MODULES = {**{widget.__name__: str(widget._esm) for widget in WIDGETS}, "exported page": script(*SCRIPTS, "page")}
-FILES = {path.name: path.read_text(encoding="utf-8") for path in STATIC.iterdir()}
+FILES = {path.name: path.read_text(encoding="utf-8") for path in VIEWS.glob("*/*") if path.suffix in (".js", ".css")}
 
 
 @pytest.mark.parametrize("name", MODULES)

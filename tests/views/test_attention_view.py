@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.model import rotary_angles, rotate
 from moe_lib.text import load_tokenizer
-from moe_lib.tracing.attention import attention_maps, attention_weights
-from moe_lib.views.attention_view import AttentionViewer, view_attention
+from moe_lib.tracing.attention_maps import attention_maps, attention_weights
+from moe_lib.views.attention_view.widget import AttentionViewer, view_attention
 
 
 def small_model(causal: bool, **changes) -> LanguageModel:

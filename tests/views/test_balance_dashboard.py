@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
-from moe_lib.views.balance_dashboard import ALPHAS, BalanceDashboard
-from moe_lib.views.balance_words import run_title
+from moe_lib.views.balance_dashboard.widget import ALPHAS, BalanceDashboard
+from moe_lib.views.balance_dashboard.words import run_title
 from tests.training.small import RandomBatches, make_model
 
 LONG = 120  # seconds until a test gives up; it waits for an event, never for this long
@@ -195,7 +195,7 @@ def test_updates_are_few_and_small(dashboard_of, monkeypatch):
     dashboard.start()
     dashboard.wait(LONG, step=1)
     dashboard.pause()
-    monkeypatch.setattr("moe_lib.views.balance_dashboard.time.monotonic", lambda: dashboard._last_update)
+    monkeypatch.setattr("moe_lib.views.balance_dashboard.widget.time.monotonic", lambda: dashboard._last_update)
     dashboard.messages.clear()
     dashboard.resume()
     dashboard.wait(LONG)

@@ -5,10 +5,15 @@ import torch
 
 from moe_lib.training.loop import StepReport
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_figures import LAYER_LINES, LOAD_COLOURS, balance_figure, load_stops
-from moe_lib.views.balance_payload import step_rows
-from moe_lib.views.balance_words import run_title, run_words
-from moe_lib.views.palette import contrast
+from moe_lib.views.balance_dashboard.figure import (
+    LAYER_LINES,
+    LOAD_COLOURS,
+    balance_figure,
+    load_stops,
+)
+from moe_lib.views.balance_dashboard.payload import step_rows
+from moe_lib.views.balance_dashboard.words import run_title, run_words
+from moe_lib.views.kit.palette import contrast
 
 EVEN, ONE, HALF = [2, 2, 2, 2], [8, 0, 0, 0], [4, 4, 0, 0]
 

@@ -7,8 +7,15 @@ from moe_lib import LanguageModel, ModelConfig
 from moe_lib.counting import kv_cache_elements_per_token
 from moe_lib.model import KVCache
 from moe_lib.published import ModelSizes, published, published_names
-from moe_lib.views.cache_account import BYTES_PER_NUMBER, KINDS, CacheSizes, cache_account, cache_sizes_of, kind_of
-from moe_lib.views.cache_calculator import SETTINGS, SIZES, CacheCalculator
+from moe_lib.views.cache_calculator.account import (
+    BYTES_PER_NUMBER,
+    KINDS,
+    CacheSizes,
+    cache_account,
+    cache_sizes_of,
+    kind_of,
+)
+from moe_lib.views.cache_calculator.widget import SETTINGS, SIZES, CacheCalculator
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 
 from moe_lib import LanguageModel, ModelConfig, explore
 from moe_lib.tracing import changed_predictions, experts_off, read_text, trace_routing
-from moe_lib.views.words import NO_TEXT
+from moe_lib.views.explorer.words import NO_TEXT
 
 TEXT = "The list is sorted in place, and None is returned."
 

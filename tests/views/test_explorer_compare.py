@@ -7,7 +7,7 @@ import torch
 
 from moe_lib import LanguageModel, explore
 from moe_lib.tracing import compare_readings, read_text
-from moe_lib.views.payload import unpack
+from moe_lib.views.explorer.payload import unpack
 
 TEXT = "The list is sorted in place, and None is returned."
 OTHER = "for row in table:\n    print(row)"

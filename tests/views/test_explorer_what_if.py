@@ -5,7 +5,7 @@ import torch
 
 from moe_lib import LanguageModel, ModelConfig, explore
 from moe_lib.tracing import experts_per_token
-from moe_lib.views.payload import unpack
+from moe_lib.views.explorer.payload import unpack
 from tests.tracing.families import build
 
 TEXT = "The list is sorted in place, and None is returned."

@@ -8,9 +8,9 @@ import torch
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing.masked_words import rows_of, split_words
-from moe_lib.views.mask_figure import GUESS, TRUE
-from moe_lib.views.mask_playground import EXAMPLE, MaskPlayground
-from moe_lib.views.palette import contrast
+from moe_lib.views.kit.palette import contrast
+from moe_lib.views.mask_playground.figure import GUESS, TRUE
+from moe_lib.views.mask_playground.widget import EXAMPLE, MaskPlayground
 
 CODE = "def area(radius):\n    return 3.14 * radius ** 2  # the_end\n"
 

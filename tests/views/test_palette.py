@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from moe_lib.views import contrast, expert_colour
-from moe_lib.views.palette import HUES
+from moe_lib.views.kit.palette import HUES
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 DEFICIENCIES = {

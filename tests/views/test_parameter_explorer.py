@@ -4,8 +4,8 @@ import pytest
 
 from moe_lib.counting import count_parameters
 from moe_lib.published import published, published_names
-from moe_lib.views.parameter_account import account_of, amount, operations, size_words
-from moe_lib.views.parameter_explorer import SIZES, ParameterExplorer
+from moe_lib.views.parameter_explorer.account import account_of, amount, operations, size_words
+from moe_lib.views.parameter_explorer.widget import SIZES, ParameterExplorer
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from moe_lib.tracing import read_text
-from moe_lib.views.export import write_page
-from moe_lib.views.payload import pack, reading_payload, unpack
+from moe_lib.views.explorer.export import write_page
+from moe_lib.views.explorer.payload import pack, reading_payload, unpack
 
 
 def test_pack_and_unpack_agree_to_half_a_step():

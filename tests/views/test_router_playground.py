@@ -9,9 +9,16 @@ from matplotlib.figure import Figure
 
 from moe_lib.model import Routing
 from moe_lib.model.routers import make_router
-from moe_lib.tracing.plane import CELLS, LIMIT, METHODS, N_GROUPS, PlaneSettings, route_plane
-from moe_lib.views.router_figures import draw_routing
-from moe_lib.views.router_playground import RouterPlayground
+from moe_lib.tracing.routing_in_the_plane import (
+    CELLS,
+    LIMIT,
+    METHODS,
+    N_GROUPS,
+    PlaneSettings,
+    route_plane,
+)
+from moe_lib.views.router_playground.figure import draw_routing
+from moe_lib.views.router_playground.widget import RouterPlayground
 
 POINTS = torch.tensor([[2.0, 0.1], [1.8, 0.4], [-1.5, 1.0], [0.3, -2.0], [2.2, -0.3], [-0.4, 1.9], [1.0, 1.1]])
 DIRECTIONS = torch.tensor([[2.0, 0.5], [0.4, 1.8], [-1.2, 1.5], [-1.5, -0.9], [0.1, -1.7], [1.3, -1.2]])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from moe_lib.text import pack
-from moe_lib.views.text_figures import batch_figure, cost_figure, packing_figure, vocabulary_figure
+from moe_lib.views.figures.text import batch_figure, cost_figure, packing_figure, vocabulary_figure
 
 
 def test_cost_shows_every_number_and_frames_the_cheapest_of_each_column():

@@ -8,7 +8,16 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from moe_lib.text import load_tokenizer
-from moe_lib.views.token_view import BYTE_OF, KINDS, MAX_SHOWN, TokenTable, TokenView, cut, summarise, tokens_html
+from moe_lib.views.token_view.widget import (
+    BYTE_OF,
+    KINDS,
+    MAX_SHOWN,
+    TokenTable,
+    TokenView,
+    cut,
+    summarise,
+    tokens_html,
+)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +98,7 @@ def test_long_text_is_cut_and_says_so(tokenizer):
 
 
 def test_every_kind_can_be_read_and_told_apart():
-    from moe_lib.views.palette import contrast
+    from moe_lib.views.kit.palette import contrast
 
     assert all(contrast(fill, "#000000") > 10 for fill, _, _ in KINDS.values())
     assert len({border.split()[1] for _, border, _ in KINDS.values()}) == len(KINDS)

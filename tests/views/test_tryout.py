@@ -5,8 +5,8 @@ import torch
 
 from moe_lib.text import load_tokenizer
 from moe_lib.tuning import SequenceClassifier, SpanExtractor, encode_questions, predict_answers
-from moe_lib.tuning.trying import ClassifyText, FindAnswer, TokenRoute, TriedText
-from moe_lib.views.tryout import TryOut
+from moe_lib.tuning.tried_text import ClassifyText, FindAnswer, TokenRoute, TriedText
+from moe_lib.views.tryout.widget import TryOut
 from tests.tuning.small import make_base
 
 LABELS = ("bad", "fine", "good")

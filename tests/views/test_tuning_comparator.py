@@ -7,9 +7,9 @@ import pytest
 import scipy.stats
 
 from moe_lib.tuning import Comparison
-from moe_lib.views.comparator_payload import COLOURS, nice_ticks, style
-from moe_lib.views.palette import contrast
-from moe_lib.views.tuning_comparator import TuningComparator
+from moe_lib.views.kit.palette import contrast
+from moe_lib.views.tuning_comparator.payload import COLOURS, nice_ticks, style
+from moe_lib.views.tuning_comparator.widget import TuningComparator
 from tests.views.comparisons import made_up
 
 CLOSE = {"full": 0.80, "LoRA": 0.795, "head": 0.5}

@@ -4,7 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from moe_lib.views.tuning_figures import COLOURS, expert_choice_words, reaching_p_figure, task_experts_figure
+from moe_lib.views.figures.tuning import (
+    COLOURS,
+    expert_choice_words,
+    reaching_p_figure,
+    task_experts_figure,
+)
 
 ONE = SimpleNamespace(relevance={1: (0.5, 0.125, 0.25, 0.125), 3: (0.25, 0.25, 0.125, 0.375)},
                       experts={1: (0, 2), 3: (3, 0)}, p=0.6)  # fmt: skip

@@ -4,8 +4,8 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from moe_lib.views.palette import expert_colour
-from moe_lib.views.writing_figure import writing_figure
+from moe_lib.views.figures.writing import writing_figure
+from moe_lib.views.kit.palette import expert_colour
 
 LABELS = ["Once", "␣upon", "⏎", "␣a"]
 EXPERTS = [[0, 9], [3, 3], [7, 1], [15, 0]]

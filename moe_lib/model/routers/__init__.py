@@ -4,7 +4,12 @@ from moe_lib.errors import require
 from moe_lib.model.routers.assigned import BASERouter, ExpertChoiceRouter, HashRouter
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.early import DenseRouter, GShardRouter, NoisyTopKRouter, SwitchRouter
-from moe_lib.model.routers.topk import BiasedTopKRouter, GroupLimitedRouter, TopKRouter, TopKSoftmaxRouter
+from moe_lib.model.routers.topk import (
+    BiasedTopKRouter,
+    GroupLimitedRouter,
+    TopKRouter,
+    TopKSoftmaxRouter,
+)
 
 ROUTERS: dict[str, type[Router]] = {
     "dense": DenseRouter,

@@ -64,7 +64,7 @@ class BiasedTopKRouter(TopKRouter):
     """DeepSeek-V3: a bias per expert takes part in the choice, never in the weight (equations 12 to 16).
 
     Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it a small step up for
-    experts with less than the mean load and down for the others (`moe_lib.training.balance.update_selection_bias`;
+    experts with less than the mean load and down for the others (`moe_lib.training.load_balance.update_selection_bias`;
     Loss-Free Balancing, 2024, algorithm 1). With n_group above 1 the choice is node-limited: a group is as good as
     its two best experts together (V3, section 2.1.2).
     """

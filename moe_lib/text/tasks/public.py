@@ -10,11 +10,11 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
-from moe_lib.text.cache import quiet_datasets
-from moe_lib.text.corpora import _offline_if_unreachable
-from moe_lib.text.tasks.checks import check_offsets, check_row
+from moe_lib.text.corpora.arrow_cache import quiet_datasets
+from moe_lib.text.corpora.load import _offline_if_unreachable
 from moe_lib.text.tasks.public_files import Rows, split_of, table_rows
 from moe_lib.text.tasks.public_sets import CORPUS, PUBLIC_SETS, PublicSet
+from moe_lib.text.tasks.row_checks import check_offsets, check_row
 from moe_lib.text.tasks.schema import DOCUMENT_FIELDS, OUT_OF_SCOPE, TASKS, Field
 
 _TABLES = ("*.parquet", "*.jsonl", "*.csv")

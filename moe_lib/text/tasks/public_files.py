@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from moe_lib.text.readers import _csv_rows, _jsonl_rows, _parquet_rows, _read_utf8
+from moe_lib.text.corpora.readers import _csv_rows, _jsonl_rows, _parquet_rows, _read_utf8
 
 Rows = Iterator[tuple[str | None, str, dict]]
 _SPLIT_WORDS = {

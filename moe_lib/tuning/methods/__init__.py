@@ -7,7 +7,6 @@ run.attached.save(folder)         # a small file; load_adapter(folder, the_same_
 """
 
 from moe_lib.tuning.methods.adalora import AdaLoRA
-from moe_lib.tuning.methods.adapters import METHODS, count_trainable, load_adapter
 from moe_lib.tuning.methods.base import Attached, Method, attached_to
 from moe_lib.tuning.methods.esft import ESFT
 from moe_lib.tuning.methods.esft_selection import ExpertSelection, select_experts
@@ -15,6 +14,7 @@ from moe_lib.tuning.methods.houlsby import Houlsby
 from moe_lib.tuning.methods.lora import LoRA
 from moe_lib.tuning.methods.peft_export import export_peft
 from moe_lib.tuning.methods.prefix import Prefix
+from moe_lib.tuning.methods.registry import METHODS, count_trainable, load_adapter
 from moe_lib.tuning.methods.subsets import AddedBias, BiasOnly, Full, HeadOnly, RouterOnly
 
 __all__ = [

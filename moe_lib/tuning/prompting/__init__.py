@@ -7,8 +7,14 @@ answer_within(model, tokenizer, [chat("A warm coat, please.", system=RECOMMEND)]
 """
 
 from moe_lib.tuning.prompting.answer_loss import AnswerLoss
-from moe_lib.tuning.prompting.choices import PrefixTree, answer_within, choice_ids, score_choices, select_rows
-from moe_lib.tuning.prompting.decoding import answer
+from moe_lib.tuning.prompting.answering import answer
+from moe_lib.tuning.prompting.choices import (
+    PrefixTree,
+    answer_within,
+    choice_ids,
+    score_choices,
+    select_rows,
+)
 from moe_lib.tuning.prompting.messages import (
     CHAT_TEMPLATE,
     ROLES,

@@ -6,7 +6,7 @@ from typing import Any
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.tuning.prompting.decoding import answer
+from moe_lib.tuning.prompting.answering import answer
 from moe_lib.tuning.prompting.messages import chat
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}

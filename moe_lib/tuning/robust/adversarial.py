@@ -9,7 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tuning.robust.perturbing import into_ball, perturbed, real_tokens, to_norm, zeros_like_embeddings
+from moe_lib.tuning.robust.perturbing import (
+    into_ball,
+    perturbed,
+    real_tokens,
+    to_norm,
+    zeros_like_embeddings,
+)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from moe_lib.errors import require, require_whole
 from moe_lib.tuning.encoding import Encoded, encode_texts
-from moe_lib.tuning.robust.augmentation import InTurn, Synonyms, WordDropout, augment_texts, words_of_labels
+from moe_lib.tuning.robust.augmentation import (
+    InTurn,
+    Synonyms,
+    WordDropout,
+    augment_texts,
+    words_of_labels,
+)
 
 
 def augment_rows(encoded: Encoded, tokenizer, change: Callable[[str, random.Random], str], *, copies: int = 1,

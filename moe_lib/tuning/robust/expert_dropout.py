@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer, Routing
-from moe_lib.model.dispatch import combine, dispatch, sort_by_expert
 from moe_lib.model.experts import Experts, grouped_linear
+from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert
 from moe_lib.model.layers import SwiGLU
 
 

@@ -1,0 +1,100 @@
+"""Run the check of an exercise on a learner's answer, and say what it found.
+
+The checks themselves live in `moe_course.checks.chapter_NN`: functions of the answer, listed in a plain
+dictionary `CHECKS` of that module, {"NN.k": function}. A check returns normally (or a sentence of praise) if
+the answer is right, and raises through the `expect_…` helpers of `comparing` if it is not.
+"""
+
+import importlib
+import linecache
+import os
+import sysconfig
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import moe_lib
+from moe_course.checks.comparisons import NotAttempted, NotYet, expect_answer
+from moe_course.checks.verdicts import NOT_ATTEMPTED, NOT_YET, PASSED, Verdict
+
+# Frames in these places are not the learner's.
+_NOT_THEIRS = tuple(
+    str(folder) + os.sep
+    for folder in (
+        Path(__file__).resolve().parents[1],
+        Path(moe_lib.__file__).resolve().parent,
+        *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+    )
+) + ("<frozen",)
+
+
+def check(name: str, *answers) -> Verdict:
+    """Check exercise `name`, such as "03.2", on the learner's answer: a function, a class or a value.
+
+    Returns a Verdict, which a notebook shows when it is the last line of a cell. Nothing that the answer does
+    is raised from here: an error in it becomes a message with the line where it happened. ValueError for an
+    exercise that does not exist.
+    """
+    return run_check(name, find_check(name), *answers)
+
+
+def find_check(name: str) -> Callable:
+    """The function that checks exercise `name`; ValueError if there is none."""
+    chapter = str(name).split(".")[0]
+    module_name = f"moe_course.checks.chapter_{chapter}"
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise ValueError(f"name: got {name!r}; chapter {chapter!r} has no exercises") from None
+    if name not in module.CHECKS:
+        raise ValueError(f"name: got {name!r}, want one of {sorted(module.CHECKS)}")
+    return module.CHECKS[name]
+
+
+def run_check(name: str, function: Callable, *answers) -> Verdict:
+    """Run one check function on the answers. The random state outside is left as it was."""
+    try:
+        for answer in answers:
+            expect_answer(answer, "your answer")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            praise = function(*answers)
+    except NotAttempted as stop:
+        return Verdict(name, NOT_ATTEMPTED, str(stop))
+    except NotImplementedError as error:
+        return Verdict(name, NOT_ATTEMPTED, _unfinished(error))
+    except NotYet as stop:
+        return Verdict(name, NOT_YET, str(stop))
+    except Exception as error:  # whatever the learner's code does, the notebook goes on
+        return Verdict(name, NOT_YET, _explain(error))
+    return Verdict(name, PASSED, praise if isinstance(praise, str) else "")
+
+
+def _unfinished(error: NotImplementedError) -> str:
+    note = str(error)
+    if "forward" in note and "missing" in note:  # what torch says of a Module without forward
+        return "Your module has no `forward` yet."
+    return "Write your code in the cell above, in place of `raise NotImplementedError`, and run it and this one."
+
+
+def _explain(error: Exception) -> str:
+    """The error in the learner's terms: its last line, and the last line of their code on the way to it."""
+    last_line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    frame = _learners_frame(error)
+    if frame is None:
+        if isinstance(error, TypeError) and "argument" in str(error):
+            return f"Your function could not be called the way the check calls it. {last_line}"
+        return f"The check could not use your answer: {last_line}"
+    source = linecache.getline(frame.filename, frame.lineno).strip()
+    where = f"line {frame.lineno} of the cell that defines it"
+    return f"Your code stopped at {where}" + (f": {source}" if source else "") + f"\n{last_line}"
+
+
+def _learners_frame(error: Exception) -> traceback.FrameSummary | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    theirs = [frame for frame in frames if not frame.filename.startswith(_NOT_THEIRS)]
+    return theirs[-1] if theirs else None

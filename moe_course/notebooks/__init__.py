@@ -1,0 +1,1 @@
+"""Tools that write, run and check the notebooks: `python -m moe_course`."""

@@ -1,0 +1,1 @@
+"""Questions asked of traces, each with the control that it needs."""

@@ -1,0 +1,1 @@
+"""Ways of fine-tuning compared over seeds: cases, runs, results with intervals."""

@@ -1,0 +1,1 @@
+"""Figures without a widget, a module per subject."""

@@ -1,0 +1,120 @@
+"""Quizzes: state driven by code and by the widget's controls, marking, data checks, the static page."""
+
+import json
+
+import pytest
+
+from moe_course.quizzes.questions import Quiz, load_questions, quiz
+
+DATA = {
+    "questions": [
+        {
+            "question": "What is `1 + 1`?",
+            "choices": [
+                {"text": "1", "explanation": "One is missing."},
+                {"text": "2", "explanation": "One and one.", "correct": True},
+            ],
+        },
+        {
+            "question": "Is 3 < 4?",
+            "choices": [
+                {"text": "yes", "explanation": "It is.", "correct": True},
+                {"text": "no", "explanation": "Count again."},
+                {"text": "never <b>", "explanation": "Count again, slowly."},
+            ],
+        },
+    ]
+}
+
+
+def write(folder, data):
+    path = folder / "chapter_99.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def small(tmp_path):
+    return Quiz(load_questions(write(tmp_path, DATA)))
+
+
+def test_choose_submit_score(small):
+    assert small.score is None and small.feedback(0) == "" and small.summary() == ""
+    small.choose(0, 1)
+    small.choose(1, 2)
+    assert small.submit() == 1 and small.summary() == "1 of 2 right"
+    assert small.feedback(0) == "✓ Right. One and one."
+    assert small.feedback(1) == "△ Not quite. Count again, slowly."
+    small.choose(1, 0)
+    assert small.score is None
+    assert small.submit() == 2
+
+
+def test_unanswered_question_counts_as_wrong(small):
+    assert small.submit() == 0 and "No answer" in small.feedback(0)
+
+
+@pytest.mark.parametrize("question, choice", [(2, 0), (-1, 0), (0, 2), (0, -1)])
+def test_choice_that_does_not_exist(small, question, choice):
+    with pytest.raises(ValueError, match="question: got|choice: got"):
+        small.choose(question, choice)
+
+
+def test_widget_and_state_follow_each_other(small):
+    box = small.widget
+    radios = [child for child in box.children if type(child).__name__ == "RadioButtons"]
+    texts = [child for child in box.children if type(child).__name__ == "HTML"]
+    button, summary = box.children[-1].children
+    assert [radio.index for radio in radios] == [None, None]
+    small.choose(0, 0)
+    assert radios[0].index == 0
+    radios[1].index = 0
+    assert small.chosen == [0, 0]
+    button.click()
+    assert small.score == 1 and "1 of 2 right" in summary.value
+    assert "One is missing." in texts[1].value
+    radios[0].index = 1
+    assert not small.submitted and texts[1].value == ""
+    assert small.widget is box
+
+
+def test_bundle_has_live_and_static_form(small):
+    bundle = small._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    html = bundle["text/html"]
+    assert html.count("<details>") == 2 and "<code>1 + 1</code>" in html and "never &lt;b&gt;" in html
+    for row in DATA["questions"]:
+        assert all(choice["explanation"] in html for choice in row["choices"])
+    assert "a) 1" in bundle["text/plain"]
+
+
+def spoiled(change):
+    data = json.loads(json.dumps(DATA))
+    change(data["questions"][1])
+    return data
+
+
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        ("not json", "not a quiz file"),
+        ({"rows": []}, "not a quiz file"),
+        (spoiled(lambda q: q.pop("question")), "question 2"),
+        (spoiled(lambda q: q["choices"][0].pop("correct")), "question 2.*exactly one"),
+        (spoiled(lambda q: q["choices"][1].update(correct=True)), "question 2.*exactly one"),
+        (spoiled(lambda q: q["choices"][1].update(explanation=" ")), "no explanation"),
+        (spoiled(lambda q: q["choices"][1].update(text="yes")), "same text"),
+        (spoiled(lambda q: q["choices"][1].update(hint="x")), "question 2"),
+        (spoiled(lambda q: q.update(choices=q["choices"][:1])), "got 1 choices"),
+    ],
+)
+def test_broken_data_names_file_and_question(tmp_path, data, words):
+    path = write(tmp_path, data)
+    with pytest.raises(ValueError, match=words) as caught:
+        load_questions(path)
+    assert "chapter_99.json" in str(caught.value)
+
+
+def test_unknown_quiz():
+    with pytest.raises(ValueError, match="chapter: got '99'"):
+        quiz("99")
