@@ -1,7 +1,7 @@
 """Start here: `python3 course.py lab`, `python3 course.py test` or `python3 course.py doctor`.
 
-Needs nothing but Python. The work is done in moe_course/setup/; this file stays simple enough for an old Python
-to read, so that it can say in one line that it is too old.
+Needs nothing but Python. The work is done in moe_course/setup/; this file stays simple enough for
+an old Python to read, so that it can say in one line that it is too old.
 """
 
 import sys
@@ -14,7 +14,8 @@ def main():
         found = "%d.%d" % tuple(sys.version_info[:2])
         wanted = "%d.%d" % OLDEST_PYTHON
         sys.stderr.write(
-            "The course needs Python %s or newer and this is Python %s: install a newer one from python.org "
+            "The course needs Python %s or newer and this is Python %s: install a newer one "
+            "from python.org "
             "or your system's packages, then start course.py with it.\n" % (wanted, found)
         )
         return 1

@@ -1,10 +1,13 @@
-"""`LanguageModel.generate` against transformers' `generate`: same weights, same prompts, same greedy tokens.
+"""`LanguageModel.generate` against transformers' `generate`: same weights, same prompts, same
+greedy tokens.
 
-    python -m benchmarks.generation [--quick] [--threads N] [--seconds S] [--only CONFIG] [--out FOLDER]
+    python -m benchmarks.generation [--quick] [--threads N] [--seconds S] [--only CONFIG] [--out
+    FOLDER]
 
-A prompt of random ids, then 64 new tokens, likeliest first, with a cache. transformers runs experts in three ways
-("eager", "grouped_mm", "batched_mm"); each is a competitor of its own, and what counts is the fastest. Its `generate`
-gets what spares it work: an attention mask, a pad_token_id, no end token to look for.
+A prompt of random ids, then 64 new tokens, likeliest first, with a cache. transformers runs experts
+in three ways ("eager", "grouped_mm", "batched_mm"); each is a competitor of its own, and what
+counts is the fastest. Its `generate` gets what spares it work: an attention mask, a pad_token_id,
+no end token to look for.
 """
 
 import argparse
@@ -24,8 +27,11 @@ REQUESTS = [(1, 16), (1, 128), (8, 16), (8, 128)]  # batch, tokens of the prompt
 NEW_TOKENS = 64
 
 
-def make_writers(models: dict[str, nn.Module], input_ids: Tensor, new: int) -> dict[str, Callable[[], Tensor]]:
-    """Competitor -> a function that continues input_ids (batch, prompt) -> (batch, prompt + new)."""
+def make_writers(
+    models: dict[str, nn.Module], input_ids: Tensor, new: int
+) -> dict[str, Callable[[], Tensor]]:
+    """Competitor -> a function that continues input_ids (batch, prompt) -> (batch, prompt +
+    new)."""
     mask = torch.ones_like(input_ids)
     settings = dict(max_new_tokens=new, do_sample=False, use_cache=True, pad_token_id=0)
     writers = {
@@ -44,10 +50,15 @@ def check_equal(writers: dict[str, Callable[[], Tensor]]) -> Tensor:
     return written[OURS]
 
 
-def measure(name: str, models: dict[str, nn.Module], batch: int, prompt: int, new: int, seconds: float) -> list[dict]:
-    """One row per competitor: time of one `generate`, and its ratio to ours with the quartiles over the rounds."""
+def measure(
+    name: str, models: dict[str, nn.Module], batch: int, prompt: int, new: int, seconds: float
+) -> list[dict]:
+    """One row per competitor: time of one `generate`, and its ratio to ours with the quartiles over
+    the rounds."""
     vocab_size = models[OURS].config.vocab_size
-    input_ids = torch.randint(vocab_size, (batch, prompt), generator=torch.Generator().manual_seed(1))
+    input_ids = torch.randint(
+        vocab_size, (batch, prompt), generator=torch.Generator().manual_seed(1)
+    )
     writers = make_writers(models, input_ids, new)
     text = check_equal(writers)
     taken = interleave(writers, seconds=seconds, rounds=(5, 40))
@@ -55,14 +66,24 @@ def measure(name: str, models: dict[str, nn.Module], batch: int, prompt: int, ne
     rows = []
     for competitor, numbers in summary.items():
         low, _, high = statistics.quantiles(
-            [theirs / ours for theirs, ours in zip(taken[competitor], taken[OURS], strict=True)], n=4
+            [theirs / ours for theirs, ours in zip(taken[competitor], taken[OURS], strict=True)],
+            n=4,
         )
-        rows.append({
-            "config": name, "batch": batch, "prompt": prompt, "new": new, "competitor": competitor, **numbers,
-            "ratio_low": round(low, 3), "ratio_high": round(high, 3),
-            "tokens_per_second": round(1e3 * batch * new / numbers["median_ms"]),
-            "distinct_tokens": len(text[:, prompt:].unique()), **machine("cpu"),
-        })  # fmt: skip
+        rows.append(
+            {
+                "config": name,
+                "batch": batch,
+                "prompt": prompt,
+                "new": new,
+                "competitor": competitor,
+                **numbers,
+                "ratio_low": round(low, 3),
+                "ratio_high": round(high, 3),
+                "tokens_per_second": round(1e3 * batch * new / numbers["median_ms"]),
+                "distinct_tokens": len(text[:, prompt:].unique()),
+                **machine("cpu"),
+            }
+        )
     return rows
 
 
@@ -70,13 +91,22 @@ def line(rows: list[dict]) -> str:
     """One line of the printed table."""
     ours, *peers = rows
     ratios = "  ".join(f"{peer['competitor']} {peer['ratio']:.2f}x" for peer in peers)
-    return ("{config:25s} batch {batch} prompt {prompt:3d}  ours {median_ms:7.1f} ms {tokens_per_second:6d} tokens/s  "
-            .format(**ours) + f"{ratios}  fastest / ours {min(peer['ratio'] for peer in peers):.2f}")  # fmt: skip
+    return (
+        "{config:25s} batch {batch} prompt {prompt:3d}  ours {median_ms:7.1f} ms "
+        "{tokens_per_second:6d} tokens/s  ".format(**ours)
+        + f"{ratios}  fastest / ours {min(peer['ratio'] for peer in peers):.2f}"
+    )
 
 
-def run(configs: dict[str, ModelConfig], requests: list[tuple[int, int]], new: int, seconds: float,
-        path: Path) -> list[dict]:  # fmt: skip
-    """All rows; after each configuration they are saved, so that a run that is broken off is not lost."""
+def run(
+    configs: dict[str, ModelConfig],
+    requests: list[tuple[int, int]],
+    new: int,
+    seconds: float,
+    path: Path,
+) -> list[dict]:
+    """All rows; after each configuration they are saved, so that a run that is broken off is not
+    lost."""
     rows = []
     for name, config in configs.items():
         models = make_models(config)
@@ -89,12 +119,18 @@ def run(configs: dict[str, ModelConfig], requests: list[tuple[int, int]], new: i
 
 
 def main(arguments: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="two tiny models, seconds")
     parser.add_argument("--threads", type=int, help="threads of torch")
-    parser.add_argument("--seconds", type=float, default=15.0, help="time for each row of the table")
+    parser.add_argument(
+        "--seconds", type=float, default=15.0, help="time for each row of the table"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result file")
-    parser.add_argument("--only", choices=list(CONFIGS), action="append", help="this configuration; may be repeated")
+    parser.add_argument(
+        "--only", choices=list(CONFIGS), action="append", help="this configuration; may be repeated"
+    )
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)

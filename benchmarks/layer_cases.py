@@ -1,4 +1,5 @@
-"""What is compared in `moe_layer`: sizes, loads, and for each the ways to compute the same layer."""
+"""What is compared in `moe_layer`: sizes, loads, and for each the ways to compute the same
+layer."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ PEERS = (EAGER, GROUPED)
 
 @dataclass(frozen=True)
 class Case:
-    """One layer: width d of a token, E experts of width I, k of them per token, and how the tokens fall on them.
+    """One layer: width d of a token, E experts of width I, k of them per token, and how the tokens
+    fall on them.
 
-    skew 0: as an untrained router spreads them. Else expert number r (from 1) is preferred by r^-skew.
+    skew 0: as an untrained router spreads them. Else expert number r (from 1) is preferred by
+    r^-skew.
     """
 
     d: int
@@ -41,15 +44,24 @@ class Case:
 
 
 CASES = [
-    Case(128, 8, 128, 2, 2048), Case(256, 16, 128, 4, 2048), Case(256, 64, 64, 6, 2048), Case(512, 16, 256, 4, 4096),
-    Case(128, 16, 128, 2, 512), Case(256, 64, 64, 6, 64), Case(256, 64, 64, 6, 8192), Case(256, 256, 32, 8, 64),
-    Case(256, 256, 32, 8, 2048), Case(256, 16, 128, 4, 2048, skew=1.0), Case(256, 64, 64, 6, 2048, skew=1.0),
-]  # fmt: skip
+    Case(128, 8, 128, 2, 2048),
+    Case(256, 16, 128, 4, 2048),
+    Case(256, 64, 64, 6, 2048),
+    Case(512, 16, 256, 4, 4096),
+    Case(128, 16, 128, 2, 512),
+    Case(256, 64, 64, 6, 64),
+    Case(256, 64, 64, 6, 8192),
+    Case(256, 256, 32, 8, 64),
+    Case(256, 256, 32, 8, 2048),
+    Case(256, 16, 128, 4, 2048, skew=1.0),
+    Case(256, 64, 64, 6, 2048, skew=1.0),
+]
 QUICK = [Case(128, 8, 128, 2, 512), Case(128, 32, 32, 4, 256, skew=1.0)]
 
 
 class Contest:
-    """The competitors of one case, on the same weights, input and routing; only dense has weights of its own."""
+    """The competitors of one case, on the same weights, input and routing; only dense has weights
+    of its own."""
 
     def __init__(self, case: Case, device: str = "cpu", dtype: torch.dtype = torch.float32):
         torch.manual_seed(0)
@@ -63,19 +75,31 @@ class Contest:
 
     def _peer(self, implementation: str) -> nn.Module:
         """transformers' experts with our parameters in them."""
-        config = DeepseekV2Config(hidden_size=self.case.d, moe_intermediate_size=self.case.I, num_attention_heads=1,
-                                  num_key_value_heads=1, n_routed_experts=self.case.E, hidden_act="silu")  # fmt: skip
+        config = DeepseekV2Config(
+            hidden_size=self.case.d,
+            moe_intermediate_size=self.case.I,
+            num_attention_heads=1,
+            num_key_value_heads=1,
+            n_routed_experts=self.case.E,
+            hidden_act="silu",
+        )
         config._experts_implementation = implementation
         peer = DeepseekV2Experts(config)
         peer.gate_up_proj, peer.down_proj = self.experts.gate_up_proj, self.experts.down_proj
         return peer
 
     def forwards(self, ways: bool = False) -> dict[str, Callable[[], Tensor]]:
-        """name -> forward pass. With `ways`, also the three plain forms of notebook 04 (the mask up to 16 experts)."""
+        """name -> forward pass. With `ways`, also the three plain forms of notebook 04 (the mask up
+        to 16 experts)."""
         stacked = self.routing, self.experts.gate_up_proj, self.experts.down_proj
-        forwards = {DENSE: lambda: self.dense(self.x), OURS: lambda: self.experts(self.x, self.routing)}
+        forwards = {
+            DENSE: lambda: self.dense(self.x),
+            OURS: lambda: self.experts(self.x, self.routing),
+        }
         for name, peer in self.peers.items():
-            forwards[name] = lambda peer=peer: peer(self.x, self.routing.experts, self.routing.weights.to(self.x.dtype))
+            forwards[name] = lambda peer=peer: peer(
+                self.x, self.routing.experts, self.routing.weights.to(self.x.dtype)
+            )
         if ways:
             if self.case.E <= 16:
                 forwards["run_masked"] = lambda: run_masked(self.x, *stacked)
@@ -91,23 +115,32 @@ class Contest:
             tensor.grad = None
 
     def differences(self, names: Iterable[str]) -> dict[str, float]:
-        """name -> largest difference of output and all gradients from run_loop, over the largest number of each."""
+        """name -> largest difference of output and all gradients from run_loop, over the largest
+        number of each."""
         forwards = self.forwards(ways=True)
         expected = self._results(forwards["run_loop"])
         return {
-            name: max(float((a - e).abs().max() / e.abs().max())
-                      for a, e in zip(self._results(forwards[name]), expected, strict=True))
+            name: max(
+                float((a - e).abs().max() / e.abs().max())
+                for a, e in zip(self._results(forwards[name]), expected, strict=True)
+            )
             for name in names
-        }  # fmt: skip
+        }
 
     def _results(self, forward: Callable[[], Tensor]) -> list[Tensor]:
         self.drop_gradients()
         output = forward()
         output.backward(self.d_output)
-        return [output.detach(), self.x.grad, self.routing.weights.grad, *(p.grad for p in self.experts.parameters())]
+        return [
+            output.detach(),
+            self.x.grad,
+            self.routing.weights.grad,
+            *(p.grad for p in self.experts.parameters()),
+        ]
 
     def arithmetic(self) -> int:
-        """Floating-point operations of one forward and backward pass; the same for dense and MoE."""
+        """Floating-point operations of one forward and backward pass; the same for dense and
+        MoE."""
         pairs = self.case.tokens * self.case.k
         return 3 * 2 * pairs * 3 * self.case.d * self.case.I
 

@@ -1,7 +1,7 @@
 """Write the tables of benchmarks/README.md from the saved results: python -m benchmarks.report
 
-A table stands between the lines `<!-- table NAME -->` and `<!-- end -->`; NAME is a function of TABLES below. Nothing
-between them is typed by hand.
+A table stands between the lines `<!-- table NAME -->` and `<!-- end -->`; NAME is a function of
+TABLES below. Nothing between them is typed by hand.
 """
 
 import re
@@ -22,8 +22,11 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def measured_on(row: dict[str, str]) -> str:
-    return (f"{row['machine']}, {row['threads']} thread(s), torch {row['torch']}, transformers {row['transformers']}, "
-            f"{row['date']}.")  # fmt: skip
+    return (
+        f"{row['machine']}, {row['threads']} thread(s), torch {row['torch']}, transformers "
+        f"{row['transformers']}, "
+        f"{row['date']}."
+    )
 
 
 def by_sizes(rows: list[dict[str, str]]) -> dict[tuple[str, ...], dict[str, dict[str, str]]]:
@@ -37,11 +40,28 @@ def by_sizes(rows: list[dict[str, str]]) -> dict[tuple[str, ...], dict[str, dict
 def layer_table(rows: list[dict[str, str]]) -> str:
     cases = by_sizes(rows)
     names = [name for name in dict.fromkeys(row["competitor"] for row in rows) if name != DENSE]
-    header = ["d", "E", "I", "k", "tokens", "MaxVio", "dense", *names, "fastest transformers / ours"]
+    header = [
+        "d",
+        "E",
+        "I",
+        "k",
+        "tokens",
+        "MaxVio",
+        "dense",
+        *names,
+        "fastest transformers / ours",
+    ]
     body = []
     for sizes, found in cases.items():
         ratios = [f"{float(found[name]['ratio']):.2f}×" if name in found else "" for name in names]
-        body.append([*sizes, f"{float(found[DENSE]['median_ms']):.2f} ms", *ratios, f"{advantage(found):.2f}"])
+        body.append(
+            [
+                *sizes,
+                f"{float(found[DENSE]['median_ms']):.2f} ms",
+                *ratios,
+                f"{advantage(found):.2f}",
+            ]
+        )
     return f"{measured_on(rows[0])}\n\n{markdown(header, body)}"
 
 
@@ -59,10 +79,29 @@ def goals_table(rows: list[dict[str, str]]) -> str:
     body = []
     for (d, E, width, k, tokens, _), found in list(by_sizes(rows).items())[:4]:
         ratio, wanted, gain = float(found[OURS]["ratio"]), goal(int(E)), advantage(found)
-        body.append([f"{d}, {E}, {width}, {k}, {tokens}", f"{wanted:.1f}×", f"{ratio:.2f}×",
-                     "yes" if ratio <= wanted else "no", "2", f"{gain:.2f}", "yes" if gain >= 2 else "no"])  # fmt: skip
-    return markdown(["d, E, I, k, tokens", "goal: times dense", "measured", "reached", "goal: times as fast as "
-                     "transformers", "measured", "reached"], body)  # fmt: skip
+        body.append(
+            [
+                f"{d}, {E}, {width}, {k}, {tokens}",
+                f"{wanted:.1f}×",
+                f"{ratio:.2f}×",
+                "yes" if ratio <= wanted else "no",
+                "2",
+                f"{gain:.2f}",
+                "yes" if gain >= 2 else "no",
+            ]
+        )
+    return markdown(
+        [
+            "d, E, I, k, tokens",
+            "goal: times dense",
+            "measured",
+            "reached",
+            "goal: times as fast as transformers",
+            "measured",
+            "reached",
+        ],
+        body,
+    )
 
 
 def parts_table(rows: list[dict[str, str]], kind: str) -> str:
@@ -70,7 +109,9 @@ def parts_table(rows: list[dict[str, str]], kind: str) -> str:
     cases = list(dict.fromkeys(tuple(row[size] for size in SIZES[:5]) for row in chosen))
     cells: dict[str, dict] = {}
     for row in chosen:
-        text = f"{float(row['ratio']):.2f}×" + (f" ({row['page_faults']} pages)" if row["page_faults"] else "")
+        text = f"{float(row['ratio']):.2f}×" + (
+            f" ({row['page_faults']} pages)" if row["page_faults"] else ""
+        )
         cells.setdefault(row["name"], {})[tuple(row[size] for size in SIZES[:5])] = text
     body = [[name, *(found.get(case, "") for case in cases)] for name, found in cells.items()]
     header = [kind, *(", ".join(case) for case in cases)]
@@ -78,11 +119,31 @@ def parts_table(rows: list[dict[str, str]], kind: str) -> str:
 
 
 def train_table(rows: list[dict[str, str]]) -> str:
-    body = [[row["config"], row["competitor"], f"{float(row['median_ms']):.1f} ms", f"{float(row['ratio']):.2f}×",
-             f"{int(row['tokens_per_second']):,}", f"{int(row['parameters']):,}", row["third_loss"]]
-            for row in rows]  # fmt: skip
-    header = ["configuration", "model", "one step", "times ours", "tokens/s", "parameters", "loss at step 3"]
-    return f"{measured_on(rows[0])} {rows[0]['batch']} × {rows[0]['sequence']} tokens.\n\n{markdown(header, body)}"
+    body = [
+        [
+            row["config"],
+            row["competitor"],
+            f"{float(row['median_ms']):.1f} ms",
+            f"{float(row['ratio']):.2f}×",
+            f"{int(row['tokens_per_second']):,}",
+            f"{int(row['parameters']):,}",
+            row["third_loss"],
+        ]
+        for row in rows
+    ]
+    header = [
+        "configuration",
+        "model",
+        "one step",
+        "times ours",
+        "tokens/s",
+        "parameters",
+        "loss at step 3",
+    ]
+    return (
+        f"{measured_on(rows[0])} {rows[0]['batch']} × {rows[0]['sequence']} "
+        f"tokens.\n\n{markdown(header, body)}"
+    )
 
 
 def generation_table(rows: list[dict[str, str]]) -> str:
@@ -93,13 +154,36 @@ def generation_table(rows: list[dict[str, str]]) -> str:
     for case, found in cases.items():
         ours = found.pop("ours")
         fastest = min(found.values(), key=lambda row: float(row["ratio"]))
-        ways = ", ".join(f"{name.removeprefix('transformers ')} {float(row['ratio']):.2f}×"
-                         for name, row in found.items()) if len(found) > 1 else ""  # fmt: skip
-        body.append([*case, f"{float(ours['median_ms']):.0f} ms", f"{int(ours['tokens_per_second']):,}",
-                     f"{float(fastest['median_ms']):.0f} ms", f"{float(fastest['ratio']):.2f}",
-                     f"{float(fastest['ratio_low']):.2f} to {float(fastest['ratio_high']):.2f}", ways])  # fmt: skip
-    header = ["configuration", "batch", "prompt", "ours", "tokens/s", "fastest transformers",
-              "times as fast", "middle half of the rounds", "transformers by its way to run experts"]  # fmt: skip
+        ways = (
+            ", ".join(
+                f"{name.removeprefix('transformers ')} {float(row['ratio']):.2f}×"
+                for name, row in found.items()
+            )
+            if len(found) > 1
+            else ""
+        )
+        body.append(
+            [
+                *case,
+                f"{float(ours['median_ms']):.0f} ms",
+                f"{int(ours['tokens_per_second']):,}",
+                f"{float(fastest['median_ms']):.0f} ms",
+                f"{float(fastest['ratio']):.2f}",
+                f"{float(fastest['ratio_low']):.2f} to {float(fastest['ratio_high']):.2f}",
+                ways,
+            ]
+        )
+    header = [
+        "configuration",
+        "batch",
+        "prompt",
+        "ours",
+        "tokens/s",
+        "fastest transformers",
+        "times as fast",
+        "middle half of the rounds",
+        "transformers by its way to run experts",
+    ]
     return f"{measured_on(rows[0])} {rows[0]['new']} new tokens.\n\n{markdown(header, body)}"
 
 
@@ -126,7 +210,11 @@ def fill(text: str, results: Path = RESULTS) -> str:
             raise ValueError(f"table: got {name!r}; wants one of {', '.join(TABLES)}")
         stem, make = TABLES[name]
         path = results / f"{stem}.csv"
-        made = make(load(path)) if path.exists() else f"Not measured: results/{path.name} is not there."
+        made = (
+            make(load(path))
+            if path.exists()
+            else f"Not measured: results/{path.name} is not there."
+        )
         return f"<!-- table {name} -->\n{made}\n<!-- end -->"
 
     return BLOCK.sub(table, text)

@@ -1,4 +1,5 @@
-"""Time several functions fairly: in turn, round after round, so that a busy moment of the machine hits them all."""
+"""Time several functions fairly: in turn, round after round, so that a busy moment of the machine
+hits them all."""
 
 import csv
 import platform
@@ -14,13 +15,18 @@ import transformers
 RESULTS = Path(__file__).parent / "results"
 
 
-def interleave(functions: dict[str, Callable[[], None]], prepare: Callable[[], None] = lambda: None,
-               seconds: float = 10.0, rounds: tuple[int, int] = (5, 60)) -> dict[str, list[float]]:  # fmt: skip
+def interleave(
+    functions: dict[str, Callable[[], None]],
+    prepare: Callable[[], None] = lambda: None,
+    seconds: float = 10.0,
+    rounds: tuple[int, int] = (5, 60),
+) -> dict[str, list[float]]:
     """Seconds that each function took, one number per round.
 
     functions  name -> what to time; each is run once before, untimed
     prepare    called before each run, untimed (dropping old gradients)
-    seconds    wall time to spend, about; never fewer than rounds[0] rounds, never more than rounds[1]
+    seconds    wall time to spend, about; never fewer than rounds[0] rounds, never more than
+               rounds[1]
     """
     for function in functions.values():
         prepare()
@@ -46,15 +52,19 @@ def _wait_for_device() -> None:
 
 
 def summarise(taken: dict[str, list[float]], baseline: str) -> dict[str, dict[str, float]]:
-    """Per function: median_ms, min_ms, rounds, and ratio, the median over rounds of its time to the baseline's.
+    """Per function: median_ms, min_ms, rounds, and ratio, the median over rounds of its time to the
+    baseline's.
 
-    The ratio is taken within each round: two neighbours saw the same machine, two medians may not have.
+    The ratio is taken within each round: two neighbours saw the same machine, two medians may not
+    have.
     """
     return {
         name: {
             "median_ms": round(1e3 * statistics.median(times), 3),
             "min_ms": round(1e3 * min(times), 3),
-            "ratio": round(statistics.median(t / b for t, b in zip(times, taken[baseline], strict=True)), 3),
+            "ratio": round(
+                statistics.median(t / b for t, b in zip(times, taken[baseline], strict=True)), 3
+            ),
             "rounds": len(times),
         }
         for name, times in taken.items()

@@ -1,6 +1,7 @@
 """What a notebook needs to teach: the list of chapters, checks, quizzes, pictures with words.
 
-Names are imported on first use: `course.py` sets the course up from this package before anything is installed.
+Names are imported on first use: `course.py` sets the course up from this package before anything is
+installed.
 """
 
 from importlib import import_module
@@ -25,4 +26,6 @@ if TYPE_CHECKING:
 def __getattr__(name):
     if name in _HOME:
         return getattr(import_module(f"moe_course.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'moe_course' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    raise AttributeError(
+        f"module 'moe_course' has no attribute {name!r}; it has: {', '.join(__all__)}"
+    )

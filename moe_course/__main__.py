@@ -1,4 +1,5 @@
-"""Keep the notebooks in order: python -m moe_course run, normalise, check, from-script or to-script."""
+"""Keep the notebooks in order: python -m moe_course run, normalise, check, from-script or
+to-script."""
 
 import argparse
 import sys
@@ -15,7 +16,10 @@ def notebook_paths(names: list[str]) -> list[Path]:
     """Files meant by `names` (numbers, slugs, file names, paths); none: all that are ready."""
     if not names:
         return [NOTEBOOKS / chapter.filename for chapter in CHAPTERS if chapter.ready]
-    return [Path(name) if Path(name).is_file() else NOTEBOOKS / find_chapter(name).filename for name in names]
+    return [
+        Path(name) if Path(name).is_file() else NOTEBOOKS / find_chapter(name).filename
+        for name in names
+    ]
 
 
 def run(names: list[str], cell_timeout: int) -> int:
@@ -44,7 +48,9 @@ def normalise(names: list[str]) -> int:
 def check(names: list[str]) -> int:
     total = 0
     for path in notebook_paths(names):
-        found = contract.problems(form.read(path), path) if path.is_file() else ["the file is missing"]
+        found = (
+            contract.problems(form.read(path), path) if path.is_file() else ["the file is missing"]
+        )
         print(f"{path.name}: {'in order' if not found else f'{len(found)} problems'}")
         print("".join(f"  - {problem}\n" for problem in found), end="")
         total += len(found)
@@ -59,9 +65,14 @@ def main(arguments: list[str] | None = None) -> int:
         ("normalise", "rewrite in normal form"),
         ("check", "say what is not in order"),
     ):
-        verbs.add_parser(verb, help=text).add_argument("names", nargs="*", help="03, a slug or a file")
+        verbs.add_parser(verb, help=text).add_argument(
+            "names", nargs="*", help="03, a slug or a file"
+        )
     verbs.choices["run"].add_argument("--cell-timeout", type=int, default=300, metavar="SECONDS")
-    for verb, first, second in (("from-script", "script", "notebook"), ("to-script", "notebook", "script")):
+    for verb, first, second in (
+        ("from-script", "script", "notebook"),
+        ("to-script", "notebook", "script"),
+    ):
         sub = verbs.add_parser(verb, help=f"make a {second} of a {first}")
         sub.add_argument("source", type=Path)
         sub.add_argument("target", type=Path)

@@ -1,10 +1,13 @@
-"""Code that an article prints for fine-tuning "a question-answering system", run line by line, each line alone.
+"""Code that an article prints for fine-tuning "a question-answering system", run line by line, each
+line alone.
 
-outcomes()          a table: the line, and what happens when it is run with the transformers installed here
+outcomes()          a table: the line, and what happens when it is run with the transformers
+                    installed here
 run_piece(piece)    one of PIECES
 
-The article downloads its models. Here tiny BERTs with random weights stand in: shapes, names and errors are the same.
-Only single lines are quoted, or the part of one that matters; what a line needs is made here, in `given`.
+The article downloads its models. Here tiny BERTs with random weights stand in: shapes, names and
+errors are the same. Only single lines are quoted, or the part of one that matters; what a line
+needs is made here, in `given`.
 """
 
 import re
@@ -23,7 +26,8 @@ class Piece:
 
     section   of the article
     line      what is run
-    given     makes the names that the line uses, where the article has made them; those it never makes are missing
+    given     makes the names that the line uses, where the article has made them; those it never
+              makes are missing
     show      names -> what the line did, in words, if it runs
     trouble   what is wrong with it, in a sentence
     """
@@ -45,7 +49,8 @@ class Outcome:
 
 
 def run_piece(piece: Piece) -> Outcome:
-    """Run the line with nothing but what `given` makes. Exceptions are caught: they are the result."""
+    """Run the line with nothing but what `given` makes. Exceptions are caught: they are the
+    result."""
     names = piece.given()
     try:
         exec(piece.line, names)
@@ -60,7 +65,14 @@ def outcomes() -> pd.DataFrame:
     for piece in PIECES:
         found = run_piece(piece)
         happens = f"{found.error}: {found.message}" if found.error else f"runs: {found.message}"
-        rows.append({"section": piece.section, "line": piece.line, "what happens": happens, "so": piece.trouble})
+        rows.append(
+            {
+                "section": piece.section,
+                "line": piece.line,
+                "what happens": happens,
+                "so": piece.trouble,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -71,17 +83,27 @@ def _one_line(error: Exception) -> str:
 
 
 def tiny_bert(kind: str, **settings):
-    """A BERT of transformers with random weights: BertForSequenceClassification, BertForQuestionAnswering …"""
+    """A BERT of transformers with random weights: BertForSequenceClassification,
+    BertForQuestionAnswering …"""
     import transformers
 
-    config = transformers.BertConfig(vocab_size=100, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                     intermediate_size=16, **settings)  # fmt: skip
+    config = transformers.BertConfig(
+        vocab_size=100,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        **settings,
+    )
     torch.manual_seed(0)
     return getattr(transformers, kind)(config).eval()
 
 
 def _question_answering() -> dict:
-    return {"model": tiny_bert("BertForQuestionAnswering"), "inputs": {"input_ids": torch.arange(12)[None]}}
+    return {
+        "model": tiny_bert("BertForQuestionAnswering"),
+        "inputs": {"input_ids": torch.arange(12)[None]},
+    }
 
 
 def _answered() -> dict:
@@ -91,7 +113,10 @@ def _answered() -> dict:
 
 
 def _batch(rows: int, *shape: int) -> dict:
-    return {"input_ids": torch.ones(rows, *shape, dtype=torch.long), "labels": torch.zeros(rows, dtype=torch.long)}
+    return {
+        "input_ids": torch.ones(rows, *shape, dtype=torch.long),
+        "labels": torch.zeros(rows, dtype=torch.long),
+    }
 
 
 def _classifier(**settings) -> dict:
@@ -102,8 +127,10 @@ def _as_collated() -> dict:
     """Each item of the article's data set is (1, 512), so a batch is (16, 1, 512)."""
     from torch.utils.data import DataLoader
 
-    items = [{name: part[0] if name == "labels" else part for name, part in _batch(1, LENGTH).items()}
-             for _ in range(BATCH)]  # fmt: skip
+    items = [
+        {name: part[0] if name == "labels" else part for name, part in _batch(1, LENGTH).items()}
+        for _ in range(BATCH)
+    ]
     return {**_classifier(), "inputs": next(iter(DataLoader(items, batch_size=BATCH)))}
 
 
@@ -131,7 +158,11 @@ def _bert() -> dict:
     def from_pretrained(name, **settings):
         return _classifier(**settings)["model"]
 
-    return {"BertForSequenceClassification": type("BERT", (), {"from_pretrained": staticmethod(from_pretrained)})}
+    return {
+        "BertForSequenceClassification": type(
+            "BERT", (), {"from_pretrained": staticmethod(from_pretrained)}
+        )
+    }
 
 
 def _show_classifier(names: dict) -> str:
@@ -147,29 +178,72 @@ def _show_order(names: dict) -> str:
 
 
 PIECES = (
-    Piece("4.3.4", "from transformers import GPT3ForQuestionAnswering, AdamW",
-          "No such model: GPT-3's weights were never published."),
-    Piece("4.3.4", "inputs = tokenizer(question, answer, return_tensors='pt')",
-          "The training code never makes a tokenizer.", lambda: {"question": "Who?", "answer": "Wim"}),
-    Piece("4.3.4", "loss.backward()",
-          "With a model that does exist: nobody told it where the answers are, so there is no loss.", _answered),
-    Piece("4.3.5", "answer = outputs.logits.argmax().item()",
-          "Such a model gives start_logits and end_logits; and a position is no token id.", _answered),
-    Piece("5.2", "from transformers import BertTokenizer, BertForSequenceClassification, AdamW",
-          "AdamW has left transformers; torch.optim has it."),
-    Piece("5.2", "train_dataset = QADataset(train_texts, train_labels)",
-          "Texts and labels appear from nowhere.", lambda: {"QADataset": lambda texts, labels: None}),
-    Piece("5.2", "outputs = model(**inputs)",
-          "Every item has a batch dimension of its own, so a batch has shape (16, 1, 512).", _as_collated),
-    Piece("5.2", "outputs = model(**inputs)",
-          "The inputs go to another device, the model is never moved. (Shapes mended.)", _on_another_device),
-    Piece("5.2", "model = BertForSequenceClassification.from_pretrained('bert-base-uncased', num_labels=2)",
-          "Two numbers per text: a classifier. It can give no answer, and it has no experts.", _bert,
-          _show_classifier),
-    Piece("5.2", "batches = DataLoader(train_dataset, batch_size=16)",
-          "The same order in every epoch, as in the file. If that is sorted by label, training suffers.", _data_set,
-          _show_order),
-    Piece("5.2", "printed = eval_loss/len(val_dataset)",
-          "A sum of batch means, divided by texts: 16 times too small.", _evaluated,
-          lambda names: f"{names['printed']:.4f} for a model that has 0.6931 on every text"),
-)  # fmt: skip
+    Piece(
+        "4.3.4",
+        "from transformers import GPT3ForQuestionAnswering, AdamW",
+        "No such model: GPT-3's weights were never published.",
+    ),
+    Piece(
+        "4.3.4",
+        "inputs = tokenizer(question, answer, return_tensors='pt')",
+        "The training code never makes a tokenizer.",
+        lambda: {"question": "Who?", "answer": "Wim"},
+    ),
+    Piece(
+        "4.3.4",
+        "loss.backward()",
+        "With a model that does exist: nobody told it where the answers are, so there is no loss.",
+        _answered,
+    ),
+    Piece(
+        "4.3.5",
+        "answer = outputs.logits.argmax().item()",
+        "Such a model gives start_logits and end_logits; and a position is no token id.",
+        _answered,
+    ),
+    Piece(
+        "5.2",
+        "from transformers import BertTokenizer, BertForSequenceClassification, AdamW",
+        "AdamW has left transformers; torch.optim has it.",
+    ),
+    Piece(
+        "5.2",
+        "train_dataset = QADataset(train_texts, train_labels)",
+        "Texts and labels appear from nowhere.",
+        lambda: {"QADataset": lambda texts, labels: None},
+    ),
+    Piece(
+        "5.2",
+        "outputs = model(**inputs)",
+        "Every item has a batch dimension of its own, so a batch has shape (16, 1, 512).",
+        _as_collated,
+    ),
+    Piece(
+        "5.2",
+        "outputs = model(**inputs)",
+        "The inputs go to another device, the model is never moved. (Shapes mended.)",
+        _on_another_device,
+    ),
+    Piece(
+        "5.2",
+        "model = BertForSequenceClassification.from_pretrained('bert-base-uncased', num_labels=2)",
+        "Two numbers per text: a classifier. It can give no answer, and it has no experts.",
+        _bert,
+        _show_classifier,
+    ),
+    Piece(
+        "5.2",
+        "batches = DataLoader(train_dataset, batch_size=16)",
+        "The same order in every epoch, as in the file. If that is sorted by label, training "
+        "suffers.",
+        _data_set,
+        _show_order,
+    ),
+    Piece(
+        "5.2",
+        "printed = eval_loss/len(val_dataset)",
+        "A sum of batch means, divided by texts: 16 times too small.",
+        _evaluated,
+        lambda names: f"{names['printed']:.4f} for a model that has 0.6931 on every text",
+    ),
+)

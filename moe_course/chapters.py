@@ -68,8 +68,22 @@ CHAPTERS = (
         ("03",),
         True,
     ),
-    Chapter("05", "routing", "Routing", "Every router in the lineage; capacity and dropping.", ("04",), True),
-    Chapter("06", "load_balance", "Load balance", "Watch the load collapse, and try its cures live.", ("05",), True),
+    Chapter(
+        "05",
+        "routing",
+        "Routing",
+        "Every router in the lineage; capacity and dropping.",
+        ("04",),
+        True,
+    ),
+    Chapter(
+        "06",
+        "load_balance",
+        "Load balance",
+        "Watch the load collapse, and try its cures live.",
+        ("05",),
+        True,
+    ),
     Chapter(
         "07",
         "deepseek_moe",
@@ -172,10 +186,17 @@ def find_chapter(name: str) -> Chapter:
     """
     text = str(name)
     for chapter in CHAPTERS:
-        known = (chapter.number, chapter.slug, chapter.filename, chapter.filename.removesuffix(".ipynb"))
+        known = (
+            chapter.number,
+            chapter.slug,
+            chapter.filename,
+            chapter.filename.removesuffix(".ipynb"),
+        )
         if text in known or (text.isdigit() and text.zfill(2) == chapter.number):
             return chapter
-    raise ValueError(f"name: got {name!r}, want the number of a chapter, '00' to '{CHAPTERS[-1].number}'")
+    raise ValueError(
+        f"name: got {name!r}, want the number of a chapter, '00' to '{CHAPTERS[-1].number}'"
+    )
 
 
 class CourseMap:
@@ -189,7 +210,9 @@ class CourseMap:
         for chapter in self.chapters:
             needs = f" (after {', '.join(chapter.needs)})" if chapter.needs else ""
             state = "" if chapter.ready else " [in preparation]"
-            lines.append(f"{chapter.number}  {chapter.title}{needs}{state}\n      {chapter.sentence}")
+            lines.append(
+                f"{chapter.number}  {chapter.title}{needs}{state}\n      {chapter.sentence}"
+            )
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -199,7 +222,8 @@ class CourseMap:
             for name in ("Chapter", "What you do there", "After", "State")
         )
         caption = "The course: each chapter, and the chapters it builds on"
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        table = f"<caption>{caption}</caption><thead><tr>{head}</tr></thead>"
+        return f"<table>{table}<tbody>{rows}</tbody></table>"
 
 
 def _map_row(chapter: Chapter) -> str:

@@ -47,7 +47,8 @@ def findings() -> list[Finding]:
 def report(found: list[Finding], paths: bool = True) -> str:
     """The findings as lines of text, each problem followed by what to do about it.
 
-    paths: also say where things are; False for output that is shown to others, as in a committed notebook.
+    paths: also say where things are; False for output that is shown to others, as in a committed
+    notebook.
     """
     width = max((len(finding.name) for finding in found), default=0)
     lines = []
@@ -98,7 +99,9 @@ def _memory() -> Finding:
     memory = psutil.virtual_memory()
     ok = memory.available >= MEMORY_WANTED
     value = f"{memory.available / 1e9:.1f} GB free of {memory.total / 1e9:.1f} GB"
-    advice = f"close other programs; {MEMORY_WANTED / 1e9:.0f} GB free is comfortable" if not ok else ""
+    advice = (
+        f"close other programs; {MEMORY_WANTED / 1e9:.0f} GB free is comfortable" if not ok else ""
+    )
     return Finding("memory", value, ok, advice)
 
 
@@ -112,12 +115,19 @@ def _python_sources() -> Finding:
     folder = Path(sysconfig.get_path("stdlib"))
     files = sum(1 for _ in folder.glob("*.py"))
     ok = files >= 100
-    advice = "install the full Python (Debian: apt install libpython3-stdlib; or take it from python.org)"
+    advice = (
+        "install the full Python (Debian: apt install libpython3-stdlib; or take it from "
+        "python.org)"
+    )
     return Finding("Python's sources", f"{files} modules", ok, "" if ok else advice, str(folder))
 
 
 def _pydoc_data() -> Finding:
-    found = importlib.util.find_spec("pydoc_data.topics") if importlib.util.find_spec("pydoc_data") else None
+    found = (
+        importlib.util.find_spec("pydoc_data.topics")
+        if importlib.util.find_spec("pydoc_data")
+        else None
+    )
     advice = "Debian: apt install libpython3-stdlib; elsewhere take Python from python.org"
     value = "present" if found else "not in this Python"
     return Finding("Python's reference text", value, bool(found), "" if found else advice)
@@ -155,7 +165,13 @@ def _checkpoints() -> Finding:
 
     names = sorted(file.parent.name for file in CHECKPOINTS.glob("*/model.safetensors"))
     if not names:
-        return Finding("checkpoints", "none", False, "get the whole repository, with its data/", str(CHECKPOINTS))
+        return Finding(
+            "checkpoints",
+            "none",
+            False,
+            "get the whole repository, with its data/",
+            str(CHECKPOINTS),
+        )
     return Finding("checkpoints", ", ".join(names))
 
 

@@ -1,4 +1,5 @@
-"""moe_lib: a small, readable library of Mixture-of-Experts language models, and the course built on it.
+"""moe_lib: a small, readable library of Mixture-of-Experts language models, and the course built on
+it.
 
 The names below are the public ones. They are imported on first use, so that `import moe_lib` stays
 instant and a broken optional package (a widget, say) does not keep the rest from working.
@@ -36,7 +37,9 @@ def __getattr__(name):
         return import_module("moe_lib.interop")
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
-    raise AttributeError(f"module 'moe_lib' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    raise AttributeError(
+        f"module 'moe_lib' has no attribute {name!r}; it has: {', '.join(__all__)}"
+    )
 
 
 def __dir__():

@@ -1,7 +1,7 @@
 """The sizes and switches of a model, in one frozen dataclass.
 
-Field names are those of transformers' `DeepseekV2Config` wherever it has one, so that a reader who knows
-one config file can read the other.
+Field names are those of transformers' `DeepseekV2Config` wherever it has one, so that a reader who
+knows one config file can read the other.
 """
 
 import dataclasses
@@ -11,23 +11,62 @@ from moe_lib.config_attention import check_attention, complete_rope_scaling
 from moe_lib.config_routing import NEEDS_BALANCE, check_routing
 from moe_lib.errors import require, require_whole
 
-# Recipe sizes used by the notebooks and by the shipped checkpoints. `*_dense` is the baseline of its MoE
-# neighbour: its feed-forward width equals what one token passes through there (shared + chosen experts).
+# Recipe sizes used by the notebooks and by the shipped checkpoints. `*_dense` is the baseline of
+# its MoE neighbour: its feed-forward width equals what one token passes through there (shared +
+# chosen experts).
 _PRESETS: dict[str, dict] = {
-    "tiny": dict(vocab_size=4096, hidden_size=64, num_hidden_layers=2, num_attention_heads=2,
-                 intermediate_size=192, n_routed_experts=8, num_experts_per_tok=2, n_shared_experts=1,
-                 moe_intermediate_size=64, first_k_dense_replace=0, max_position_embeddings=256),
-    "mini": dict(vocab_size=4096, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
-                 intermediate_size=384, n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=1,
-                 moe_intermediate_size=128, first_k_dense_replace=1, max_position_embeddings=512),
-    # DeepSeek-V2 in small, without compressed queries (as V2-Lite), its experts balanced by V3's bias.
-    "mini-v2": dict(vocab_size=6144, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
-                    intermediate_size=384, n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=1,
-                    moe_intermediate_size=128, first_k_dense_replace=1, max_position_embeddings=512,
-                    attention="mla", kv_lora_rank=64, qk_nope_head_dim=32, qk_rope_head_dim=16, v_head_dim=32,
-                    router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True, routed_scaling_factor=2.5,
-                    bias_update_speed=0.005),  # V3's 0.001 is for runs of many thousand steps
-}  # fmt: skip
+    "tiny": dict(
+        vocab_size=4096,
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=192,
+        n_routed_experts=8,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        moe_intermediate_size=64,
+        first_k_dense_replace=0,
+        max_position_embeddings=256,
+    ),
+    "mini": dict(
+        vocab_size=4096,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=384,
+        n_routed_experts=16,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        moe_intermediate_size=128,
+        first_k_dense_replace=1,
+        max_position_embeddings=512,
+    ),
+    # DeepSeek-V2 in small, without compressed queries (as V2-Lite), its experts balanced by V3's
+    # bias.
+    "mini-v2": dict(
+        vocab_size=6144,
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=384,
+        n_routed_experts=16,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        moe_intermediate_size=128,
+        first_k_dense_replace=1,
+        max_position_embeddings=512,
+        attention="mla",
+        kv_lora_rank=64,
+        qk_nope_head_dim=32,
+        qk_rope_head_dim=16,
+        v_head_dim=32,
+        router="biased_topk",
+        scoring_func="sigmoid",
+        norm_topk_prob=True,
+        routed_scaling_factor=2.5,
+        bias_update_speed=0.005,
+    ),  # V3's 0.001 is for runs of many thousand steps
+}
 
 
 @dataclass(frozen=True)
@@ -37,39 +76,59 @@ class ModelConfig:
     vocab_size               number of token ids
     hidden_size              width of the residual stream
     num_hidden_layers        Transformer blocks
-    num_attention_heads      query heads; `num_key_value_heads` of them keep keys and values (fewer: grouped-query)
+    num_attention_heads      query heads; `num_key_value_heads` of them keep keys and values (fewer:
+                             grouped-query)
     intermediate_size        width of the dense feed-forward layers
-    n_routed_experts         experts a router chooses from in each MoE layer; 0 makes the whole model dense
+    n_routed_experts         experts a router chooses from in each MoE layer; 0 makes the whole
+                             model dense
     num_experts_per_tok      k: routed experts chosen per token
     n_shared_experts         experts every token passes, without a router (DeepSeekMoE, section 3.2)
     moe_intermediate_size    width of one expert
     first_k_dense_replace    the first k blocks keep a dense feed-forward layer
-    router                   a name of `moe_lib.model.routers.ROUTERS`: "topk", "group_limited" (DeepSeek-V2),
-                             "biased_topk" (DeepSeek-V3), "switch", "gshard", "expert_choice" …
-    scoring_func             how router logits become affinities: "softmax" or "sigmoid" ("topk" and "biased_topk")
-    norm_topk_prob           divide the k chosen weights by their sum (Mixtral, V3) or keep them raw (DeepSeek-V2)
+    router                   a name of `moe_lib.model.routers.ROUTERS`: "topk", "group_limited"
+                             (DeepSeek-V2), "biased_topk" (DeepSeek-V3), "switch", "gshard",
+                             "expert_choice" …
+    scoring_func             how router logits become affinities: "softmax" or "sigmoid" ("topk" and
+                             "biased_topk")
+    norm_topk_prob           divide the k chosen weights by their sum (Mixtral, V3) or keep them raw
+                             (DeepSeek-V2)
     routed_scaling_factor    constant that multiplies the chosen weights
     n_group                  equal blocks of experts, one per device
     topk_group               groups a token may use ("group_limited", "biased_topk"); None: all
-    capacity_factor          in training, room of an expert or device in multiples of its even share; None: no limit
-    capacity_per             "expert" (first come, first served) or "device" (lowest affinity dropped first)
-    never_drop_share         share of the sequences whose tokens are never dropped (capacity_per "device"; V2: 0.1)
-    causal                   True: next-token model. False: masked language model, attention in both directions
-    attention                "mha" (grouped-query by `num_key_value_heads`) or "mla" (multi-head latent attention)
-    kv_lora_rank             "mla": numbers in the latent that keys and values of all heads are made of
-    q_lora_rank              "mla": numbers in the latent that queries are made of; None: queries are not compressed
-    qk_nope_head_dim, qk_rope_head_dim   "mla": numbers of a query or key without and with rotary position
+    capacity_factor          in training, room of an expert or device in multiples of its even
+                             share; None: no limit
+    capacity_per             "expert" (first come, first served) or "device" (lowest affinity
+                             dropped first)
+    never_drop_share         share of the sequences whose tokens are never dropped (capacity_per
+                             "device"; V2: 0.1)
+    causal                   True: next-token model. False: masked language model, attention in both
+                             directions
+    attention                "mha" (grouped-query by `num_key_value_heads`) or "mla" (multi-head
+                             latent attention)
+    kv_lora_rank             "mla": numbers in the latent that keys and values of all heads are made
+                             of
+    q_lora_rank              "mla": numbers in the latent that queries are made of; None: queries
+                             are not compressed
+    qk_nope_head_dim, qk_rope_head_dim   "mla": numbers of a query or key without and with rotary
+                                         position
     v_head_dim               "mla": numbers of a value
-    rope_scaling             "mla": None, or YaRN's settings for long texts (see `complete_rope_scaling`)
-    attention_bias           "mla": biases where x enters a latent and where the output leaves, as in transformers
+    rope_scaling             "mla": None, or YaRN's settings for long texts (see
+                             `complete_rope_scaling`)
+    attention_bias           "mla": biases where x enters a latent and where the output leaves, as
+                             in transformers
     mlp_bias                 biases in dense and shared feed-forward layers, never in routed experts
-    aux_loss_alpha           factor of the expert balance loss; 0 switches it off. None: 0.01 for routers that need it
-    seq_aux                  True: balance losses are taken per sequence and averaged. False: over the batch
-    device_loss_alpha, communication_loss_alpha   factors of DeepSeek-V2's other two balance losses, over n_group
+    aux_loss_alpha           factor of the expert balance loss; 0 switches it off. None: 0.01 for
+                             routers that need it
+    seq_aux                  True: balance losses are taken per sequence and averaged. False: over
+                             the batch
+    device_loss_alpha, communication_loss_alpha   factors of DeepSeek-V2's other two balance losses,
+                                                  over n_group
                              devices
     router_z_loss_alpha      factor of the router z-loss (ST-MoE: 0.001)
-    importance_loss_alpha, load_loss_alpha   factors of Shazeer's two losses ("noisy_topk": 0.1 each in the paper)
-    bias_update_speed        step of the selection bias after each optimiser step ("biased_topk"). None: 0.001 there
+    importance_loss_alpha, load_loss_alpha   factors of Shazeer's two losses ("noisy_topk": 0.1 each
+                                             in the paper)
+    bias_update_speed        step of the selection bias after each optimiser step ("biased_topk").
+                             None: 0.001 there
     """
 
     vocab_size: int
@@ -117,14 +176,25 @@ class ModelConfig:
     bias_update_speed: float | None = None
 
     def __post_init__(self):
-        for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                     "moe_intermediate_size", "max_position_embeddings", "num_experts_per_tok"):  # fmt: skip
+        for name in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "moe_intermediate_size",
+            "max_position_embeddings",
+            "num_experts_per_tok",
+        ):
             require_whole(name, getattr(self, name))
         for name in ("n_routed_experts", "n_shared_experts", "first_k_dense_replace"):
             require_whole(name, getattr(self, name), at_least=0)
-        for name, value in (("num_key_value_heads", self.num_attention_heads), ("topk_group", self.n_group),
-                            ("aux_loss_alpha", 0.01 if self.router in NEEDS_BALANCE else 0.0),
-                            ("bias_update_speed", 0.001 if self.router == "biased_topk" else 0.0)):  # fmt: skip
+        for name, value in (
+            ("num_key_value_heads", self.num_attention_heads),
+            ("topk_group", self.n_group),
+            ("aux_loss_alpha", 0.01 if self.router in NEEDS_BALANCE else 0.0),
+            ("bias_update_speed", 0.001 if self.router == "biased_topk" else 0.0),
+        ):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
@@ -132,18 +202,36 @@ class ModelConfig:
         check_attention(self)
         self._check_experts()
         require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "more than 0")
-        require(self.initializer_range > 0, "initializer_range", self.initializer_range, "more than 0")
+        require(
+            self.initializer_range > 0, "initializer_range", self.initializer_range, "more than 0"
+        )
         for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings", "mlp_bias"):
-            require(isinstance(getattr(self, name), bool), name, getattr(self, name), "True or False", TypeError)
+            require(
+                isinstance(getattr(self, name), bool),
+                name,
+                getattr(self, name),
+                "True or False",
+                TypeError,
+            )
 
     def _check_experts(self):
-        require(self.first_k_dense_replace <= self.num_hidden_layers, "first_k_dense_replace",
-                self.first_k_dense_replace, f"at most num_hidden_layers ({self.num_hidden_layers})")  # fmt: skip
+        require(
+            self.first_k_dense_replace <= self.num_hidden_layers,
+            "first_k_dense_replace",
+            self.first_k_dense_replace,
+            f"at most num_hidden_layers ({self.num_hidden_layers})",
+        )
         if self.n_routed_experts:
-            require(self.num_experts_per_tok <= self.n_routed_experts, "num_experts_per_tok",
-                    self.num_experts_per_tok, f"at most n_routed_experts ({self.n_routed_experts})")  # fmt: skip
+            require(
+                self.num_experts_per_tok <= self.n_routed_experts,
+                "num_experts_per_tok",
+                self.num_experts_per_tok,
+                f"at most n_routed_experts ({self.n_routed_experts})",
+            )
         elif self.n_shared_experts:
-            raise ValueError(f"n_shared_experts: got {self.n_shared_experts}; wants 0 when n_routed_experts is 0")
+            raise ValueError(
+                f"n_shared_experts: got {self.n_shared_experts}; wants 0 when n_routed_experts is 0"
+            )
         check_routing(self)
 
     @property
@@ -155,7 +243,8 @@ class ModelConfig:
 
     @property
     def rotary_dim(self) -> int:
-        """Numbers of a query or key that are turned by position: all of them, or "mla"'s part with position."""
+        """Numbers of a query or key that are turned by position: all of them, or "mla"'s part with
+        position."""
         return self.qk_rope_head_dim if self.attention == "mla" else self.head_dim
 
     def is_moe_layer(self, layer: int) -> bool:
@@ -167,17 +256,28 @@ class ModelConfig:
         return dataclasses.replace(self, **changes)
 
     def dense(self) -> "ModelConfig":
-        """The dense model of equal active size: every block gets one feed-forward layer as wide as what a
-        token passes through in an MoE block, (shared + chosen) experts of `moe_intermediate_size`.
+        """The dense model of equal active size: every block gets one feed-forward layer as wide as
+        what a token passes through in an MoE block, (shared + chosen) experts of
+        `moe_intermediate_size`.
 
-        Raises ValueError if the dense blocks of this config have another width: then no single width is equal.
+        Raises ValueError if the dense blocks of this config have another width: then no single
+        width is equal.
         """
         if not self.n_routed_experts:
             return self
         active = (self.num_experts_per_tok + self.n_shared_experts) * self.moe_intermediate_size
-        require(self.first_k_dense_replace == 0 or self.intermediate_size == active, "intermediate_size",
-                self.intermediate_size, f"{active}, the active width of the MoE blocks")  # fmt: skip
-        return self.replace(n_routed_experts=0, n_shared_experts=0, first_k_dense_replace=0, intermediate_size=active)
+        require(
+            self.first_k_dense_replace == 0 or self.intermediate_size == active,
+            "intermediate_size",
+            self.intermediate_size,
+            f"{active}, the active width of the MoE blocks",
+        )
+        return self.replace(
+            n_routed_experts=0,
+            n_shared_experts=0,
+            first_k_dense_replace=0,
+            intermediate_size=active,
+        )
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
@@ -192,7 +292,8 @@ class ModelConfig:
 
     @classmethod
     def preset(cls, name: str, **changes) -> "ModelConfig":
-        """One of the course's sizes, e.g. `ModelConfig.preset("mini", causal=False)`; see `ModelConfig.presets()`."""
+        """One of the course's sizes, e.g. `ModelConfig.preset("mini", causal=False)`; see
+        `ModelConfig.presets()`."""
         require(name in _PRESETS, "name", name, f"one of {', '.join(sorted(_PRESETS))}")
         return cls(**{**_PRESETS[name], **changes})
 

@@ -1,8 +1,11 @@
 """One way to say that an argument is wrong: its name, what it got, what it wants."""
 
 
-def require(condition: bool, argument: str, got: object, wants: str, error: type[Exception] = ValueError) -> None:
-    """Raise `error` naming the argument, what it got and what it wants, unless `condition` holds."""
+def require(
+    condition: bool, argument: str, got: object, wants: str, error: type[Exception] = ValueError
+) -> None:
+    """Raise `error` naming the argument, what it got and what it wants, unless `condition`
+    holds."""
     if not condition:
         raise error(f"{argument}: got {got!r}; wants {wants}")
 

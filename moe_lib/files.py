@@ -1,4 +1,5 @@
-"""Writing files so that a kill at any moment leaves the old one or the new one, never half of one."""
+"""Writing files so that a kill at any moment leaves the old one or the new one, never half of
+one."""
 
 import json
 import os
@@ -19,20 +20,25 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        with temporary.open("rb+") as file:  # on disk before it gets its name, or a power cut could empty it
+        with temporary.open(
+            "rb+"
+        ) as file:  # on disk before it gets its name, or a power cut could empty it
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file. ValueError naming the file if it is damaged or something else."""
+    """Tensors and metadata of a safetensors file. ValueError naming the file if it is damaged or
+    something else."""
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

@@ -9,10 +9,11 @@ from moe_lib.errors import require
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over n seeds with its 95 % interval by Student's t; low and high are NaN for a single seed.
+    """A mean over n seeds with its 95 % interval by Student's t; low and high are NaN for a single
+    seed.
 
-    The interval speaks of other seeds (draw of the labels, order, first weights), not of other test sets.
-    half is the half of its width: the interval is mean ± half.
+    The interval speaks of other seeds (draw of the labels, order, first weights), not of other test
+    sets. half is the half of its width: the interval is mean ± half.
     """
 
     mean: float
@@ -26,10 +27,11 @@ class Interval:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
-    """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1 degrees of freedom.
+    """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1
+    degrees of freedom.
 
-    NaN values are left out. With three seeds t is 4.3, and intervals are wide: that is what three runs can tell.
-    Raises ValueError for a confidence outside 0 … 1.
+    NaN values are left out. With three seeds t is 4.3, and intervals are wide: that is what three
+    runs can tell. Raises ValueError for a confidence outside 0 … 1.
     """
     from scipy.stats import t as student  # here, because it is slow to import
 

@@ -1,4 +1,5 @@
-"""Open a model by name or folder: a checkpoint of the course, or a causal model of Hugging Face transformers."""
+"""Open a model by name or folder: a checkpoint of the course, or a causal model of Hugging Face
+transformers."""
 
 import json
 import socket
@@ -9,19 +10,28 @@ from urllib.request import getproxies
 from moe_lib.errors import require
 from moe_lib.paths import CHECKPOINTS
 
-_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")  # formats that may run code while they are read
+_UNSAFE = (
+    ".bin",
+    ".pt",
+    ".pth",
+    ".ckpt",
+    ".pkl",
+    ".pickle",
+)  # formats that may run code while they are read
 
 
 def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> tuple:
     """(model, tokenizer), the model in eval mode on the CPU.
 
-    name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint or by transformers; or the
-                       name of a model on the Hugging Face Hub ("organisation/model"), which needs the network once
-    trust_remote_code  let a model bring its own Python code and run it. Off: only the classes of the installed
-                       transformers are used. Weights are read from safetensors files only, either way.
+    name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint or by
+                       transformers; or the name of a model on the Hugging Face Hub
+                       ("organisation/model"), which needs the network once
+    trust_remote_code  let a model bring its own Python code and run it. Off: only the classes of
+                       the installed transformers are used. Weights are read from safetensors files
+                       only, either way.
 
-    Raises FileNotFoundError for what is not there or cannot be fetched, ValueError for a folder that is damaged,
-    holds no safetensors, or needs code of its own.
+    Raises FileNotFoundError for what is not there or cannot be fetched, ValueError for a folder
+    that is damaged, holds no safetensors, or needs code of its own.
     """
     folder = CHECKPOINTS / name_or_folder
     folder = folder if folder.is_dir() else Path(name_or_folder)
@@ -40,7 +50,8 @@ def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> t
 
 
 def _no_network() -> bool:
-    """True if the Hub cannot be reached: asked once here, as its own library tries again for most of a minute."""
+    """True if the Hub cannot be reached: asked once here, as its own library tries again for most
+    of a minute."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -59,21 +70,29 @@ def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, **common)
         try:
-            model = AutoModelForCausalLM.from_pretrained(name, use_safetensors=True, dtype="auto", **common)
+            model = AutoModelForCausalLM.from_pretrained(
+                name, use_safetensors=True, dtype="auto", **common
+            )
         except ValueError as error:
             if "Unrecognized configuration class" not in str(error):
                 raise
             # a model that also sees: it reads a text alone just as well
-            model = AutoModelForImageTextToText.from_pretrained(name, use_safetensors=True, dtype="auto", **common)
+            model = AutoModelForImageTextToText.from_pretrained(
+                name, use_safetensors=True, dtype="auto", **common
+            )
     except OSError as error:
         if Path(name).is_dir():
-            raise FileNotFoundError(f"{name}: its files are not complete ({_first_line(error)})") from error
+            raise FileNotFoundError(
+                f"{name}: its files are not complete ({_first_line(error)})"
+            ) from error
         why = "there is no network, and it was not fetched before" if local else _first_line(error)
         raise FileNotFoundError(f"{name}: could not be fetched ({why}); {_wants()}") from error
     except ValueError as error:
         if "trust_remote_code" in str(error):
-            raise ValueError(f"{name}: brings Python code of its own, which is not run unless you allow it "
-                             "(trust_remote_code=True, or --trust-remote-code)") from error  # fmt: skip
+            raise ValueError(
+                f"{name}: brings Python code of its own, which is not run unless you allow it "
+                "(trust_remote_code=True, or --trust-remote-code)"
+            ) from error
         raise ValueError(f"{name}: transformers cannot open it ({_first_line(error)})") from error
     return model.eval(), tokenizer
 
@@ -81,7 +100,9 @@ def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple
 def _model_type(folder: Path) -> str | None:
     path = folder / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; a model is a folder with config.json and safetensors files")
+        raise FileNotFoundError(
+            f"{path}: missing; a model is a folder with config.json and safetensors files"
+        )
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
@@ -95,8 +116,11 @@ def _check_weights(folder: Path) -> None:
         return
     found = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
     if found:
-        raise ValueError(f"{folder}: has its weights in {found[0]}, a format that may run code while it is read; "
-                         "wants safetensors files")  # fmt: skip
+        raise ValueError(
+            f"{folder}: has its weights in {found[0]}, a format that may run code while it "
+            "is read; "
+            "wants safetensors files"
+        )
     raise FileNotFoundError(
         f"{folder}: no safetensors file; a model is a folder with config.json and safetensors files"
     )
@@ -104,8 +128,11 @@ def _check_weights(folder: Path) -> None:
 
 def _wants() -> str:
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
-    return (f"wants a folder, a checkpoint of the course ({', '.join(known)}), or organisation/model of the "
-            "Hugging Face Hub")  # fmt: skip
+    return (
+        f"wants a folder, a checkpoint of the course ({', '.join(known)}), or "
+        "organisation/model of the "
+        "Hugging Face Hub"
+    )
 
 
 def _first_line(error: Exception) -> str:

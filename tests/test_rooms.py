@@ -1,4 +1,5 @@
-"""The plan of the house: a room of the library imports only from those before it, and no modules import each other."""
+"""The plan of the house: a room of the library imports only from those before it, and no modules
+import each other."""
 
 import ast
 from pathlib import Path
@@ -16,20 +17,35 @@ MAY_IMPORT = {
     "interop": {"model"},
     "tuning": {"text", "model", "training", "interop"},
     "views": {"text", "model", "training", "tracing", "tuning"},
-}  # fmt: skip
+}
 STARTERS = {"__init__", "__main__", "opening"}  # they hand out what the rooms make
-# Beside traces, views take these records; BalanceDashboard alone holds what makes its records, a training to steer.
-RECORDS = {"model.routing", "text.packing", "training.loop", "training.recorder", "tuning.comparison.results", "tuning.tried_text"}
+# Beside traces, views take these records; BalanceDashboard alone holds what makes its records, a
+# training to steer.
+RECORDS = {
+    "model.routing",
+    "text.packing",
+    "training.loop",
+    "training.recorder",
+    "tuning.comparison.results",
+    "tuning.tried_text",
+}
 STEERED = {"training.cures", "training.live"}
 # One thing in two files, where a late import leads back: a record and its file format.
 TWINS = (("tracing.trace_files", "tracing.trace"),)
-MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")
+}
 
 
 def imported(path: Path) -> set[str]:
-    """Modules of the library that a file imports, late ones too, without those for type checkers; "" is moe_lib."""
+    """Modules of the library that a file imports, late ones too, without those for type checkers;
+    "" is moe_lib."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+    guarded = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+    ]
     hidden = {id(inner) for node in guarded for inner in ast.walk(node)}
     found = set()
     for node in ast.walk(tree):
@@ -42,7 +58,9 @@ def imported(path: Path) -> set[str]:
         for name in names:
             if name.split(".")[0] == "moe_lib":
                 found.add(name.removeprefix("moe_lib").removeprefix("."))
-    return {name for name in found if name == "" or name in MODULES or f"{name}.__init__" in MODULES}
+    return {
+        name for name in found if name == "" or name in MODULES or f"{name}.__init__" in MODULES
+    }
 
 
 def room_of(module: str) -> str:
@@ -65,7 +83,9 @@ def test_every_room_is_in_the_plan():
 def test_views_know_traces_and_records_and_no_model():
     for module, path in MODULES.items():
         if room_of(module) == "views":
-            other = {name for name in imported(path) if room_of(name) not in ("", "views", "tracing")}
+            other = {
+                name for name in imported(path) if room_of(name) not in ("", "views", "tracing")
+            }
             known = RECORDS | (STEERED if module == "views.balance_dashboard.widget" else set())
             rooms = {name.rsplit(".", depth)[0] for name in known for depth in (1, 2)}
             assert other <= known | rooms, f"moe_lib.{module} imports {sorted(other - known)}"

@@ -1,4 +1,5 @@
-"""Exercises told as small stories. Each takes a random.Random and returns a short worked exercise."""
+"""Exercises told as small stories. Each takes a random.Random and returns a short worked
+exercise."""
 
 PEOPLE = (
     "Adira Bram Celeste Davit Eluned Farrukh Greta Hamish Ilka Jomo Katya Lionel Mirela Nadir Odette Pascal "
@@ -7,7 +8,7 @@ PEOPLE = (
 GOODS = [
     ("notebook", 1.35), ("pear", 0.4), ("lamp", 17.8), ("rope", 6.25), ("teapot", 12.9), ("string", 2.15),
     ("candle", 0.95), ("map", 4.6), ("umbrella", 9.75), ("loaf", 2.3), ("honey pot", 5.45), ("stamp", 0.85),
-]  # fmt: skip
+]
 THINGS = "buttons shells marbles tickets walnuts tiles pencils seeds postcards beads coins stickers".split()
 
 
@@ -212,7 +213,7 @@ def handshakes(rng):
     what = rng.choice(
         ["guests shake hands, each with each, once", "towns get a direct road to every other",
          "chess players meet, everybody playing everybody"]
-    )  # fmt: skip
+    )
     if rng.random() < 0.5:
         return (
             f"{n} {what}. One way to count: the first has {n - 1} partners, the next {n - 2} who are new, "

@@ -1,9 +1,10 @@
-"""Write arithmetic/documents.jsonl: arithmetic and small puzzles, the steps shown, the answers computed.
+"""Write arithmetic/documents.jsonl: arithmetic and small puzzles, the steps shown, the answers
+computed.
 
     python data/corpora/make_arithmetic.py
 
-A document joins two to four exercises of different kinds. Numbers, wording and order come from a seeded
-generator, so the same file is written every time.
+A document joins two to four exercises of different kinds. Numbers, wording and order come from a
+seeded generator, so the same file is written every time.
 """
 
 import json

@@ -1,28 +1,43 @@
-"""The card of a checkpoint: a README written from what was measured, so that no number is typed by hand."""
+"""The card of a checkpoint: a README written from what was measured, so that no number is typed by
+hand."""
 
 from pathlib import Path
 
-_WHAT = {True: "predicts the next token of {}", False: "fills in masked tokens of {}, seeing both sides"}
+_WHAT = {
+    True: "predicts the next token of {}",
+    False: "fills in masked tokens of {}, seeing both sides",
+}
 _TEXTS = {
     "python": "Python documentation, docstrings and code",
     "mixture": "Python text and of six small written domains, one of them Chinese",
 }
 _LIMITS = {
-    "python": "English and Python only; no facts, no instructions. The text belongs to the Python documentation and "
+    "python": "English and Python only; no facts, no instructions. The text belongs to the Python "
+    "documentation and "
     "library\n(PSF License); these weights: the licence of this repository.",
-    "mixture": "Mostly Python text; of the written domains it has seen a few dozen documents each, several times over. "
-    "No facts, no\ninstructions. The Python text belongs to the Python documentation and library (PSF License), the "
-    "written domains are\nthe course's own (CC BY 4.0); these weights: the licence of this repository.",
+    "mixture": "Mostly Python text; of the written domains it has seen a few dozen documents each, "
+    "several times over. "
+    "No facts, no\ninstructions. The Python text belongs to the Python documentation and "
+    "library (PSF License), the "
+    "written domains are\nthe course's own (CC BY 4.0); these weights: the licence of this "
+    "repository.",
 }
 
 
 def write_card(folder: Path, name: str, measured: dict) -> None:
-    """Write README.md into `folder`. `measured` is what `moe_course.checkpoints.recipes.make` returns."""
+    """Write README.md into `folder`. `measured` is what `moe_course.checkpoints.recipes.make`
+    returns."""
     recipe, about = measured["about"]["recipe"], measured["about"]
     domains = list(measured["moe"]["heldout_loss"])
-    table = ["| model | parameters | active | " + " | ".join(domains) + " |", "|---" * (3 + len(domains)) + "|"]
-    for kind, label in (("moe", "**this checkpoint**"), ("dense", "dense, equal active size, trained alike"),
-                        ("unigram", "unigram (token frequencies)")):  # fmt: skip
+    table = [
+        "| model | parameters | active | " + " | ".join(domains) + " |",
+        "|---" * (3 + len(domains)) + "|",
+    ]
+    for kind, label in (
+        ("moe", "**this checkpoint**"),
+        ("dense", "dense, equal active size, trained alike"),
+        ("unigram", "unigram (token frequencies)"),
+    ):
         row = measured[kind]
         sizes = [f"{row[key]:,}" if key in row else "–" for key in ("parameters", "active")]
         losses = [f"{row['heldout_loss'][domain]:.3f}" for domain in domains]
@@ -68,7 +83,8 @@ Load at the end of training: MaxVio {measured["moe"]["max_violation_last_100"]:.
 
 
 def write_dense_card(folder: Path, name: str, measured: dict) -> None:
-    """Write README.md for the dense baseline of the checkpoint `name`, from the same measurements."""
+    """Write README.md for the dense baseline of the checkpoint `name`, from the same
+    measurements."""
     dense, moe = (measured[kind]["heldout_loss"]["all"] for kind in ("dense", "moe"))
     text = f"""# {name}-dense
 
@@ -86,13 +102,19 @@ Make it again, together with its sibling: `python -m moe_course.checkpoints.reci
 def _text(recipe: dict) -> str:
     if recipe["written_times"] == 1:
         return f"corpus `{recipe['corpus']}`"
-    return f"corpus `{recipe['corpus']}`, its written documents {recipe['written_times']} times over, the others"
+    return (
+        f"corpus `{recipe['corpus']}`, its written documents {recipe['written_times']} times "
+        "over, the others"
+    )
 
 
 def _routing(recipe: dict) -> str:
     if not recipe["evaluate_every"]:
         return ""
-    return "\n- routing_over_training.safetensors: the experts that a fixed held-out text chose at several steps."
+    return (
+        "\n- routing_over_training.safetensors: the experts that a fixed held-out text chose at "
+        "several steps."
+    )
 
 
 def _passing(measured: dict) -> str:
@@ -101,8 +123,13 @@ def _passing(measured: dict) -> str:
         return ""
     step, steps = about["passes_dense_after"], about["recipe"]["steps"]
     if step is None:
-        return "\nOn a fixed sample of the held-out text it never got as low as the dense model's last loss."
+        return (
+            "\nOn a fixed sample of the held-out text it never got as low as the dense model's "
+            "last loss."
+        )
     return (
-        f"\nOn a fixed sample of the held-out text it was as low as the dense model's last loss after {step} of "
-        f"{steps} steps,\n{step / steps:.0%} (measured every {about['recipe']['evaluate_every']} steps)."
+        "\nOn a fixed sample of the held-out text it was as low as the dense model's last "
+        f"loss after {step} of "
+        f"{steps} steps,\n{step / steps:.0%} (measured every "
+        f"{about['recipe']['evaluate_every']} steps)."
     )

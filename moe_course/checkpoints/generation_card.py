@@ -9,7 +9,8 @@ _ROUGE = ("rouge1", "rouge2", "rougeL")
 
 
 def write_generation_card(content: dict, folder: Path) -> Path:
-    """README.md in `folder`, from what `moe_course.studies.generation_study` found. Returns its path."""
+    """README.md in `folder`, from what `moe_course.studies.generation_study` found. Returns its
+    path."""
     path = Path(folder) / "README.md"
     write_atomically(path, lambda temporary: temporary.write_text(_card(content), encoding="utf-8"))
     return path
@@ -23,11 +24,18 @@ def _card(content: dict) -> str:
     chats = ", ".join(f"{task} {weight}" for task, weight in about["weights"].items())
     summaries = {"this checkpoint": this["summarise"], "first sentence": base["summarise"]["lead"]}
     summaries = _rows((who, *(f"{f[kind]:.3f}" for kind in _ROUGE)) for who, f in summaries.items())
-    products = {f"this checkpoint, {way}": this["recommend"][way] for way in ("sum", "mean", "gain")}
+    products = {
+        f"this checkpoint, {way}": this["recommend"][way] for way in ("sum", "mean", "gain")
+    }
     products["nearest by TF-IDF"] = base["recommend"]["tf_idf"]
-    products = _rows((who, f"{f['recall_at_1']:.3f}", f"{f['recall_at_5']:.3f}") for who, f in products.items())
+    products = _rows(
+        (who, f"{f['recall_at_1']:.3f}", f"{f['recall_at_5']:.3f}") for who, f in products.items()
+    )
     command, seconds, runs = about["command"], this["cpu_seconds"], len(content["runs"])
-    rate, versions = about["learning_rate"], f"{about['date']}, torch {about['torch']}, Python {about['python']}"
+    rate, versions = (
+        about["learning_rate"],
+        f"{about['date']}, torch {about['torch']}, Python {about['python']}",
+    )
     return f"""# mini-v2-prompted
 
 `{name}`, fine-tuned on four tasks at once, each named by its prompt: translate English into Chinese, summarise in a
@@ -76,7 +84,11 @@ weights: the licence of this repository.
 
 
 def _translation(figures: dict) -> list[str]:
-    return [text for split in _SPLITS for text in (f"{figures[split]['bleu']:.1f}", f"{figures[split]['exact']:.0%}")]
+    return [
+        text
+        for split in _SPLITS
+        for text in (f"{figures[split]['bleu']:.1f}", f"{figures[split]['exact']:.0%}")
+    ]
 
 
 def _rows(rows) -> str:

@@ -1,8 +1,9 @@
 """The recipes of the shipped checkpoints: `python -m moe_course.checkpoints.recipes mini-causal`.
 
-Each trains a mixture of experts and, alike in everything else, the dense model of equal active size; measures both
-and a unigram model on held-out text; and writes the folder data/checkpoints/NAME with its card. A run that is
-broken off goes on where it was when the command is given again.
+Each trains a mixture of experts and, alike in everything else, the dense model of equal active
+size; measures both and a unigram model on held-out text; and writes the folder
+data/checkpoints/NAME with its card. A run that is broken off goes on where it was when the command
+is given again.
 """
 
 import argparse
@@ -30,7 +31,8 @@ from moe_lib.training.routing_record import RoutingRecord
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the weights, besides the corpora, which are those of the Python that runs it."""
+    """Everything that decides the weights, besides the corpora, which are those of the Python that
+    runs it."""
 
     name: str
     causal: bool
@@ -55,19 +57,34 @@ class Recipe:
         return "causal" if self.causal else "masked"
 
 
-_V2 = dict(corpus="mixture", preset="mini-v2", tokenizer="mixture", written_times=WRITTEN_TIMES, evaluate_every=50,
-           ship_dense=True)  # fmt: skip
+_V2 = dict(
+    corpus="mixture",
+    preset="mini-v2",
+    tokenizer="mixture",
+    written_times=WRITTEN_TIMES,
+    evaluate_every=50,
+    ship_dense=True,
+)
 RECIPES = {
     recipe.name: recipe
-    for recipe in (Recipe("mini-causal", True), Recipe("mini-masked", False),
-                   Recipe("mini-v2", True, **_V2), Recipe("mini-v2-masked", False, **_V2))
-}  # fmt: skip
+    for recipe in (
+        Recipe("mini-causal", True),
+        Recipe("mini-masked", False),
+        Recipe("mini-v2", True, **_V2),
+        Recipe("mini-v2-masked", False, **_V2),
+    )
+}
 ROUTING_FILE = "routing_over_training.safetensors"
 SAMPLE = 256  # held-out rows for the curve
 
 
-def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | None = None,
-         rows: int | None = None) -> dict:  # fmt: skip
+def make(
+    recipe: Recipe,
+    scratch: Path,
+    steps: int | None = None,
+    out: Path | None = None,
+    rows: int | None = None,
+) -> dict:
     """Train, measure, and write the checkpoint with its card; returns what was measured.
 
     steps and rows (of each held-out text) can be cut down to try it out.
@@ -75,9 +92,16 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
     recipe = replace(recipe, steps=steps or recipe.steps)
     tokenizer, corpus = load_tokenizer(recipe.tokenizer), load_corpus(recipe.corpus)
     corpus["train"] = repeat_written(corpus["train"], recipe.written_times)
-    text = {split: encode_corpus(corpus[split], tokenizer, recipe.sequence_length) for split in ("train", "heldout")}
+    text = {
+        split: encode_corpus(corpus[split], tokenizer, recipe.sequence_length)
+        for split in ("train", "heldout")
+    }
     batches = Batches(
-        text["train"], recipe.batch_size, seed=recipe.seed, objective=recipe.objective, tokenizer=tokenizer
+        text["train"],
+        recipe.batch_size,
+        seed=recipe.seed,
+        objective=recipe.objective,
+        tokenizer=tokenizer,
     )
     watch = _sample(corpus["heldout"], recipe, tokenizer)
     runs = {}
@@ -105,7 +129,9 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
         "heldout_tokens": heldout_tokens,
     }
     if recipe.evaluate_every:
-        measured["about"]["passes_dense_after"] = passing_step(*(runs[kind].history for kind in ("moe", "dense")))
+        measured["about"]["passes_dense_after"] = passing_step(
+            *(runs[kind].history for kind in ("moe", "dense"))
+        )
     folder = out or CHECKPOINTS / recipe.name
     _write(folder, recipe.name, runs, tokenizer, measured)
     if watch["routing"] is not None:
@@ -118,14 +144,16 @@ def make(recipe: Recipe, scratch: Path, steps: int | None = None, out: Path | No
 
 
 def passing_step(faster, slower) -> int | None:
-    """The first measured step at which the history `faster` has a held-out loss as low as the last one of `slower`."""
+    """The first measured step at which the history `faster` has a held-out loss as low as the last
+    one of `slower`."""
     goal = slower["heldout_loss"].dropna().iloc[-1]
     passed = faster[faster["heldout_loss"] <= goal]
     return None if passed.empty else int(passed["step"].iloc[0]) + 1
 
 
 def _sample(documents, recipe: Recipe, tokenizer) -> dict:
-    """What is looked at while a model trains: held-out rows for the loss, and rows of every domain for the routing."""
+    """What is looked at while a model trains: held-out rows for the loss, and rows of every domain
+    for the routing."""
     if not recipe.evaluate_every:
         return {"loss": None, "routing": None}
     mixed = encode_corpus(documents, tokenizer, recipe.sequence_length).input_ids
@@ -134,27 +162,47 @@ def _sample(documents, recipe: Recipe, tokenizer) -> dict:
     for domain in sorted(set(documents["domain"])):
         own = documents.filter(lambda row, domain=domain: row["domain"] == domain)
         parts.append(encode_corpus(own, tokenizer, recipe.sequence_length).input_ids[:4])
-    loss = evaluation_batches(mixed[order], 32, seed=1, objective=recipe.objective, tokenizer=tokenizer)
+    loss = evaluation_batches(
+        mixed[order], 32, seed=1, objective=recipe.objective, tokenizer=tokenizer
+    )
     return {"loss": loss, "routing": torch.cat(parts)}
 
 
-def _train(recipe: Recipe, config: ModelConfig, batches: Batches, folder: Path, watch: dict) -> TrainingRun:
+def _train(
+    recipe: Recipe, config: ModelConfig, batches: Batches, folder: Path, watch: dict
+) -> TrainingRun:
     print(f"{folder.name}: {count_parameters(config).total:,} parameters", flush=True)
     torch.manual_seed(recipe.seed)
     model = LanguageModel(config)
     record = None
     if watch["routing"] is not None and config.n_routed_experts:
-        record = RoutingRecord(model, watch["routing"], _moments(recipe.steps), folder / ROUTING_FILE)
-    run = train(model, batches, steps=recipe.steps, learning_rate=recipe.learning_rate, folder=folder,
-                evaluation=watch["loss"], evaluate_every=recipe.evaluate_every, callback=record)  # fmt: skip
+        record = RoutingRecord(
+            model, watch["routing"], _moments(recipe.steps), folder / ROUTING_FILE
+        )
+    run = train(
+        model,
+        batches,
+        steps=recipe.steps,
+        learning_rate=recipe.learning_rate,
+        folder=folder,
+        evaluation=watch["loss"],
+        evaluate_every=recipe.evaluate_every,
+        callback=record,
+    )
     if run.interrupted:
-        raise SystemExit(f"stopped after {len(run.history)} steps; the same command goes on from there")
+        raise SystemExit(
+            f"stopped after {len(run.history)} steps; the same command goes on from there"
+        )
     return run
 
 
 def _moments(steps: int) -> tuple[int, ...]:
     """When the routing is recorded: often at first, where it changes fastest."""
-    return tuple(sorted({round(steps * share) for share in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)}))
+    return tuple(
+        sorted(
+            {round(steps * share) for share in (0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1)}
+        )
+    )
 
 
 def _describe(run: TrainingRun) -> dict:
@@ -174,34 +222,54 @@ def _held_out(documents, domain: str, recipe: Recipe, tokenizer, rows: int | Non
     if domain != "all":
         documents = documents.filter(lambda row: row["domain"] == domain)
     input_ids = encode_corpus(documents, tokenizer, recipe.sequence_length).input_ids[:rows]
-    return evaluation_batches(input_ids, 32, seed=1, objective=recipe.objective, tokenizer=tokenizer)
+    return evaluation_batches(
+        input_ids, 32, seed=1, objective=recipe.objective, tokenizer=tokenizer
+    )
 
 
-def _write(folder: Path, name: str, runs: dict[str, TrainingRun], tokenizer, measured: dict) -> None:
-    save_checkpoint(runs["moe"].model, folder, tokenizer, dtype=torch.bfloat16)  # half the size; trained in float32
+def _write(
+    folder: Path, name: str, runs: dict[str, TrainingRun], tokenizer, measured: dict
+) -> None:
+    save_checkpoint(
+        runs["moe"].model, folder, tokenizer, dtype=torch.bfloat16
+    )  # half the size; trained in float32
     write_json(folder / "measured.json", measured)
     both = runs["moe"].history.merge(runs["dense"].history, on="step", suffixes=("_moe", "_dense"))
     columns = ["step", "loss_moe", "loss_dense", "max_violation_moe"]
-    curves = both[columns + [name for name in ("heldout_loss_moe", "heldout_loss_dense") if name in both]]
+    curves = both[
+        columns + [name for name in ("heldout_loss_moe", "heldout_loss_dense") if name in both]
+    ]
     curves.round(4).to_csv(folder / "curves.csv", index=False)
     write_card(folder, name, measured)
 
 
-def unigram_loss(train_ids: torch.Tensor, batches: list[dict], vocab_size: int, causal: bool) -> float:
-    """Loss of guessing every token by its frequency in the training text (plus one), in nats per token."""
+def unigram_loss(
+    train_ids: torch.Tensor, batches: list[dict], vocab_size: int, causal: bool
+) -> float:
+    """Loss of guessing every token by its frequency in the training text (plus one), in nats per
+    token."""
     frequency = torch.bincount(train_ids.flatten(), minlength=vocab_size).double() + 1
     surprise = -(frequency / frequency.sum()).log()
-    labels = torch.cat([(batch["labels"][:, 1:] if causal else batch["labels"]).flatten() for batch in batches])
+    labels = torch.cat(
+        [(batch["labels"][:, 1:] if causal else batch["labels"]).flatten() for batch in batches]
+    )
     return float(surprise[labels[labels >= 0]].mean())
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m moe_course.checkpoints.recipes", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m moe_course.checkpoints.recipes", description=__doc__.split("\n")[0]
+    )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"of: {', '.join(RECIPES)}; all of them if none is given"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of: {', '.join(RECIPES)}; all of them if none is given",
     )
     parser.add_argument("--steps", type=int, help="fewer steps, to try it out")
-    parser.add_argument("--out", type=Path, help="write the checkpoint there instead of data/checkpoints/NAME")
+    parser.add_argument(
+        "--out", type=Path, help="write the checkpoint there instead of data/checkpoints/NAME"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget a run that was broken off")
     chosen = parser.parse_args(arguments)
     scratch = REPOSITORY / "runs"

@@ -1,1 +1,2 @@
-"""One module per chapter, `chapter_NN.py`, each with `CHECKS`: {"NN.k": function that checks an answer}."""
+"""One module per chapter, `chapter_NN.py`, each with `CHECKS`: {"NN.k": function that checks an
+answer}."""

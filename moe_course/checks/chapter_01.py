@@ -25,7 +25,9 @@ def _ends(what):
         if event == "opcode":
             left -= 1
         if left < 0:
-            raise NotYet(f"{what}: your loop does not end. What changes in each round, so that it must stop?")
+            raise NotYet(
+                f"{what}: your loop does not end. What changes in each round, so that it must stop?"
+            )
         return count
 
     sys.settrace(count)
@@ -45,32 +47,60 @@ def check_merge_step(merge_step):
     by_hand = [
         ([1, 2, 1, 2, 3], 9, ([9, 9, 3], (1, 2)), "(1, 2) occurs twice, (2, 1) and (2, 3) once"),
         ([7, 7, 7, 4], 9, ([9, 7, 4], (7, 7)), "(7, 7) occurs twice, overlaps count; (7, 4) once"),
-        ([3, 1, 1, 3], 9, ([3, 9, 3], (1, 1)), "(3, 1), (1, 1) and (1, 3) each occur once; the smallest is (1, 1)"),
+        (
+            [3, 1, 1, 3],
+            9,
+            ([3, 9, 3], (1, 1)),
+            "(3, 1), (1, 1) and (1, 3) each occur once; the smallest is (1, 1)",
+        ),
     ]
     for ids, new_id, (merged, pair), why in by_hand:
         what, given = f"merge_step({ids}, {new_id})", list(ids)
         answer = _call(merge_step, given, new_id, what=what)
-        expect_true(isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], tuple),
-                    f"{what} should return a list and a pair, (new_ids, pair); got {answer!r}.")  # fmt: skip
-        expect_true(given == ids, f"{what} changed the list it was given, to {given}. Make a new list instead.")
+        expect_true(
+            isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], tuple),
+            f"{what} should return a list and a pair, (new_ids, pair); got {answer!r}.",
+        )
+        expect_true(
+            given == ids,
+            f"{what} changed the list it was given, to {given}. Make a new list instead.",
+        )
         expect_true(answer[1] == pair, f"In {ids} {why}; you gave {answer[1]}.")
-        expect_equal(answer[0], merged, f"the ids of {what}", hints={
-            f"you gave {answer[0]}, want {merged}: a token was merged twice. After a merge, go on two places further":
-                lambda got, wrong=([9, 9, 4], [9, 2, 9, 2, 3]): got in wrong,
-            f"the pair was merged in one place only, want {merged}: replace it everywhere": [9, 1, 2, 3],
-            f"the ids are unchanged, want {merged}: did you return the old list?": ids,
-        })  # fmt: skip
+        expect_equal(
+            answer[0],
+            merged,
+            f"the ids of {what}",
+            hints={
+                f"you gave {answer[0]}, want {merged}: a token was merged twice. After a "
+                "merge, go on two places further": lambda got, wrong=([9, 9, 4], [9, 2, 9, 2, 3]): (
+                    got in wrong
+                ),
+                f"the pair was merged in one place only, want {merged}: replace it everywhere": [
+                    9,
+                    1,
+                    2,
+                    3,
+                ],
+                f"the ids are unchanged, want {merged}: did you return the old list?": ids,
+            },
+        )
     draw = random.Random(0)
     for _ in range(50):
         ids = [draw.randrange(4) for _ in range(draw.randint(2, 40))]
         pairs = Counter(zip(ids, ids[1:], strict=False))
         pair = min(pairs, key=lambda p: (-pairs[p], p))
-        # str.replace works from left to right and never uses a letter twice: the merge, done by Python itself.
+        # str.replace works from left to right and never uses a letter twice: the merge, done by
+        # Python itself.
         text = "".join(chr(65 + i) for i in ids).replace("".join(chr(65 + i) for i in pair), "z")
         merged = [9 if letter == "z" else ord(letter) - 65 for letter in text]
         answer = _call(merge_step, list(ids), 9, what=f"merge_step({ids}, 9)")
-        counts = f"{pair} occurs {pairs[pair]} times, {answer[1]}, which you gave, {pairs.get(answer[1], 0)} times"
-        expect_true(answer[1] == pair, f"In {ids} {counts}. Of equally frequent ones the smallest wins.")
+        counts = (
+            f"{pair} occurs {pairs[pair]} times, {answer[1]}, which you gave, "
+            f"{pairs.get(answer[1], 0)} times"
+        )
+        expect_true(
+            answer[1] == pair, f"In {ids} {counts}. Of equally frequent ones the smallest wins."
+        )
         expect_equal(answer[0], merged, f"the ids of merge_step({ids}, 9)")
     return "Counts, ties and repeated tokens are right, on 50 random lists too."
 
@@ -81,10 +111,17 @@ def check_decode_bytes(decode_bytes):
         try:
             answer = _call(decode_bytes, given, known, what=what)
         except UnicodeDecodeError as error:
-            raise NotYet(f"{what} holds half a character: {error}. `bytes.decode` can replace instead.") from None
-        expect_true(given == ids and known == merges, f"{what} changed its arguments. Make a new list instead.")
+            raise NotYet(
+                f"{what} holds half a character: {error}. `bytes.decode` can replace instead."
+            ) from None
+        expect_true(
+            given == ids and known == merges,
+            f"{what} changed its arguments. Make a new list instead.",
+        )
         expected = library_decode(ids, merges)
-        expect_equal(answer, expected, what if len(what) < 120 else f"the text of {ids[:6]}…", hints=hints)
+        expect_equal(
+            answer, expected, what if len(what) < 120 else f"the text of {ids[:6]}…", hints=hints
+        )
 
     def library_decode(ids, merges):
         # By `tokenizers`, which spells out every id and decodes in Rust. BYTE_OF: sign -> byte.
@@ -97,22 +134,40 @@ def check_decode_bytes(decode_bytes):
 
     decoded([104, 105], {}, {"these are the bytes; want a text": b"hi"})
     nested = {(104, 105): 256, (256, 32): 257, (257, 256): 258}
-    decoded([258, 33], nested, {
-        "ids from 256 on were left out: each stands for two older ids": "!",
-        "the id was not a character's code point but a merge: look it up": chr(258) + "!",
-    })  # fmt: skip
-    decoded([195, 169], {}, {
-        "each id was decoded by itself; é has two bytes, so join all bytes first": "\ufffd\ufffd",
-        "the ids are bytes of UTF-8, not code points of characters": "Ã©",
-    })  # fmt: skip
-    across = {(228, 184): 256, (173, 230): 257}  # the second merge holds the end of 中 and the start of 文
-    decoded([256, 257, 150, 135], across, {
-        "each id was decoded by itself; a character may be spread over ids, so join all bytes first":
-            lambda text: "\ufffd" in text,
-    })  # fmt: skip
-    decoded([104, 105, 228, 184], {}, {
-        "half a character was dropped in silence; it should show as the sign \ufffd": "hi",
-    })  # fmt: skip
+    decoded(
+        [258, 33],
+        nested,
+        {
+            "ids from 256 on were left out: each stands for two older ids": "!",
+            "the id was not a character's code point but a merge: look it up": chr(258) + "!",
+        },
+    )
+    decoded(
+        [195, 169],
+        {},
+        {
+            "each id was decoded by itself; é has two bytes, so join all "
+            "bytes first": "\ufffd\ufffd",
+            "the ids are bytes of UTF-8, not code points of characters": "Ã©",
+        },
+    )
+    across = {
+        (228, 184): 256,
+        (173, 230): 257,
+    }  # the second merge holds the end of 中 and the start of 文
+    decoded(
+        [256, 257, 150, 135],
+        across,
+        {
+            "each id was decoded by itself; a character may be spread over ids, so join all "
+            "bytes first": lambda text: "\ufffd" in text
+        },
+    )
+    decoded(
+        [104, 105, 228, 184],
+        {},
+        {"half a character was dropped in silence; it should show as the sign \ufffd": "hi"},
+    )
     decoded([], {})
     merges, library = _library_bytes()
     draw = random.Random(0)
@@ -126,14 +181,21 @@ def check_decode_bytes(decode_bytes):
 
 
 def _library_bytes():
-    """A small byte-level BPE by `tokenizers`: merges {(left, right): new_id}, and a function text -> our ids."""
+    """A small byte-level BPE by `tokenizers`: merges {(left, right): new_id}, and a function text
+    -> our ids."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     library = Tokenizer(models.BPE())
     library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    trainer = trainers.BpeTrainer(vocab_size=320, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet())  # fmt: skip
-    texts = ["the cat sat on the mat with the other cat", "分词器把文字分成词", "🙂🙂🙃 ok", "naïve über übung"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, show_progress=False, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    texts = [
+        "the cat sat on the mat with the other cat",
+        "分词器把文字分成词",
+        "🙂🙂🙃 ok",
+        "naïve über übung",
+    ]
     library.train_from_iterator(texts, trainer=trainer)
     ours, merges = dict(BYTE_OF), {}
     for left, right in json.loads(library.to_str())["model"]["merges"]:
@@ -145,25 +207,50 @@ def _library_bytes():
 def check_train_and_heldout(train_and_heldout):
     end, length = 1, 16
     draw = random.Random(0)
-    # Document number d consists of the token 100 + d alone, so that every row shows where it came from.
+    # Document number d consists of the token 100 + d alone, so that every row shows where it came
+    # from.
     documents = [[100 + d] * draw.randint(20, 200) for d in range(40)]
     for _ in range(3):
-        answer = expect_answer(train_and_heldout([list(ids) for ids in documents], length, end), "the result")
-        expect_true(isinstance(answer, tuple) and len(answer) == 2, "Return two tensors: train rows, held-out rows.")
+        answer = expect_answer(
+            train_and_heldout([list(ids) for ids in documents], length, end), "the result"
+        )
+        expect_true(
+            isinstance(answer, tuple) and len(answer) == 2,
+            "Return two tensors: train rows, held-out rows.",
+        )
         train, heldout = answer
         for name, rows in (("train", train), ("held-out", heldout)):
-            right = isinstance(rows, torch.Tensor) and rows.ndim == 2 and rows.shape[1] == length and len(rows)
-            expect_true(right, f"The {name} rows should be a tensor (rows, {length}) with at least one row; a "
-                        "Packed has it as .input_ids.")  # fmt: skip
+            right = (
+                isinstance(rows, torch.Tensor)
+                and rows.ndim == 2
+                and rows.shape[1] == length
+                and len(rows)
+            )
+            expect_true(
+                right,
+                f"The {name} rows should be a tensor (rows, {length}) with at least one row; a "
+                "Packed has it as .input_ids.",
+            )
         on_train, on_heldout = (set(rows.unique().tolist()) - {end} for rows in (train, heldout))
         both = on_train & on_heldout
         if both:
-            raise NotYet(f"{len(both)} of the {len(on_heldout)} held-out documents also stand in the training rows.")
-        expect_true(2 <= len(on_heldout) <= 8, f"{len(on_heldout)} of {len(documents)} documents are held out; "
-                    "want about a tenth of the documents.")  # fmt: skip
+            raise NotYet(
+                f"{len(both)} of the {len(on_heldout)} held-out documents also stand in the "
+                "training rows."
+            )
+        expect_true(
+            2 <= len(on_heldout) <= 8,
+            f"{len(on_heldout)} of {len(documents)} documents are held out; "
+            "want about a tenth of the documents.",
+        )
         kept, total = train.numel() + heldout.numel(), sum(len(ids) + 1 for ids in documents)
-        expect_true(kept > total - 2 * length, f"Only {kept} of {total} tokens are left: keep every document.")
-        expect_true(bool((train == end).any()), "The training rows have no end token between documents.")
+        expect_true(
+            kept > total - 2 * length,
+            f"Only {kept} of {total} tokens are left: keep every document.",
+        )
+        expect_true(
+            bool((train == end).any()), "The training rows have no end token between documents."
+        )
     return "No document stands on both sides."
 
 

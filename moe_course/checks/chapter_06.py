@@ -16,12 +16,17 @@ def _share_of_choices(experts, n_experts):
 
 
 def _loss(scores, experts, n_sequences=1):
-    """sum f_i P_i per sequence, then the mean: f from shares of the choices, so that k cannot be forgotten."""
+    """sum f_i P_i per sequence, then the mean: f from shares of the choices, so that k cannot be
+    forgotten."""
     parts = zip(scores.double().chunk(n_sequences), experts.chunk(n_sequences), strict=True)
     n_experts = scores.shape[1]
-    return torch.stack(
-        [(n_experts * _share_of_choices(e, n_experts) * s.mean(0)).sum() for s, e in parts]
-    ).mean().float()  # fmt: skip
+    return (
+        torch.stack(
+            [(n_experts * _share_of_choices(e, n_experts) * s.mean(0)).sum() for s, e in parts]
+        )
+        .mean()
+        .float()
+    )
 
 
 def _squared_shares(experts, n_experts):
@@ -33,23 +38,41 @@ def check_balance_loss(balance_loss):
         scores = (2 * torch.randn(tokens, n_experts)).softmax(-1)
         experts = scores.topk(k, dim=-1).indices
         expected = _loss(scores, experts, n_sequences)
-        what = f"the loss of {tokens} tokens, {n_experts} experts, k = {k}, in {n_sequences} sequence(s)"
+        what = (
+            f"the loss of {tokens} tokens, {n_experts} experts, k = {k}, in {n_sequences} "
+            "sequence(s)"
+        )
         scores.requires_grad_()
         answer = balance_loss(scores, experts, n_sequences)
-        said = f"{what} is a Python number; want a tensor: its gradient is needed, and .item() cuts it off."
+        said = (
+            f"{what} is a Python number; want a tensor: its gradient is needed, and .item() "
+            "cuts it off."
+        )
         expect_true(not isinstance(answer, (int, float)), said)
         first_choice = _loss(scores.detach(), experts[:, :1], n_sequences)
-        expect_close(answer, expected, what, hints={
-            "it is k times too large: there are k · T choices, so f divides by k as well as by T": expected * k,
-            "E is missing in f: an even share must be f = 1": expected / n_experts,
-            "this is the loss over all tokens together: cut into sequences first": _loss(scores.detach(), experts),
-            "this is the sum over the sequences: take the mean": expected * n_sequences,
-            "only the first choice of each token is counted: there are k": first_choice,
-            "P is a sum over the tokens; it should be their mean": expected * tokens / n_sequences,
-            "this is f times f: P is the mean of the scores, not of the choices": _squared_shares(experts, n_experts),
-        })  # fmt: skip
+        expect_close(
+            answer,
+            expected,
+            what,
+            hints={
+                "it is k times too large: there are k · T choices, so f divides by k as "
+                "well as by T": expected * k,
+                "E is missing in f: an even share must be f = 1": expected / n_experts,
+                "this is the loss over all tokens together: cut into sequences first": _loss(
+                    scores.detach(), experts
+                ),
+                "this is the sum over the sequences: take the mean": expected * n_sequences,
+                "only the first choice of each token is counted: there are k": first_choice,
+                "P is a sum over the tokens; it should be their mean": expected
+                * tokens
+                / n_sequences,
+                "this is f times f: P is the mean of the scores, not of "
+                "the choices": _squared_shares(experts, n_experts),
+            },
+        )
         expect_true(
-            answer.requires_grad, f"{what}: no gradient reaches the scores. Without one the loss changes nothing."
+            answer.requires_grad,
+            f"{what}: no gradient reaches the scores. Without one the loss changes nothing.",
         )
     return "Counted per sequence, divided by k, and its gradient reaches the scores."
 
@@ -60,15 +83,29 @@ def check_model_balance_loss(model_balance_loss):
     turns = torch.arange(12)[:, None]
     one, two = turns % 4, torch.cat([turns % 4, (turns + 1) % 4], 1)  # every expert equally often
     for experts, k in ((one, 1), (two, 2)):
-        expect_close(model_balance_loss([uniform] * 3, [experts] * 3), 1.0, f"an even model with k = {k}", hints={
-            "it is k: one choice per token would give 1. How many choices does a layer count?": float(k),
-            "it is 3: three even layers should give 1, so take the mean of the layers, not the sum": 3.0,
-        } if k == 2 else {"it is 3: take the mean of the layers, not the sum": 3.0})  # fmt: skip
+        expect_close(
+            model_balance_loss([uniform] * 3, [experts] * 3),
+            1.0,
+            f"an even model with k = {k}",
+            hints={
+                "it is k: one choice per token would give 1. How many choices does a "
+                "layer count?": float(k),
+                "it is 3: three even layers should give 1, so take the mean of the layers, "
+                "not the sum": 3.0,
+            }
+            if k == 2
+            else {"it is 3: take the mean of the layers, not the sum": 3.0},
+        )
     collapsed = [torch.eye(4)[torch.full((12,), layer)] for layer in range(4)]
-    expect_close(model_balance_loss(collapsed, [scores.argmax(1, keepdim=True) for scores in collapsed]), 4.0,
-                 "four layers, each collapsed onto another expert", hints={
-        "it says 1, balanced: the layers are still pooled, and together they look even": 1.0,
-        "it is the sum over the layers: take their mean": 16.0})  # fmt: skip
+    expect_close(
+        model_balance_loss(collapsed, [scores.argmax(1, keepdim=True) for scores in collapsed]),
+        4.0,
+        "four layers, each collapsed onto another expert",
+        hints={
+            "it says 1, balanced: the layers are still pooled, and together they look even": 1.0,
+            "it is the sum over the layers: take their mean": 16.0,
+        },
+    )
     scores = [torch.randn(10, 6).softmax(-1) for _ in range(3)]
     experts = [layer.topk(2, dim=-1).indices for layer in scores]
     expected = torch.stack([_loss(*pair) for pair in zip(scores, experts, strict=True)]).mean()
@@ -81,7 +118,9 @@ def check_bias_step(bias_step):
     bias = torch.tensor([-0.35, 0.1, 0.0])
     _check_one_step(bias_step, scores, bias, 1, 0.01)
     for tokens, n_experts, k in ((40, 6, 2), (30, 5, 3)):
-        _check_one_step(bias_step, torch.rand(tokens, n_experts), 0.5 * torch.randn(n_experts), k, 0.05)
+        _check_one_step(
+            bias_step, torch.rand(tokens, n_experts), 0.5 * torch.randn(n_experts), k, 0.05
+        )
     even = torch.eye(3) * 0.8 + 0.1
     _, _, after = bias_step(even, torch.zeros(3), 1, 0.1)
     expect_close(after, torch.zeros(3), "the next bias after an even load (nothing should move)")
@@ -103,29 +142,50 @@ def _check_one_step(bias_step, scores, bias, k, speed):
     if not torch.equal(experts, right):
         plain = torch.equal(experts, scores.topk(k, dim=-1).indices)
         leaked = torch.equal(experts, (scores + bias + speed * sign).topk(k, dim=-1).indices)
-        expect_true(not plain, "The experts are those of the scores alone: the bias should take part in the choice.")
-        expect_true(not leaked, "The choice uses the new bias. It is for the next batch: its load is not past yet.")
+        expect_true(
+            not plain,
+            "The experts are those of the scores alone: the bias should take part in the choice.",
+        )
+        expect_true(
+            not leaked,
+            "The choice uses the new bias. It is for the next batch: its load is not past yet.",
+        )
         another_order = torch.equal(experts.sort(-1).values, right.sort(-1).values)
-        expect_true(not another_order, "The right experts in another order: best first, by score + bias.")
+        expect_true(
+            not another_order, "The right experts in another order: best first, by score + bias."
+        )
     expect_equal(experts.tolist(), right.tolist(), "the list of chosen experts")
 
     picked, biased = scores.gather(1, right), (scores + bias).gather(1, right)
     share = picked / picked.sum(-1, keepdim=True)
-    expect_close(weights, share, f"the weights with k = {k}", hints={
-        "the bias is in the weights: it should change who is chosen, not how much they count":
-            lambda w: bool((share - biased / biased.sum(-1, keepdim=True)).abs().max() > 1e-4)
-            and torch.allclose(w, biased / biased.sum(-1, keepdim=True), atol=1e-5),
-        "the bias is in the weights, and they do not sum to 1": biased,
-        "they do not sum to 1 for each token (sums {min} to {max} of single weights)": picked,
-        "this is a softmax of the chosen scores: divide them by their sum": picked.softmax(-1),
-    })  # fmt: skip
+    expect_close(
+        weights,
+        share,
+        f"the weights with k = {k}",
+        hints={
+            "the bias is in the weights: it should change who is chosen, not how much "
+            "they count": lambda w: (
+                bool((share - biased / biased.sum(-1, keepdim=True)).abs().max() > 1e-4)
+                and torch.allclose(w, biased / biased.sum(-1, keepdim=True), atol=1e-5)
+            ),
+            "the bias is in the weights, and they do not sum to 1": biased,
+            "they do not sum to 1 for each token (sums {min} to {max} of single weights)": picked,
+            "this is a softmax of the chosen scores: divide them by their sum": picked.softmax(-1),
+        },
+    )
     proportional = before + speed * (load.mean() - load).float()
-    expect_close(after, before + speed * sign, "the next bias", hints={
-        "it moves the wrong way: up for experts with too little load": before - speed * sign,
-        "it does not move": before,
-        "it moves by the load's distance from the mean: only the sign counts here": proportional,
-        "this is the move alone: add it to the old bias": speed * sign,
-    })  # fmt: skip
+    expect_close(
+        after,
+        before + speed * sign,
+        "the next bias",
+        hints={
+            "it moves the wrong way: up for experts with too little load": before - speed * sign,
+            "it does not move": before,
+            "it moves by the load's distance from the mean: only the sign "
+            "counts here": proportional,
+            "this is the move alone: add it to the old bias": speed * sign,
+        },
+    )
 
 
 CHECKS = {"06.1": check_balance_loss, "06.2": check_model_balance_loss, "06.3": check_bias_step}

@@ -35,33 +35,53 @@ def check_absorbed(absorbed_attention):
         W_UK, W_UV = torch.randn(heads, n, R), torch.randn(heads, v, R)
         scale = 0.7 / math.sqrt(n)
         with _Sizes() as made:
-            answer = expect_answer(absorbed_attention(q, c, W_UK, W_UV, scale), "absorbed_attention's answer")
+            answer = expect_answer(
+                absorbed_attention(q, c, W_UK, W_UV, scale), "absorbed_attention's answer"
+            )
         what = f"absorbed_attention with {heads} heads and {S} past tokens"
         expect_shape(answer, (heads, v), what)
         key, value = torch.einsum("sR,hnR->hsn", c, W_UK), torch.einsum("sR,hvR->hsv", c, W_UV)
         scores = torch.einsum("hn,hsn->hs", q, key)
-        expect_close(answer, _attend(scores * scale, value), what, hints={
-            "the scores are not multiplied by `scale`": _attend(scores, value),
-            "the scale is that of a latent, 1/√R. The scores are the same numbers as before, so the scale stays":
-                _attend(scores / math.sqrt(R), value),
-            "the softmax runs over the heads. Every head spreads its attention over the past tokens":
-                torch.einsum("hs,hsv->hv", (scores * scale).softmax(0), value),
-            "the weights are not a softmax: they are the scores themselves":
-                torch.einsum("hs,hsv->hv", scores * scale, value),
-        })  # fmt: skip
-        expect_true(made.largest < S * min(n, v) or S < 60,
-                    f"{what}: the numbers are right. But your code makes a tensor of {made.largest:,} numbers: "
-                    "keys or values for every past token. Carry the query to the latents instead.")  # fmt: skip
+        expect_close(
+            answer,
+            _attend(scores * scale, value),
+            what,
+            hints={
+                "the scores are not multiplied by `scale`": _attend(scores, value),
+                "the scale is that of a latent, 1/√R. The scores are the same numbers as "
+                "before, so the scale stays": _attend(scores / math.sqrt(R), value),
+                "the softmax runs over the heads. Every head spreads its attention over the "
+                "past tokens": torch.einsum("hs,hsv->hv", (scores * scale).softmax(0), value),
+                "the weights are not a softmax: they are the scores themselves": torch.einsum(
+                    "hs,hsv->hv", scores * scale, value
+                ),
+            },
+        )
+        expect_true(
+            made.largest < S * min(n, v) or S < 60,
+            f"{what}: the numbers are right. But your code makes a tensor of "
+            f"{made.largest:,} numbers: "
+            "keys or values for every past token. Carry the query to the latents instead.",
+        )
     return "One query per head is carried, and no past key or value is made."
 
 
 def check_cache_bytes(cache_bytes):
     def model(layers, heads, kept, head_dim, rank=None, rope=0):
-        return SimpleNamespace(num_hidden_layers=layers, num_attention_heads=heads, num_key_value_heads=kept,
-                               head_dim=head_dim, kv_lora_rank=rank, qk_rope_head_dim=rope)  # fmt: skip
+        return SimpleNamespace(
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            num_key_value_heads=kept,
+            head_dim=head_dim,
+            kv_lora_rank=rank,
+            qk_rope_head_dim=rope,
+        )
 
-    cases = {"a model with MHA": model(3, 8, 8, 16), "a model with GQA": model(5, 8, 2, 16),
-             "a model with MLA": model(4, 8, 8, None, 96, 32)}  # fmt: skip
+    cases = {
+        "a model with MHA": model(3, 8, 8, 16),
+        "a model with GQA": model(5, 8, 2, 16),
+        "a model with MLA": model(4, 8, 8, None, 96, 32),
+    }
     for name, sizes in cases.items():
         for bits in (16, 6):
             answer = expect_answer(cache_bytes(sizes, bits), "cache_bytes's answer")
@@ -72,46 +92,87 @@ def check_cache_bytes(cache_bytes):
             )
             if sizes.kv_lora_rank is None:
                 numbers = layers * 2 * kept * sizes.head_dim
-                hints = {"keys are counted, values are not (or the other way round)": numbers * bits / 16,
-                         "all heads are counted; only num_key_value_heads of them are kept":
-                             layers * 2 * sizes.num_attention_heads * sizes.head_dim * bits / 8}  # fmt: skip
+                hints = {
+                    "keys are counted, values are not (or the other way round)": numbers
+                    * bits
+                    / 16,
+                    "all heads are counted; only num_key_value_heads of them are kept": layers
+                    * 2
+                    * sizes.num_attention_heads
+                    * sizes.head_dim
+                    * bits
+                    / 8,
+                }
             else:
                 numbers = layers * (sizes.kv_lora_rank + sizes.qk_rope_head_dim)
-                hints = {"the latent serves for keys and values both: it is kept once": 2 * numbers * bits / 8,
-                         "keys and values are made of one latent: it is kept once":
-                             layers * (2 * sizes.kv_lora_rank + sizes.qk_rope_head_dim) * bits / 8,
-                         "the rotary key is kept too": layers * sizes.kv_lora_rank * bits / 8,
-                         "the rotary key is shared by all heads: it is kept once":
-                             layers * (sizes.kv_lora_rank + kept * sizes.qk_rope_head_dim) * bits / 8}  # fmt: skip
+                hints = {
+                    "the latent serves for keys and values both: it is kept once": 2
+                    * numbers
+                    * bits
+                    / 8,
+                    "keys and values are made of one latent: it is kept once": layers
+                    * (2 * sizes.kv_lora_rank + sizes.qk_rope_head_dim)
+                    * bits
+                    / 8,
+                    "the rotary key is kept too": layers * sizes.kv_lora_rank * bits / 8,
+                    "the rotary key is shared by all heads: it is kept once": layers
+                    * (sizes.kv_lora_rank + kept * sizes.qk_rope_head_dim)
+                    * bits
+                    / 8,
+                }
             right = numbers * bits / 8
-            hints |= {"this is one layer; want all of them": right / layers, "these are bits; a byte has 8": right * 8,
-                      "these are numbers; each takes bits / 8 bytes": float(numbers),
-                      "part of a byte is lost: 6 bits are 0.75 bytes. Divide with /, and at the end":
-                          numbers * (bits // 8)}  # fmt: skip
-            expect_close(answer, right, what, hints={text: wrong for text, wrong in hints.items() if wrong != right})
+            hints |= {
+                "this is one layer; want all of them": right / layers,
+                "these are bits; a byte has 8": right * 8,
+                "these are numbers; each takes bits / 8 bytes": float(numbers),
+                "part of a byte is lost: 6 bits are 0.75 bytes. Divide with /, and "
+                "at the end": numbers * (bits // 8),
+            }
+            expect_close(
+                answer,
+                right,
+                what,
+                hints={text: wrong for text, wrong in hints.items() if wrong != right},
+            )
     return "Two formulas cover them all: what is kept per layer, times layers, times bits."
 
 
 def check_attend(attend):
     heads, width, v = 3, 12, 5
-    scalings = (None, {"factor": 40.0, "mscale_all_dim": 0.707}, {"factor": 8.0, "mscale_all_dim": 1.0})
+    scalings = (
+        None,
+        {"factor": 40.0, "mscale_all_dim": 0.707},
+        {"factor": 8.0, "mscale_all_dim": 1.0},
+    )
     for S in (1, 9):
         for scaling in scalings:
-            query, key, value = torch.randn(heads, width), torch.randn(heads, S, width), torch.randn(heads, S, v)
+            query, key, value = (
+                torch.randn(heads, width),
+                torch.randn(heads, S, width),
+                torch.randn(heads, S, v),
+            )
             answer = attend(query, key, value, None if scaling is None else dict(scaling))
             answer = expect_answer(answer, "attend's answer")
             what = f"With {S} key{'s' * (S > 1)} and scaling {scaling}"
             expect_shape(answer, (heads, v), what)
             scores = torch.einsum("hd,hsd->hs", query, key) / math.sqrt(width)
             mscale = yarn_mscale(scaling["factor"], scaling["mscale_all_dim"]) if scaling else 1.0
-            hints = {"this is attention without scaling. A stretched model wants larger scores": _attend(scores, value),
-                     "the first token is right, the later ones are not: look at the factor of the scores, and count "
-                     "how often it must be there": _attend(scores * mscale, value),
-                     "mscale is doubled: query and key are both multiplied, so their factors multiply too":
-                         _attend(scores * 2 * mscale, value) if scaling else 0,
-                     "mscale² is there, but not the factor mscale_all_dim in it":
-                         _attend(scores * yarn_mscale(scaling["factor"]) ** 2, value) if scaling else 0,
-                     "the values are scaled, not the scores": _attend(scores, value) * mscale**2}  # fmt: skip
+            hints = {
+                "this is attention without scaling. A stretched model wants larger scores": _attend(
+                    scores, value
+                ),
+                "the first token is right, the later ones are not: look at the factor of the "
+                "scores, and count "
+                "how often it must be there": _attend(scores * mscale, value),
+                "mscale is doubled: query and key are both multiplied, so their factors "
+                "multiply too": _attend(scores * 2 * mscale, value) if scaling else 0,
+                "mscale² is there, but not the factor mscale_all_dim in it": _attend(
+                    scores * yarn_mscale(scaling["factor"]) ** 2, value
+                )
+                if scaling
+                else 0,
+                "the values are scaled, not the scores": _attend(scores, value) * mscale**2,
+            }
             expect_close(answer, _attend(scores * mscale**2, value), what, hints=hints)
     return "One factor for the query, one for the key: the scores get the square."
 

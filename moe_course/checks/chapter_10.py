@@ -24,13 +24,21 @@ def _table(experts, real, domain_of, n_domains, n_experts):
 
 def check_specialisation(specialisation):
     generator = torch.Generator().manual_seed(0)
-    for texts, length, k, n_domains, n_experts in ((6, 7, 2, 2, 5), (8, 5, 3, 4, 6), (3, 9, 1, 3, 4)):
-        drawn = torch.rand(texts, length, n_experts - 1, generator=generator)  # the last expert is never chosen
+    for texts, length, k, n_domains, n_experts in (
+        (6, 7, 2, 2, 5),
+        (8, 5, 3, 4, 6),
+        (3, 9, 1, 3, 4),
+    ):
+        drawn = torch.rand(
+            texts, length, n_experts - 1, generator=generator
+        )  # the last expert is never chosen
         experts = drawn.argsort(-1)[..., :k]
         ends = torch.randint(2, length, (texts,), generator=generator)
         real = torch.arange(length) < ends[:, None]
         domain_of = torch.arange(texts) % n_domains
-        answer = specialisation(experts.clone(), real.clone(), domain_of.clone(), n_domains, n_experts)
+        answer = specialisation(
+            experts.clone(), real.clone(), domain_of.clone(), n_domains, n_experts
+        )
         what = f"The table of {n_domains} domains and {n_experts} experts, k = {k}"
         expect_shape(answer, (n_domains, n_experts), what)
         counts, tokens = _table(experts, real, domain_of, n_domains, n_experts)
@@ -38,47 +46,70 @@ def check_specialisation(specialisation):
         padded, padded_tokens = _table(experts, everywhere, domain_of, n_domains, n_experts)
         first, _ = _table(experts[..., :1], real, domain_of, n_domains, n_experts)
         used = counts.sum(0, keepdim=True).clamp(min=1)
-        expect_close(answer, counts / tokens, what, hints={
-            "padding is counted, above and below: `real` says which tokens to leave out": padded / padded_tokens,
-            "padding is counted as tokens, though its choices are not. Divide by the real tokens of the domain":
-                counts / padded_tokens,
-            "the choices of padding are counted. Only where `real` is True": padded / tokens,
-            "each expert's column sums to 1: you divided by how often the expert is used. That tells "
-            "where an expert's tokens come from, and a large domain wins it by its size": counts / used,
-            "each row sums to 1: you divided by the number of choices. N_D counts tokens, so a row sums to k":
-                counts / (k * tokens),
-            "these are counts. Divide by the number of the domain's tokens": counts,
-            "only the first choice of each token is counted. All k belong to it": first / tokens,
-        })  # fmt: skip
+        expect_close(
+            answer,
+            counts / tokens,
+            what,
+            hints={
+                "padding is counted, above and below: `real` says which tokens to leave out": padded
+                / padded_tokens,
+                "padding is counted as tokens, though its choices are not. Divide by the "
+                "real tokens of the domain": counts / padded_tokens,
+                "the choices of padding are counted. Only where `real` is True": padded / tokens,
+                "each expert's column sums to 1: you divided by how often the expert is "
+                "used. That tells "
+                "where an expert's tokens come from, and a large domain wins it by its size": counts
+                / used,
+                "each row sums to 1: you divided by the number of choices. N_D counts "
+                "tokens, so a row sums to k": counts / (k * tokens),
+                "these are counts. Divide by the number of the domain's tokens": counts,
+                "only the first choice of each token is counted. All k belong to it": first
+                / tokens,
+            },
+        )
     return "The share of each domain's tokens; rows sum to k, and padding has no say."
 
 
 def check_overlap(overlap):
     generator = torch.Generator().manual_seed(1)
     for tokens, k, n_experts in ((40, 2, 5), (30, 3, 7), (20, 1, 4)):
-        then, final = (torch.rand(tokens, n_experts, generator=generator).argsort(-1)[:, :k] for _ in range(2))
+        then, final = (
+            torch.rand(tokens, n_experts, generator=generator).argsort(-1)[:, :k] for _ in range(2)
+        )
         answer = expect_answer(overlap(then.clone(), final.clone()), "overlap's answer")
         common = torch.tensor(
             [len(set(a) & set(b)) for a, b in zip(then.tolist(), final.tolist(), strict=True)]
         ).float()
         what = f"overlap of {tokens} tokens, k = {k}"
-        expect_close(answer, (common / k).mean(), what, hints={
-            "you compare place by place. The first expert then may be the second in the end, and still counts":
-                (then == final).float().mean(),
-            "only tokens whose whole set is the same count. A token that kept one expert of two counts half":
-                (common == k).float().mean(),
-            "every token with one expert in common counts fully. A token that kept one of two counts half":
-                (common > 0).float().mean(),
-            "this is the number of experts in common. Divide by k": common.mean(),
-            "sorting and comparing place by place misses a shared expert at another place. Compare each with each":
-                (then.sort(-1).values == final.sort(-1).values).float().mean(),
-            "this is intersection over union. The formula divides by k": (common / (2 * k - common)).mean(),
-            "this is divided by k twice: a mean over the (tokens, k, k) table has k · k entries per token":
-                (common / k / k).mean(),
-        })  # fmt: skip
+        expect_close(
+            answer,
+            (common / k).mean(),
+            what,
+            hints={
+                "you compare place by place. The first expert then may be the second in the "
+                "end, and still counts": (then == final).float().mean(),
+                "only tokens whose whole set is the same count. A token that kept one expert "
+                "of two counts half": (common == k).float().mean(),
+                "every token with one expert in common counts fully. A token that kept one "
+                "of two counts half": (common > 0).float().mean(),
+                "this is the number of experts in common. Divide by k": common.mean(),
+                "sorting and comparing place by place misses a shared expert at another "
+                "place. Compare each with each": (then.sort(-1).values == final.sort(-1).values)
+                .float()
+                .mean(),
+                "this is intersection over union. The formula divides by k": (
+                    common / (2 * k - common)
+                ).mean(),
+                "this is divided by k twice: a mean over the (tokens, k, k) table has k · k "
+                "entries per token": (common / k / k).mean(),
+            },
+        )
     same = torch.rand(12, 6, generator=generator).argsort(-1)[:, :3]
-    expect_close(expect_answer(overlap(same, same.flip(1)), "overlap's answer"), torch.tensor(1.0),
-                 "overlap of the same sets in another order")  # fmt: skip
+    expect_close(
+        expect_answer(overlap(same, same.flip(1)), "overlap's answer"),
+        torch.tensor(1.0),
+        "overlap of the same sets in another order",
+    )
     return "Sets are compared, not lists; the final model has 1."
 
 
@@ -91,25 +122,48 @@ def check_chosen(chosen):
             given = logits.clone()
             answer = expect_answer(chosen(given, scoring, bias.clone(), k), "the answer")
             what = f"With {scoring}, k = {k} and {name}"
-            expect_true(isinstance(answer, (tuple, list)) and len(answer) == 2, f"{what}: return experts and weights.")
+            expect_true(
+                isinstance(answer, (tuple, list)) and len(answer) == 2,
+                f"{what}: return experts and weights.",
+            )
             experts, weights = answer
             expect_shape(experts, (50, k), f"{what}: experts")
             expect_shape(weights, (50, k), f"{what}: weights")
-            expect_true(torch.equal(given, logits), f"{what}: your function changes the logits it was given.")
+            expect_true(
+                torch.equal(given, logits),
+                f"{what}: your function changes the logits it was given.",
+            )
             right = (plain + bias).topk(k).indices
-            expect_equal(experts.tolist(), right.tolist(), f"{what}: the experts", hints={
-                "these are the experts of softmax plus bias. This model adds its bias to sigmoid scores: softmax keeps "
-                "the order of the logits, but not the gaps that the bias must bridge":
-                    (logits.softmax(-1) + bias).topk(k).indices.tolist(),
-                "these are the experts without the bias. It takes part in the choice": plain.topk(k).indices.tolist(),
-                "the bias is added to the logits. It belongs to the scores": (logits + bias).topk(k).indices.tolist(),
-            })  # fmt: skip
+            expect_equal(
+                experts.tolist(),
+                right.tolist(),
+                f"{what}: the experts",
+                hints={
+                    "these are the experts of softmax plus bias. This model adds its bias to "
+                    "sigmoid scores: softmax keeps "
+                    "the order of the logits, but not the gaps that the bias must bridge": (
+                        logits.softmax(-1) + bias
+                    )
+                    .topk(k)
+                    .indices.tolist(),
+                    "these are the experts without the bias. It takes part in "
+                    "the choice": plain.topk(k).indices.tolist(),
+                    "the bias is added to the logits. It belongs to the scores": (logits + bias)
+                    .topk(k)
+                    .indices.tolist(),
+                },
+            )
             own, biased = plain.gather(1, right), (plain + bias).gather(1, right)
-            expect_close(weights, own / own.sum(1, keepdim=True), f"{what}: the weights", hints={
-                "the bias is in the weights. It changes the choice, never the weights":
-                    biased / biased.sum(1, keepdim=True),
-                "these are not divided by the sum of the chosen": own,
-            })  # fmt: skip
+            expect_close(
+                weights,
+                own / own.sum(1, keepdim=True),
+                f"{what}: the weights",
+                hints={
+                    "the bias is in the weights. It changes the choice, never the weights": biased
+                    / biased.sum(1, keepdim=True),
+                    "these are not divided by the sum of the chosen": own,
+                },
+            )
     return "The model's own scores, the bias in the choice, and not in the weights."
 
 

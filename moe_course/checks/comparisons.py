@@ -1,6 +1,7 @@
 """Comparisons for exercise checks, with messages that say what went wrong and what to try.
 
-Every `expect_…` returns quietly, or raises `NotYet` (a wrong answer) or `NotAttempted` (no answer yet).
+Every `expect_…` returns quietly, or raises `NotYet` (a wrong answer) or `NotAttempted` (no answer
+yet).
 """
 
 from collections.abc import Callable, Mapping
@@ -16,13 +17,17 @@ class NotAttempted(Exception):
     """There is no answer yet."""
 
 
-Hints = Mapping[str, object]  # message -> what the wrong answer would equal, or a test on the answer
+Hints = Mapping[
+    str, object
+]  # message -> what the wrong answer would equal, or a test on the answer
 
 
 def expect_answer(actual, what: str):
     """Raise NotAttempted if `actual` is None, `...` or NotImplemented; else return it."""
     if actual is None:
-        raise NotAttempted(f"{what} is None. If you have written code, check that it ends with `return`.")
+        raise NotAttempted(
+            f"{what} is None. If you have written code, check that it ends with `return`."
+        )
     if actual is Ellipsis or actual is NotImplemented:
         raise NotAttempted(f"{what} is still a placeholder.")
     return actual
@@ -40,7 +45,9 @@ def expect_equal(actual, expected, what: str, hints: Hints | None = None) -> Non
     if type(actual) is type(expected) and actual == expected:
         return
     if isinstance(actual, torch.Tensor) and not isinstance(expected, torch.Tensor):
-        raise NotYet(f"{what} is a tensor; want {_kind(expected)}. For one number, `.item()` gives it.")
+        raise NotYet(
+            f"{what} is a tensor; want {_kind(expected)}. For one number, `.item()` gives it."
+        )
     sequences = isinstance(actual, (list, tuple)) and isinstance(expected, (list, tuple))
     if sequences and type(actual) is not type(expected) and list(actual) == list(expected):
         raise NotYet(f"{what} is {_kind(actual)}; want {_kind(expected)}. The contents are right.")
@@ -49,7 +56,10 @@ def expect_equal(actual, expected, what: str, hints: Hints | None = None) -> Non
             raise NotYet(f"{what} is {_kind(actual)}; want {_kind(expected)}.")
         return
     _raise_hint(actual, what, hints, lambda value: type(value) is type(actual) and value == actual)
-    raise NotYet(f"{what} is {_short(actual)}; want {_short(expected)}." + _first_difference(actual, expected))
+    raise NotYet(
+        f"{what} is {_short(actual)}; want {_short(expected)}."
+        + _first_difference(actual, expected)
+    )
 
 
 def expect_shape(actual, shape: tuple[int, ...], what: str) -> None:
@@ -77,7 +87,10 @@ def expect_dtype(actual: torch.Tensor, dtype: torch.dtype, what: str) -> None:
     expect_answer(actual, what)
     got = getattr(actual, "dtype", None)
     if got != dtype:
-        raise NotYet(f"{what} has dtype {got}; want {dtype}. See `.to({dtype})`, or how its inputs were made.")
+        raise NotYet(
+            f"{what} has dtype {got}; want {dtype}. See `.to({dtype})`, or how its inputs "
+            "were made."
+        )
 
 
 def expect_finite(actual: torch.Tensor, what: str) -> None:
@@ -85,12 +98,14 @@ def expect_finite(actual: torch.Tensor, what: str) -> None:
     n_nan, n_inf = int(torch.isnan(actual).sum()), int(torch.isinf(actual).sum())
     if n_nan:
         raise NotYet(
-            f"{what} has {n_nan} NaN among {actual.numel()} values. Look for 0/0, the logarithm of a "
+            f"{what} has {n_nan} NaN among {actual.numel()} values. Look for 0/0, the "
+            "logarithm of a "
             "negative number, or inf - inf (a row where everything is masked?)."
         )
     if n_inf:
         raise NotYet(
-            f"{what} has {n_inf} infinite values among {actual.numel()}. Look for a division by zero, "
+            f"{what} has {n_inf} infinite values among {actual.numel()}. Look for a division "
+            "by zero, "
             "log(0), or an exp of a large number (subtract the maximum first)."
         )
 
@@ -101,9 +116,10 @@ def expect_close(
     """Compare a tensor or number with the right one: kind, shape, dtype family, NaN, then values.
 
     actual: the learner's; expected: tensor or number, values of the same shape.
-    hints: message -> a wrong answer that the message explains (tensor or number, same shape), or a function
-    of `actual` that returns True where the message applies. The first hint that matches is shown. A message
-    may hold "{sum}", "{mean}", "{min}" and "{max}": the statistics of the learner's values.
+    hints: message -> a wrong answer that the message explains (tensor or number, same shape), or a
+    function of `actual` that returns True where the message applies. The first hint that matches is
+    shown. A message may hold "{sum}", "{mean}", "{min}" and "{max}": the statistics of the
+    learner's values.
     """
     expect_answer(actual, what)
     expected = torch.as_tensor(expected)
@@ -111,7 +127,9 @@ def expect_close(
         actual = torch.as_tensor(actual)
     expect_shape(actual, tuple(expected.shape), what)
     if actual.is_floating_point() != expected.is_floating_point() and expected.ndim:
-        raise NotYet(f"{what} has dtype {actual.dtype}; want {expected.dtype}. See `.to({expected.dtype})`.")
+        raise NotYet(
+            f"{what} has dtype {actual.dtype}; want {expected.dtype}. See `.to({expected.dtype})`."
+        )
     values, target = actual.detach().cpu().double(), expected.detach().cpu().double()
     if torch.isfinite(target).all():
         expect_finite(values, what)
@@ -124,7 +142,9 @@ def expect_close(
 
 def _same(value, values: torch.Tensor, atol: float, rtol: float) -> bool:
     other = torch.as_tensor(value).detach().cpu().double()
-    return other.shape == values.shape and torch.allclose(values, other, atol=atol, rtol=rtol, equal_nan=True)
+    return other.shape == values.shape and torch.allclose(
+        values, other, atol=atol, rtol=rtol, equal_nan=True
+    )
 
 
 def _raise_hint(actual, what: str, hints: Hints | None, equal: Callable) -> None:
@@ -158,7 +178,11 @@ def _describe_difference(values, target, close, what: str) -> str:
     ):
         if target.abs().max() > 0 and torch.allclose(values, wrong, atol=1e-8, rtol=1e-4):
             return f"{text} Everything is {message}."
-    if values.ndim == 2 and values.shape[0] == values.shape[1] and torch.allclose(values, target.T, rtol=1e-4):
+    if (
+        values.ndim == 2
+        and values.shape[0] == values.shape[1]
+        and torch.allclose(values, target.T, rtol=1e-4)
+    ):
         return f"{text} It is the transpose of the right answer."
     return text
 

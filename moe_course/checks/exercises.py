@@ -1,8 +1,9 @@
 """Run the check of an exercise on a learner's answer, and say what it found.
 
-The checks themselves live in `moe_course.checks.chapter_NN`: functions of the answer, listed in a plain
-dictionary `CHECKS` of that module, {"NN.k": function}. A check returns normally (or a sentence of praise) if
-the answer is right, and raises through the `expect_…` helpers of `comparing` if it is not.
+The checks themselves live in `moe_course.checks.chapter_NN`: functions of the answer, listed in a
+plain dictionary `CHECKS` of that module, {"NN.k": function}. A check returns normally (or a
+sentence of praise) if the answer is right, and raises through the `expect_…` helpers of `comparing`
+if it is not.
 """
 
 import importlib
@@ -31,11 +32,12 @@ _NOT_THEIRS = tuple(
 
 
 def check(name: str, *answers) -> Verdict:
-    """Check exercise `name`, such as "03.2", on the learner's answer: a function, a class or a value.
+    """Check exercise `name`, such as "03.2", on the learner's answer: a function, a class or a
+    value.
 
-    Returns a Verdict, which a notebook shows when it is the last line of a cell. Nothing that the answer does
-    is raised from here: an error in it becomes a message with the line where it happened. ValueError for an
-    exercise that does not exist.
+    Returns a Verdict, which a notebook shows when it is the last line of a cell. Nothing that the
+    answer does is raised from here: an error in it becomes a message with the line where it
+    happened. ValueError for an exercise that does not exist.
     """
     return run_check(name, find_check(name), *answers)
 
@@ -78,11 +80,15 @@ def _unfinished(error: NotImplementedError) -> str:
     note = str(error)
     if "forward" in note and "missing" in note:  # what torch says of a Module without forward
         return "Your module has no `forward` yet."
-    return "Write your code in the cell above, in place of `raise NotImplementedError`, and run it and this one."
+    return (
+        "Write your code in the cell above, in place of `raise NotImplementedError`, and run it "
+        "and this one."
+    )
 
 
 def _explain(error: Exception) -> str:
-    """The error in the learner's terms: its last line, and the last line of their code on the way to it."""
+    """The error in the learner's terms: its last line, and the last line of their code on the way
+    to it."""
     last_line = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     frame = _learners_frame(error)
     if frame is None:

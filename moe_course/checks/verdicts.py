@@ -17,7 +17,8 @@ _LOOKS = {
 class Verdict:
     """Result of one check.
 
-    exercise: its number, "03.2". status: "passed", "not yet" or "not attempted". message: what to read.
+    exercise: its number, "03.2". status: "passed", "not yet" or "not attempted". message: what to
+    read.
     """
 
     exercise: str
@@ -33,7 +34,8 @@ class Verdict:
         return self.status == PASSED
 
     def assert_passed(self) -> "Verdict":
-        """Return the verdict itself if the check passed, raise AssertionError with its message if not.
+        """Return the verdict itself if the check passed, raise AssertionError with its message if
+        not.
 
         Solution cells end with it, so that a solution that stops working stops the notebook.
         """
@@ -53,6 +55,7 @@ class Verdict:
         )
         message = escape(self.message).replace("\n", "<br>")
         return (
-            f'<div role="status" style="border-left:4px solid {colour};padding:4px 10px;line-height:1.6">'
+            f'<div role="status" style="border-left:4px solid {colour};padding:4px '
+            '10px;line-height:1.6">'
             f"{label} <strong>Exercise {escape(self.exercise)}.</strong> {message}</div>"
         )

@@ -21,8 +21,14 @@ PYTHON = "Python's (PSF), not shipped"
 _PYTHON = {
     # A stable beginning of a document stands for it: the texts come from the reader's own Python.
     "python_code": ("programs, for the pretraining mixture", '__all__ = ["pickle", "constructor",'),
-    "python_docstrings": ("short technical descriptions", "Heap queue algorithm (a.k.a. priority queue)."),
-    "python_reference": ("a manual's prose; the tokenizer learned from all three", 'The "assert" statement'),
+    "python_docstrings": (
+        "short technical descriptions",
+        "Heap queue algorithm (a.k.a. priority queue).",
+    ),
+    "python_reference": (
+        "a manual's prose; the tokenizer learned from all three",
+        'The "assert" statement',
+    ),
 }
 _WRITTEN = {
     "arithmetic": "worked exercises and puzzles",
@@ -45,7 +51,11 @@ _TASKS = {
 def card() -> str:
     """The whole text of data/README.md."""
     rows = [*_python_rows(), *_corpus_rows(), *_task_rows(), *_other_rows()]
-    head = "| set | what for | form | counts | licence | load with | a sample, shortened |\n" + "|---" * 7 + "|\n"
+    head = (
+        "| set | what for | form | counts | licence | load with | a sample, shortened |\n"
+        + "|---" * 7
+        + "|\n"
+    )
     table = head + "\n".join(f"| {' | '.join(row)} |" for row in rows)
     return _TEXT.format(table=table, public=_public_table())
 
@@ -67,7 +77,9 @@ def _corpus_rows() -> list[list[str]]:
         counts = f"{len(texts)} documents, {sum(len(text.encode()) for text in texts):,} bytes"
         link = f"[{name}](corpora/README.md)"
         load = _code(f'load_corpus("{name}")')
-        rows.append([link, _WRITTEN[name], "text, domain, source", counts, LICENCE, load, _sample(texts[0])])
+        rows.append(
+            [link, _WRITTEN[name], "text, domain, source", counts, LICENCE, load, _sample(texts[0])]
+        )
     return rows
 
 
@@ -80,34 +92,65 @@ def _task_rows() -> list[list[str]]:
         if name == "catalogue":
             counts = f"{len(load_products())} products; requests: {counts}"
             load += " and " + _code("load_products()")
-        first = next(row for row in _lines(name) if not row.get("answers") or row["answers"]["text"])
+        first = next(
+            row for row in _lines(name) if not row.get("answers") or row["answers"]["text"]
+        )
         values = {key: value for key, value in first.items() if key != "id"}
-        rows.append([f"[{name}](tasks/{name}/README.md)", purpose, form, counts, LICENCE, load, _task_sample(values)])
+        rows.append(
+            [
+                f"[{name}](tasks/{name}/README.md)",
+                purpose,
+                form,
+                counts,
+                LICENCE,
+                load,
+                _task_sample(values),
+            ]
+        )
     return rows
 
 
 def _synonyms_row() -> list[str]:
-    lines = {name: (DATA / "synonyms" / name).read_text(encoding="utf-8").splitlines() for name in ("en.tsv", "zh.tsv")}
+    lines = {
+        name: (DATA / "synonyms" / name).read_text(encoding="utf-8").splitlines()
+        for name in ("en.tsv", "zh.tsv")
+    }
     counts = ", ".join(f"{name} {len(rows):,} words" for name, rows in lines.items())
     sample = _code(" -> ".join(lines["en.tsv"][0].split("\t")[:2]))
-    return ["[synonyms](synonyms/README.md)", "augment small training sets", "a word, then words that may replace it",
-            counts, LICENCE, _code("moe_lib.tuning.robust.Synonyms"), sample]  # fmt: skip
+    return [
+        "[synonyms](synonyms/README.md)",
+        "augment small training sets",
+        "a word, then words that may replace it",
+        counts,
+        LICENCE,
+        _code("moe_lib.tuning.robust.Synonyms"),
+        sample,
+    ]
 
 
 def _other_rows() -> list[list[str]]:
     rows = []
-    for folder, call in (("tokenizer", "load_tokenizer()"), ("tokenizer/mixture", 'load_tokenizer("mixture")'),
-                         ("tokenizer/mixture-small", 'load_tokenizer("mixture-small")')):  # fmt: skip
-        tokens = len(json.loads((DATA / folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"])
-        rows.append([
-            f"[{folder}]({folder}/README.md)",
-            "text to token ids and back",
-            "tokenizer.json, byte-level BPE",
-            f"{tokens:,} tokens",
-            "see its card",
-            _code(call),
-            _code("1024 -> 1, 0, 2, 4"),
-        ])  # fmt: skip
+    for folder, call in (
+        ("tokenizer", "load_tokenizer()"),
+        ("tokenizer/mixture", 'load_tokenizer("mixture")'),
+        ("tokenizer/mixture-small", 'load_tokenizer("mixture-small")'),
+    ):
+        tokens = len(
+            json.loads((DATA / folder / "tokenizer.json").read_text(encoding="utf-8"))["model"][
+                "vocab"
+            ]
+        )
+        rows.append(
+            [
+                f"[{folder}]({folder}/README.md)",
+                "text to token ids and back",
+                "tokenizer.json, byte-level BPE",
+                f"{tokens:,} tokens",
+                "see its card",
+                _code(call),
+                _code("1024 -> 1, 0, 2, 4"),
+            ]
+        )
     return [
         *rows,
         [
@@ -147,7 +190,11 @@ def _leaves(value: object) -> list[str]:
     """The texts and numbers in a row, without the braces around them."""
     if isinstance(value, dict):
         return [leaf for part in value.values() for leaf in _leaves(part)]
-    return [leaf for part in value for leaf in _leaves(part)] if isinstance(value, list) else [str(value)]
+    return (
+        [leaf for part in value for leaf in _leaves(part)]
+        if isinstance(value, list)
+        else [str(value)]
+    )
 
 
 def _sample(text: str) -> str:
@@ -170,7 +217,9 @@ def _public_table() -> str:
         like = "load_corpus" if public.like == CORPUS else public.like
         originals = ", ".join(_code(pattern) for pattern in public.originals)
         hub = " ".join(part for part in public.hub[:2] if part)
-        rows.append(f"| {_code('public:' + name)} | {public.title} | {like} | {hub} | {originals} |")
+        rows.append(
+            f"| {_code('public:' + name)} | {public.title} | {like} | {hub} | {originals} |"
+        )
     return "\n".join(rows)
 
 

@@ -25,7 +25,8 @@ from moe_lib.text.tasks.schema import TASKS
 
 
 def measure(name: str) -> dict[str, object]:
-    """All measures of one set, by a short description. Shares, accuracies and scores are from 0 to 1.
+    """All measures of one set, by a short description. Shares, accuracies and scores are from 0 to
+    1.
 
     Raises ValueError if there is no such set or one of its files is damaged.
     """
@@ -45,11 +46,19 @@ def measure(name: str) -> dict[str, object]:
 
 
 def _texts(name: str, task) -> dict[str, dict[str, list[str]]]:
-    """The texts to compare across splits, by what they are. A passage with several questions counts once."""
+    """The texts to compare across splits, by what they are. A passage with several questions counts
+    once."""
     if name == "translation_en_zh":
         pairs = {split: list(rows["translation"]) for split, rows in task.items()}
-        return {code: {split: [pair[code] for pair in part] for split, part in pairs.items()} for code in ("en", "zh")}
-    columns = {"qa_spans": ("context", "question"), "summaries": ("text", "summary"), "catalogue": ("request",)}
+        return {
+            code: {split: [pair[code] for pair in part] for split, part in pairs.items()}
+            for code in ("en", "zh")
+        }
+    columns = {
+        "qa_spans": ("context", "question"),
+        "summaries": ("text", "summary"),
+        "catalogue": ("request",),
+    }
     return {
         column: {split: list(dict.fromkeys(rows[column])) for split, rows in task.items()}
         for column in columns.get(name, ("text",))
@@ -63,12 +72,17 @@ def _classified(name: str, task) -> dict[str, object]:
     result: dict[str, object] = {}
     for split, rows in task.items():
         counts = Counter(rows[column])
-        result[f"labels, {split}"] = ", ".join(f"{label} {counts[i]}" for i, label in enumerate(names))
+        result[f"labels, {split}"] = ", ".join(
+            f"{label} {counts[i]}" for i, label in enumerate(names)
+        )
     majority = Counter(task["train"][column]).most_common(1)[0][0]
     truth = np.array(task["test"][column])
     result[f"majority label ({names[majority]}), accuracy on test"] = _share(truth == majority)
     feature = task["test"].features[group]
-    groups = [feature.int2str(value) if hasattr(feature, "int2str") else value for value in task["test"][group]]
+    groups = [
+        feature.int2str(value) if hasattr(feature, "int2str") else value
+        for value in task["test"][group]
+    ]
     for kind, classifier in text_classifiers().items():
         classifier.fit(list(task["train"]["text"]), list(task["train"][column]))
         right = classifier.predict(list(task["test"]["text"])) == truth
@@ -80,12 +94,19 @@ def _classified(name: str, task) -> dict[str, object]:
 
 def _agreement(name: str, task, column: str, names: list[str]) -> dict[str, object]:
     second = load_second_labels(name)
-    first = {row["id"]: names[row[column]] for rows in task.values() for row in rows if row["id"] in second}
+    first = {
+        row["id"]: names[row[column]]
+        for rows in task.values()
+        for row in rows
+        if row["id"] in second
+    }
     pairs = [(first[row_id], label) for row_id, label in second.items()]
     return {
         "second labelling, rows": len(pairs),
         "second labelling, agreement": _share([a == b for a, b in pairs]),
-        "second labelling, Cohen's kappa": round(cohen_kappa(*map(list, zip(*pairs, strict=True))), 3),
+        "second labelling, Cohen's kappa": round(
+            cohen_kappa(*map(list, zip(*pairs, strict=True))), 3
+        ),
     }
 
 
@@ -97,7 +118,9 @@ def _qa(name: str, task) -> dict[str, object]:
     hits = {}
     for split, part in rows.items():
         answered = [row for row in part if row["answers"]["text"]]
-        found = best_sentences([row["context"] for row in answered], [row["question"] for row in answered], fit_on)
+        found = best_sentences(
+            [row["context"] for row in answered], [row["question"] for row in answered], fit_on
+        )
         hits[split] = [
             start <= row["answers"]["answer_start"][0] < start + len(sentence)
             for (start, sentence), row in zip(found, answered, strict=True)
@@ -106,19 +129,27 @@ def _qa(name: str, task) -> dict[str, object]:
         "passages": len({row["context"] for row in every}),
         "unanswerable, share of all": _share([not row["answers"]["text"] for row in every]),
         "unanswerable, share of test": _share([not row["answers"]["text"] for row in rows["test"]]),
-        "TF-IDF sentence holds the answer, all": _share([hit for part in hits.values() for hit in part]),
+        "TF-IDF sentence holds the answer, all": _share(
+            [hit for part in hits.values() for hit in part]
+        ),
         "TF-IDF sentence holds the answer, test": _share(hits["test"]),
     }
 
 
 def _summaries(name: str, task) -> dict[str, object]:
     scores = [rouge(sentences(row["text"])[0][1], row["summary"]) for row in task["test"]]
-    result = {f"first sentence on test, {key}": _share([score[key] for score in scores]) for key in scores[0]}
+    result = {
+        f"first sentence on test, {key}": _share([score[key] for score in scores])
+        for key in scores[0]
+    }
     return {"themes": len({row["theme"] for rows in task.values() for row in rows}), **result}
 
 
 def _translation(name: str, task) -> dict[str, object]:
-    frames = {split: {o for o in rows["origin"] if o.startswith("grammar:")} for split, rows in task.items()}
+    frames = {
+        split: {o for o in rows["origin"] if o.startswith("grammar:")}
+        for split, rows in task.items()
+    }
     used = Counter(frame for found in frames.values() for frame in found)
     result: dict[str, object] = {
         "frames": len(used),
@@ -127,11 +158,15 @@ def _translation(name: str, task) -> dict[str, object]:
     split_into = {"en": r"[^\W\d_]+", "zh": r"\S"}  # words; characters, punctuation among them
     for code, pattern in split_into.items():
         types = {
-            split: {w for pair in rows["translation"] for w in re.findall(pattern, pair[code].lower())}
+            split: {
+                w for pair in rows["translation"] for w in re.findall(pattern, pair[code].lower())
+            }
             for split, rows in task.items()
         }
         for split in ("validation", "test_combinations", "test_free"):
-            result[f"{code} types of {split} seen in train"] = _share([word in types["train"] for word in types[split]])
+            result[f"{code} types of {split} seen in train"] = _share(
+                [word in types["train"] for word in types[split]]
+            )
     return result
 
 
@@ -144,10 +179,18 @@ def _catalogue(name: str, task) -> dict[str, object]:
         texts.append(" ".join([row["name"], row["category"], row["description"], *attributes]))
     wanted = [{index[product] for product in ids} for ids in task["test"]["product_ids"]]
     recalls = {k: retrieval_recall(texts, list(task["test"]["request"]), wanted, k) for k in (1, 5)}
-    return {"products": len(products), **{f"TF-IDF recall@{k} on test": round(recalls[k], 3) for k in recalls}}
+    return {
+        "products": len(products),
+        **{f"TF-IDF recall@{k} on test": round(recalls[k], 3) for k in recalls},
+    }
 
 
-_MEASURES = {"qa_spans": _qa, "summaries": _summaries, "translation_en_zh": _translation, "catalogue": _catalogue}
+_MEASURES = {
+    "qa_spans": _qa,
+    "summaries": _summaries,
+    "translation_en_zh": _translation,
+    "catalogue": _catalogue,
+}
 
 
 def _share(values) -> float:

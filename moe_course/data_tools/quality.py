@@ -5,9 +5,9 @@
 prints one line per corpus, and beside its numbers those of Python's own reference texts
 (pydoc_data.topics), cut to the same number of words.
 
-Sources: distinct n-grams, Li et al., "A Diversity-Promoting Objective Function for Neural Conversation
-Models", NAACL 2016; shingles and their Jaccard similarity, Broder, "On the resemblance and containment of
-documents", 1997.
+Sources: distinct n-grams, Li et al., "A Diversity-Promoting Objective Function for Neural
+Conversation Models", NAACL 2016; shingles and their Jaccard similarity, Broder, "On the resemblance
+and containment of documents", 1997.
 """
 
 import re
@@ -29,8 +29,8 @@ def words(text: str) -> list[str]:
 def distinct_ngram_ratio(texts: list[str], n: int) -> float:
     """The number of different n-grams of words divided by the number of all n-grams, from 0 to 1.
 
-    n-grams don't cross from one text to the next. The ratio falls as texts get longer, whoever wrote them, so
-    compare only collections with the same number of words (see first_words).
+    n-grams don't cross from one text to the next. The ratio falls as texts get longer, whoever
+    wrote them, so compare only collections with the same number of words (see first_words).
 
     Raises ValueError if n is below 1 or no text has n words.
     """
@@ -38,23 +38,28 @@ def distinct_ngram_ratio(texts: list[str], n: int) -> float:
         raise ValueError(f"n: got {n}, wanted a whole number of at least 1")
     grams = [gram for text in texts for gram in _ngrams(words(text), n)]
     if not grams:
-        raise ValueError(f"texts: got {len(texts)} texts without {n} words in a row, wanted at least one")
+        raise ValueError(
+            f"texts: got {len(texts)} texts without {n} words in a row, wanted at least one"
+        )
     return len(set(grams)) / len(grams)
 
 
 def near_duplicate_share(texts: list[str], threshold: float = 0.3, shingle_size: int = 5) -> float:
     """The share of texts, from 0 to 1, that have a near copy among the others.
 
-    A text becomes the set of its shingles (runs of `shingle_size` words; characters in Chinese). Two texts
-    are near copies if |A and B| / |A or B| is above `threshold`. Exact. It compares all pairs,
-    which is quick for hundreds of texts; for thousands see near_duplicates.py.
+    A text becomes the set of its shingles (runs of `shingle_size` words; characters in Chinese).
+    Two texts are near copies if |A and B| / |A or B| is above `threshold`. Exact. It compares all
+    pairs, which is quick for hundreds of texts; for thousands see near_duplicates.py.
 
-    Raises ValueError if `texts` is empty, `threshold` is not in [0, 1), or `shingle_size` is below 1.
+    Raises ValueError if `texts` is empty, `threshold` is not in [0, 1), or `shingle_size` is below
+    1.
     """
     if not texts:
         raise ValueError("texts: got none, wanted at least one")
     if not 0 <= threshold < 1:
-        raise ValueError(f"threshold: got {threshold}, wanted a number from 0 up to 1, not 1 itself")
+        raise ValueError(
+            f"threshold: got {threshold}, wanted a number from 0 up to 1, not 1 itself"
+        )
     if shingle_size < 1:
         raise ValueError(f"shingle_size: got {shingle_size}, wanted a whole number of at least 1")
     # A text shorter than a shingle is one shingle, so that copies of short texts are found too.
@@ -91,8 +96,9 @@ def _ngrams(found: list[str], n: int) -> list[tuple[str, ...]]:
 def report(folder: Path) -> str:
     """A Markdown table with one row per corpus below `folder`.
 
-    Columns: documents, bytes (UTF-8, the texts only), words, distinct 1-, 2- and 3-grams (and, after the
-    slash, those of the reference prose cut to the same number of words), the share of near copies.
+    Columns: documents, bytes (UTF-8, the texts only), words, distinct 1-, 2- and 3-grams (and,
+    after the slash, those of the reference prose cut to the same number of words), the share of
+    near copies.
 
     Raises ValueError if `folder` holds no corpus or one of them is damaged.
     """
@@ -103,17 +109,24 @@ def report(folder: Path) -> str:
     if not paths:
         raise ValueError(f"{folder}: has no folder with a documents.jsonl")
     rows = [
-        "| corpus | documents | bytes | words | distinct-1 | distinct-2 | distinct-3 | near copies |",
+        "| corpus | documents | bytes | words | distinct-1 | distinct-2 | distinct-3 | near "
+        "copies |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for path in paths:
         texts = [document["text"] for document in read_documents(path)]
         total = sum(len(words(text)) for text in texts)
         same_size = first_words(reference, total)
-        ratios = [f"{distinct_ngram_ratio(texts, n):.3f} / {distinct_ngram_ratio(same_size, n):.3f}" for n in (1, 2, 3)]
+        ratios = [
+            f"{distinct_ngram_ratio(texts, n):.3f} / {distinct_ngram_ratio(same_size, n):.3f}"
+            for n in (1, 2, 3)
+        ]
         size = sum(len(text.encode()) for text in texts)
         share = f"{near_duplicate_share(texts):.1%}"
-        rows.append(f"| {path.parent.name} | {len(texts)} | {size:,} | {total:,} | {' | '.join(ratios)} | {share} |")
+        rows.append(
+            f"| {path.parent.name} | {len(texts)} | {size:,} | {total:,} | "
+            f"{' | '.join(ratios)} | {share} |"
+        )
     return "\n".join(rows)
 
 

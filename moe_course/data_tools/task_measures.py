@@ -1,7 +1,7 @@
 """Measures for labelled sets: duplicates across splits, agreement, ROUGE, and simple baselines.
 
-Sources: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960; Lin, "ROUGE: A Package for Automatic
-Evaluation of Summaries", 2004.
+Sources: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960; Lin, "ROUGE: A Package for
+Automatic Evaluation of Summaries", 2004.
 """
 
 import re
@@ -17,16 +17,19 @@ NEAR = 0.7  # the Jaccard similarity of character 3-grams above which two texts 
 
 
 def normalised(text: str) -> str:
-    """Unicode NFKC, lower case, only letters and digits, single spaces: what counts as an equal text."""
+    """Unicode NFKC, lower case, only letters and digits, single spaces: what counts as an equal
+    text."""
     text = unicodedata.normalize("NFKC", text).lower()
-    return " ".join("".join(character if character.isalnum() else " " for character in text).split())
+    return " ".join(
+        "".join(character if character.isalnum() else " " for character in text).split()
+    )
 
 
 def cross_duplicates(splits: dict[str, list[str]]) -> dict:
     """Compare each text with those of the other splits.
 
-    Returns equal and near (pairs across splits that are equal, or above NEAR, after `normalised`), highest (the
-    largest similarity) and pair (the two texts that have it).
+    Returns equal and near (pairs across splits that are equal, or above NEAR, after `normalised`),
+    highest (the largest similarity) and pair (the two texts that have it).
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -56,11 +59,14 @@ def _grams(text: str) -> list[str]:
 def cohen_kappa(first: list, second: list) -> float:
     """Agreement of two labellings of the same rows beyond chance: 1 is full agreement, 0 is chance.
 
-    Raises ValueError if the lists are empty or differ in length. If both give all rows one and the same label,
-    chance is full agreement too, and kappa is 1 by convention.
+    Raises ValueError if the lists are empty or differ in length. If both give all rows one and the
+    same label, chance is full agreement too, and kappa is 1 by convention.
     """
     if not first or len(first) != len(second):
-        raise ValueError(f"first, second: got {len(first)} and {len(second)} labels, wanted as many, at least one")
+        raise ValueError(
+            f"first, second: got {len(first)} and {len(second)} labels, wanted as many, at "
+            "least one"
+        )
     n = len(first)
     observed = sum(a == b for a, b in zip(first, second, strict=True)) / n
     counts = Counter(first), Counter(second)
@@ -69,7 +75,8 @@ def cohen_kappa(first: list, second: list) -> float:
 
 
 def rouge(summary: str, reference: str) -> dict[str, float]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L as F1, from 0 to 1. Words are runs of letters and digits, without stemming."""
+    """ROUGE-1, ROUGE-2 and ROUGE-L as F1, from 0 to 1. Words are runs of letters and digits,
+    without stemming."""
     found, wanted = _words(summary), _words(reference)
     scores = {f"rouge{n}": _overlap(_ngrams(found, n), _ngrams(wanted, n)) for n in (1, 2)}
     common = _longest_common(found, wanted)
@@ -110,24 +117,36 @@ def text_classifiers() -> dict:
         "characters": TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 5), sublinear_tf=True),
         "words": TfidfVectorizer(),
     }
-    return {name: make_pipeline(vector, LogisticRegression(max_iter=1000)) for name, vector in vectorizers.items()}
+    return {
+        name: make_pipeline(vector, LogisticRegression(max_iter=1000))
+        for name, vector in vectorizers.items()
+    }
 
 
-def best_sentences(contexts: list[str], questions: list[str], fit_on: list[str]) -> list[tuple[int, str]]:
-    """For each question, the sentence of its context with the highest TF-IDF cosine, and its offset."""
+def best_sentences(
+    contexts: list[str], questions: list[str], fit_on: list[str]
+) -> list[tuple[int, str]]:
+    """For each question, the sentence of its context with the highest TF-IDF cosine, and its
+    offset."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(stop_words="english").fit(fit_on)
     chosen = []
     for context, question in zip(contexts, questions, strict=True):
         found = sentences(context)
-        scores = vectorizer.transform([sentence for _, sentence in found]) @ vectorizer.transform([question]).T
+        scores = (
+            vectorizer.transform([sentence for _, sentence in found])
+            @ vectorizer.transform([question]).T
+        )
         chosen.append(found[int(scores.toarray()[:, 0].argmax())])
     return chosen
 
 
-def retrieval_recall(products: list[str], requests: list[str], relevant: list[set[int]], k: int) -> float:
-    """Mean share of each request's products among the k nearest by TF-IDF cosine, fitted on the products."""
+def retrieval_recall(
+    products: list[str], requests: list[str], relevant: list[set[int]], k: int
+) -> float:
+    """Mean share of each request's products among the k nearest by TF-IDF cosine, fitted on the
+    products."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True)
@@ -135,7 +154,8 @@ def retrieval_recall(products: list[str], requests: list[str], relevant: list[se
     scores = (vectorizer.transform(requests) @ items.T).toarray()
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     shares = [
-        # A request that shares no word with any product finds nothing, whatever the order of equal zeros.
+        # A request that shares no word with any product finds nothing, whatever the order of equal
+        # zeros.
         len({item for item in row.tolist() if scores[i, item] > 0} & wanted) / len(wanted)
         for i, (row, wanted) in enumerate(zip(nearest, relevant, strict=True))
     ]

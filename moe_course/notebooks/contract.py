@@ -1,6 +1,7 @@
 """What every notebook of the course must hold, as functions that list what is missing, in words.
 
-`problems(notebook, path)` runs them all. Each rule takes a notebook and returns a list of sentences.
+`problems(notebook, path)` runs them all. Each rule takes a notebook and returns a list of
+sentences.
 """
 
 import ast
@@ -34,7 +35,8 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 
 
 def problems(notebook: nbformat.NotebookNode, path: Path) -> list[str]:
-    """Everything that keeps this notebook out of the course, one sentence each; empty if nothing does."""
+    """Everything that keeps this notebook out of the course, one sentence each; empty if nothing
+    does."""
     path = Path(path)
     chapter = find_chapter(path.stem)
     return [
@@ -51,7 +53,9 @@ def problems(notebook: nbformat.NotebookNode, path: Path) -> list[str]:
 
 def tagged(notebook, tag: str) -> list[tuple[int, nbformat.NotebookNode]]:
     """The cells with this tag, each with its position."""
-    return [(i, cell) for i, cell in enumerate(notebook.cells) if tag in cell.metadata.get("tags", [])]
+    return [
+        (i, cell) for i, cell in enumerate(notebook.cells) if tag in cell.metadata.get("tags", [])
+    ]
 
 
 def code_cells(notebook) -> list[tuple[int, nbformat.NotebookNode]]:
@@ -64,10 +68,14 @@ def header_problems(notebook, chapter) -> list[str]:
     text, found = notebook.cells[0].source, []
     if not text.startswith(f"# {chapter.number} "):
         found.append(f"the first line is not '# {chapter.number} …'")
-    found += [f"the header table has no row '{row}'" for row in HEADER_ROWS if f"| {row} |" not in text]
+    found += [
+        f"the header table has no row '{row}'" for row in HEADER_ROWS if f"| {row} |" not in text
+    ]
     measured = re.search(r"measured: (\d+) s CPU", text)
     if not measured:
-        found.append("the header table has no measured time: write 'measured: … s CPU' and run the notebook")
+        found.append(
+            "the header table has no measured time: write 'measured: … s CPU' and run the notebook"
+        )
     elif int(measured[1]) > MAX_CPU_SECONDS:
         found.append(f"it took {measured[1]} s of processor time, more than {MAX_CPU_SECONDS}")
     first = code_cells(notebook)[:1]
@@ -85,7 +93,9 @@ def execution_problems(notebook) -> list[str]:
     for index, cell in code_cells(notebook):
         if cell.source.strip() and cell.execution_count is None:
             found.append(f"cell {index} was not executed")
-    counts = [cell.execution_count for _, cell in code_cells(notebook) if cell.execution_count is not None]
+    counts = [
+        cell.execution_count for _, cell in code_cells(notebook) if cell.execution_count is not None
+    ]
     if counts != list(range(1, len(counts) + 1)):
         found.append("execution counts do not run from 1 on: run it from a fresh kernel")
     return found
@@ -112,7 +122,10 @@ def source_problems(notebook) -> list[str]:
             found.append(f"cell {index} has {lines} lines, more than {MAX_LINES}")
         text = cell.source + " ".join(cell.metadata.get("tags", []))
         found += [f"cell {index} uses {word!r}" for word in FORBIDDEN if word in text]
-        found += [f"cell {index} names a path of one machine: {name}" for name in _PATHS.findall(cell.source)]
+        found += [
+            f"cell {index} names a path of one machine: {name}"
+            for name in _PATHS.findall(cell.source)
+        ]
         if cell.cell_type == "markdown":
             found += [
                 f"cell {index} has a picture without words"
@@ -134,7 +147,9 @@ def output_problems(notebook) -> list[str]:
                 found.append(f"cell {index} wrote to stderr: {output.text.strip()[:80]!r}")
             data = output.get("data", {})
             if form.WIDGET in data:
-                found.append(f"cell {index} shows a widget without a static picture or HTML beside it")
+                found.append(
+                    f"cell {index} shows a widget without a static picture or HTML beside it"
+                )
             text = output.get("text", "") + "".join(
                 str(value) for kind, value in data.items() if kind.startswith("text/")
             )
@@ -155,7 +170,9 @@ def picture_problems(notebook) -> list[str]:
                 alt = output.metadata.get("image/png", {}).get("alt", "")
                 words = alt or data.get("text/plain", "")
                 if len(words) < MIN_WORDS or words.startswith("<"):
-                    found.append(f"cell {index} shows a picture without words: use show(figure, alt=…)")
+                    found.append(
+                        f"cell {index} shows a picture without words: use show(figure, alt=…)"
+                    )
             html = str(data.get("text/html", ""))
             for image in re.findall(r"<img\b[^>]*>", html):
                 alt = re.search(r'alt="([^"]*)"', image)
@@ -178,7 +195,8 @@ def check_calls(source: str) -> list[str]:
 
 
 def exercises(notebook) -> list[dict]:
-    """One dictionary per exercise: tag -> (position, cell) for its four cells, and `bug_hunt`, a bool."""
+    """One dictionary per exercise: tag -> (position, cell) for its four cells, and `bug_hunt`, a
+    bool."""
     kinds, found = ("exercise-card", "exercise", "check", "solution"), []
     for index, cell in enumerate(notebook.cells):
         tags = cell.metadata.get("tags", [])
@@ -212,7 +230,9 @@ def exercise_problems(notebook, chapter) -> list[str]:
             found.append(f"exercise {name}: its card lacks the number, 'Difficulty' or '… minutes'")
         for kind in ("check", "solution"):
             if check_calls(exercise[kind][1].source) != [name]:
-                found.append(f'exercise {name}: its {kind} cell does not call check("{name}", …) once')
+                found.append(
+                    f'exercise {name}: its {kind} cell does not call check("{name}", …) once'
+                )
         if ".assert_passed()" not in exercise["solution"][1].source:
             found.append(f"exercise {name}: its solution does not end with .assert_passed()")
         if not exercise["solution"][1].metadata.get("jupyter", {}).get("source_hidden"):
@@ -225,7 +245,9 @@ def ending_problems(notebook) -> list[str]:
     if not any("quiz(" in cell.source for _, cell in code_cells(notebook)):
         found.append("it has no quiz")
     headings = re.findall(
-        r"^##+ .*$", "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown"), re.MULTILINE
+        r"^##+ .*$",
+        "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown"),
+        re.MULTILINE,
     )
     for word in LAST_SECTIONS:
         if not any(word.lower() in heading.lower() for heading in headings):

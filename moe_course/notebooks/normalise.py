@@ -1,4 +1,5 @@
-"""Give an executed notebook one written form, so that running it again changes only what differs."""
+"""Give an executed notebook one written form, so that running it again changes only what
+differs."""
 
 import hashlib
 import json
@@ -28,7 +29,8 @@ _EMBEDDED_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Bring `notebook` into the written form, in place, and return it. Doing it twice changes nothing more.
+    """Bring `notebook` into the written form, in place, and return it. Doing it twice changes
+    nothing more.
 
     Raises nbformat.ValidationError if the result is not a valid notebook.
     """
@@ -53,7 +55,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def dumps(notebook: nbformat.NotebookNode) -> str:
-    """The text of a notebook file: sorted keys, one-space indent, UTF-8 letters, one newline at the end."""
+    """The text of a notebook file: sorted keys, one-space indent, UTF-8 letters, one newline at the
+    end."""
     rows = nbformat.v4.rwbase.split_lines(nbformat.from_dict(json.loads(json.dumps(notebook))))
     return json.dumps(rows, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
@@ -74,7 +77,8 @@ def read(path: Path) -> nbformat.NotebookNode:
 def record_cpu_seconds(notebook: nbformat.NotebookNode, seconds: float, previous: str = "") -> None:
     """Write `seconds` where the first cell says "measured: … s CPU".
 
-    previous: the first cell as it was committed; its number stays if it is within 25 % of the new one.
+    previous: the first cell as it was committed; its number stays if it is within 25 % of the new
+    one.
     """
     new = max(1, round(seconds))
     old = re.search(r"measured: (\d+) s CPU", previous or notebook.cells[0].source)
@@ -84,7 +88,11 @@ def record_cpu_seconds(notebook: nbformat.NotebookNode, seconds: float, previous
 
 
 def _tidy_metadata(metadata: dict) -> dict:
-    kept = {key: dict(value) if key == "jupyter" else value for key, value in metadata.items() if key in _KEPT_METADATA}
+    kept = {
+        key: dict(value) if key == "jupyter" else value
+        for key, value in metadata.items()
+        if key in _KEPT_METADATA
+    }
     kept.get("jupyter", {}).pop("outputs_hidden", None)
     return {key: value for key, value in kept.items() if value}
 
@@ -123,9 +131,13 @@ def _is_progress(output) -> bool:
     """A progress bar says nothing once the work is done."""
     if output.output_type == "stream":
         return output.name == "stderr" and all(
-            _PROGRESS.search(part) for part in re.split(r"[\r\n]", output.text) if part.strip("\x1b[A ")
+            _PROGRESS.search(part)
+            for part in re.split(r"[\r\n]", output.text)
+            if part.strip("\x1b[A ")
         )
-    return WIDGET in output.get("data", {}) and bool(_PROGRESS.search(output.data.get("text/plain", "")))
+    return WIDGET in output.get("data", {}) and bool(
+        _PROGRESS.search(output.data.get("text/plain", ""))
+    )
 
 
 def _tidy_data(output) -> None:
@@ -147,7 +159,8 @@ def _tidy_data(output) -> None:
 
 
 def shrink_png(encoded: str) -> str:
-    """A PNG (base64) with a palette of at most 256 colours and no metadata; what is small already stays."""
+    """A PNG (base64) with a palette of at most 256 colours and no metadata; what is small already
+    stays."""
     encoded = "".join(encoded.split())
     try:
         picture = Image.open(BytesIO(b64decode(encoded)), formats=["PNG"])

@@ -1,4 +1,5 @@
-"""Go through the exercises of a notebook as a learner does: the stub as it stands, then the solution."""
+"""Go through the exercises of a notebook as a learner does: the stub as it stands, then the
+solution."""
 
 import ast
 from dataclasses import dataclass
@@ -22,10 +23,11 @@ class Rehearsal:
 
 
 def rehearse(notebook: nbformat.NotebookNode) -> list[Rehearsal]:
-    """Run the cells tagged `setup`, then stub, check and solution of each exercise on a copy of their names.
+    """Run the cells tagged `setup`, then stub, check and solution of each exercise on a copy of
+    their names.
 
-    Runs in this process and in the current folder. Raises ValueError if no setup cell imports `check`.
-    An error in a cell is raised as it is, with the cell's position as the file name.
+    Runs in this process and in the current folder. Raises ValueError if no setup cell imports
+    `check`. An error in a cell is raised as it is, with the cell's position as the file name.
     """
     names: dict = {"__name__": "__main__", "display": display}
     for position, cell in tagged(notebook, "setup"):
@@ -40,7 +42,8 @@ def _rehearse_one(exercise: dict, names: dict) -> Rehearsal:
 
     def recording_check(name, *answers):
         verdicts.append(check(name, *answers))
-        # A solution that fails is for the caller to report, so its assert_passed() must not stop us here.
+        # A solution that fails is for the caller to report, so its assert_passed() must not stop us
+        # here.
         return SimpleNamespace(assert_passed=lambda: None)
 
     names["check"] = recording_check
@@ -49,7 +52,9 @@ def _rehearse_one(exercise: dict, names: dict) -> Rehearsal:
         _execute(cell.source, position, names)
         wanted = {"exercise": 0, "check": 1, "solution": 2}[kind]
         if len(verdicts) != wanted:
-            raise ValueError(f"cell {position} ({kind}) ran {len(verdicts)} checks so far, want {wanted}")
+            raise ValueError(
+                f"cell {position} ({kind}) ran {len(verdicts)} checks so far, want {wanted}"
+            )
     stub, solution = verdicts
     return Rehearsal(stub.exercise, exercise["bug_hunt"], stub, solution)
 

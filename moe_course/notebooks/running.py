@@ -16,12 +16,14 @@ from moe_course.notebooks import normalise as form
 
 
 class NotebookFailed(RuntimeError):
-    """A notebook did not run to its end; the message names the notebook, the cell and the reason."""
+    """A notebook did not run to its end; the message names the notebook, the cell and the
+    reason."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one execution took: processor seconds of the kernel process and its children, and wall seconds."""
+    """What one execution took: processor seconds of the kernel process and its children, and wall
+    seconds."""
 
     cpu_seconds: float
     wall_seconds: float
@@ -30,8 +32,9 @@ class Run:
 def run_notebook(path: Path, cell_timeout: int = 300, write: bool = True) -> Run:
     """Execute the notebook at `path` from a fresh kernel in its own folder.
 
-    cell_timeout: seconds that one cell may take. write: store outputs and measured time in the file.
-    Raises NotebookFailed, and leaves the file alone, if a cell fails or takes too long or the kernel dies.
+    cell_timeout: seconds that one cell may take. write: store outputs and measured time in the
+    file. Raises NotebookFailed, and leaves the file alone, if a cell fails or takes too long or the
+    kernel dies.
     """
     path = Path(path).resolve()
     notebook = form.read(path)
@@ -66,19 +69,31 @@ def _execute(notebook: nbformat.NotebookNode, path: Path, cell_timeout: int) -> 
                 client.execute_cell(cell, index)
             cpu_seconds = _cpu_seconds(client.km.provisioner.pid)
     except CellTimeoutError as error:
-        raise NotebookFailed(f"{path.name}, cell {index}: took longer than {cell_timeout} s") from error
+        raise NotebookFailed(
+            f"{path.name}, cell {index}: took longer than {cell_timeout} s"
+        ) from error
     except DeadKernelError as error:
-        raise NotebookFailed(f"{path.name}, cell {index}: the kernel died (out of memory?)") from error
+        raise NotebookFailed(
+            f"{path.name}, cell {index}: the kernel died (out of memory?)"
+        ) from error
     except CellExecutionError as error:
         trace = re.sub(r"\x1b\[[0-9;]*m", "", error.traceback)
-        raise NotebookFailed(f"{path.name}, cell {index}: {error.ename}: {error.evalue}\n{trace}") from error
+        raise NotebookFailed(
+            f"{path.name}, cell {index}: {error.ename}: {error.evalue}\n{trace}"
+        ) from error
     return Run(cpu_seconds, time.monotonic() - start)
 
 
 def _kernel_manager() -> AsyncKernelManager:
     # The kernel is this very Python, whatever kernels happen to be registered on the machine.
     manager = AsyncKernelManager(kernel_name="python3")
-    manager.kernel_spec.argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    manager.kernel_spec.argv = [
+        sys.executable,
+        "-m",
+        "ipykernel_launcher",
+        "-f",
+        "{connection_file}",
+    ]
     return manager
 
 

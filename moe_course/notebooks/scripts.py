@@ -1,8 +1,9 @@
 """Notebook to Python script and back, for writing chapters in an editor.
 
-Cells start with `# %%` (code) or `# %% [markdown]`, with tags after it: `# %% tags=["exercise"]`. Markdown
-lines carry a leading "# ", or stand as they are between two lines of three double quotes. The notebook is the
-source that is kept; a script is a way to edit it, and outputs do not survive the trip.
+Cells start with `# %%` (code) or `# %% [markdown]`, with tags after it: `# %% tags=["exercise"]`.
+Markdown lines carry a leading "# ", or stand as they are between two lines of three double quotes.
+The notebook is the source that is kept; a script is a way to edit it, and outputs do not survive
+the trip.
 """
 
 import json
@@ -24,7 +25,10 @@ def from_script(script: str) -> nbformat.NotebookNode:
         if mark:
             cells.append((bool(mark["markdown"]), _tags(mark["tags"], number), []))
         elif line.startswith("# %%"):
-            raise ValueError(f"line {number}: got {line!r}, want '# %%', '[markdown]' and 'tags=[…]' in this order")
+            raise ValueError(
+                f"line {number}: got {line!r}, want '# %%', '[markdown]' and 'tags=[…]' in "
+                "this order"
+            )
         elif cells:
             cells[-1][2].append(line)
         elif line.strip():
@@ -49,7 +53,9 @@ def _cell(is_markdown: bool, tags: list[str], lines: list[str]) -> nbformat.Note
     body = source.split("\n")
     if body[0].strip() in _QUOTES and body[-1].strip() == '"""':
         return new_markdown_cell("\n".join(body[1:-1]), metadata=metadata)
-    return new_markdown_cell("\n".join(re.sub("^# ?", "", line) for line in body), metadata=metadata)
+    return new_markdown_cell(
+        "\n".join(re.sub("^# ?", "", line) for line in body), metadata=metadata
+    )
 
 
 def to_script(notebook: nbformat.NotebookNode) -> str:

@@ -1,4 +1,5 @@
-"""The widget of a quiz: one group of radio buttons per question and one button, all usable by keyboard."""
+"""The widget of a quiz: one group of radio buttons per question and one button, all usable by
+keyboard."""
 
 import ipywidgets as widgets
 
@@ -14,7 +15,9 @@ class QuizPanel:
         for index, question in enumerate(quiz.questions):
             title = f"<strong>Question {index + 1}.</strong> {code_html(question.question)}"
             radio = widgets.RadioButtons(
-                options=[(choice.text, position) for position, choice in enumerate(question.choices)],
+                options=[
+                    (choice.text, position) for position, choice in enumerate(question.choices)
+                ],
                 index=quiz.chosen[index],
                 layout=widgets.Layout(width="auto"),
                 tooltip=f"Choices of question {index + 1}",
@@ -23,7 +26,9 @@ class QuizPanel:
             self.radios.append(radio)
             self.feedback.append(widgets.HTML())
             rows += [widgets.HTML(title), radio, self.feedback[-1]]
-        self.button = widgets.Button(description="Check answers", tooltip="Mark the quiz and explain the answers")
+        self.button = widgets.Button(
+            description="Check answers", tooltip="Mark the quiz and explain the answers"
+        )
         self.button.on_click(lambda _: quiz.submit())
         self.summary = widgets.HTML()
         self.box = widgets.VBox([*rows, widgets.HBox([self.button, self.summary])])

@@ -2,7 +2,8 @@
 
 The questions of a chapter are data, in `data/chapter_NN.json`:
 
-    {"questions": [{"question": "…", "choices": [{"text": "…", "explanation": "…", "correct": true}, …]}, …]}
+    {"questions": [{"question": "…", "choices": [{"text": "…", "explanation": "…", "correct": true},
+    …]}, …]}
 """
 
 import json
@@ -37,8 +38,13 @@ def load_questions(path: Path) -> tuple[Question, ...]:
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))["questions"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not a quiz file, want JSON with a list 'questions' ({error})") from error
-    return tuple(_read_question(row, f"{path}, question {number}") for number, row in enumerate(rows, start=1))
+        raise ValueError(
+            f"{path}: not a quiz file, want JSON with a list 'questions' ({error})"
+        ) from error
+    return tuple(
+        _read_question(row, f"{path}, question {number}")
+        for number, row in enumerate(rows, start=1)
+    )
 
 
 def _read_question(row: dict, where: str) -> Question:
@@ -46,7 +52,9 @@ def _read_question(row: dict, where: str) -> Question:
         choices = tuple(Choice(**choice) for choice in row["choices"])
         question = Question(row["question"], choices)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{where}: want 'question' and 'choices' of 'text', 'explanation' ({error})") from error
+        raise ValueError(
+            f"{where}: want 'question' and 'choices' of 'text', 'explanation' ({error})"
+        ) from error
     if not 2 <= len(choices) <= 6:
         raise ValueError(f"{where}: got {len(choices)} choices, want 2 to 6")
     if sum(choice.correct is True for choice in choices) != 1:
@@ -59,10 +67,12 @@ def _read_question(row: dict, where: str) -> Question:
 
 
 class Quiz:
-    """Some questions and the answers chosen so far; a widget if there is a kernel, folded answers if not.
+    """Some questions and the answers chosen so far; a widget if there is a kernel, folded answers
+    if not.
 
-    In code: `quiz.choose(0, 2)` picks the third choice of the first question, `quiz.submit()` marks the quiz,
-    `quiz.score` is then the number of right answers. `quiz.chosen` is a list, None where nothing is chosen.
+    In code: `quiz.choose(0, 2)` picks the third choice of the first question, `quiz.submit()` marks
+    the quiz, `quiz.score` is then the number of right answers. `quiz.chosen` is a list, None where
+    nothing is chosen.
     """
 
     def __init__(self, questions: tuple[Question, ...]):
@@ -78,10 +88,14 @@ class Quiz:
         """Right answers at the last `submit()`; None before it."""
         if not self.submitted:
             return None
-        return sum(chosen == question.answer for chosen, question in zip(self.chosen, self.questions, strict=True))
+        return sum(
+            chosen == question.answer
+            for chosen, question in zip(self.chosen, self.questions, strict=True)
+        )
 
     def choose(self, question: int, choice: int | None) -> None:
-        """Pick a choice (None: unpick), both counted from 0. The marking goes until the next `submit`."""
+        """Pick a choice (None: unpick), both counted from 0. The marking goes until the next
+        `submit`."""
         if not 0 <= question < len(self.questions):
             raise ValueError(f"question: got {question}, want 0 to {len(self.questions) - 1}")
         n_choices = len(self.questions[question].choices)
@@ -99,7 +113,8 @@ class Quiz:
         return self.score
 
     def feedback(self, question: int) -> str:
-        """What the learner reads below a question: nothing before `submit()`, then the verdict in words."""
+        """What the learner reads below a question: nothing before `submit()`, then the verdict in
+        words."""
         if not self.submitted:
             return ""
         chosen = self.chosen[question]
@@ -129,7 +144,10 @@ class Quiz:
         lines = []
         for number, question in enumerate(self.questions, start=1):
             lines.append(f"Question {number}. {question.question}")
-            lines += [f"  {chr(97 + index)}) {choice.text}" for index, choice in enumerate(question.choices)]
+            lines += [
+                f"  {chr(97 + index)}) {choice.text}"
+                for index, choice in enumerate(question.choices)
+            ]
         return "\n".join(lines)
 
     def static_html(self) -> str:
@@ -138,7 +156,8 @@ class Quiz:
         for number, question in enumerate(self.questions, start=1):
             items = "".join(f"<li>{code_html(choice.text)}</li>" for choice in question.choices)
             answers = "".join(
-                f"<li>{_VERDICTS[choice.correct]}: {code_html(choice.explanation)}</li>" for choice in question.choices
+                f"<li>{_VERDICTS[choice.correct]}: {code_html(choice.explanation)}</li>"
+                for choice in question.choices
             )
             parts.append(
                 f"<p><strong>Question {number}.</strong> {code_html(question.question)}</p>"
@@ -157,7 +176,9 @@ class Quiz:
 def code_html(text: str) -> str:
     """Escape `text` for HTML; what stands between backticks becomes code."""
     pieces = escape(text, quote=False).split("`")
-    return "".join(f"<code>{piece}</code>" if index % 2 else piece for index, piece in enumerate(pieces))
+    return "".join(
+        f"<code>{piece}</code>" if index % 2 else piece for index, piece in enumerate(pieces)
+    )
 
 
 def quiz(chapter: str, number: int | None = None) -> Quiz:

@@ -6,7 +6,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-ON_PATH = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+ON_PATH = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "microsoft-edge",
+)
 
 ADVICE = (
     "only the browser tests need it: install Chromium or Chrome (Debian: apt install chromium), "
@@ -24,9 +30,17 @@ def likely_places(platform: str, environ: Mapping[str, str]) -> list[Path]:
     if platform == "darwin":
         applications = [Path("/Applications"), Path(environ.get("HOME", "/")) / "Applications"]
         names = ("Chromium", "Google Chrome", "Microsoft Edge")
-        return [folder / f"{name}.app/Contents/MacOS/{name}" for folder in applications for name in names]
+        return [
+            folder / f"{name}.app/Contents/MacOS/{name}"
+            for folder in applications
+            for name in names
+        ]
     if platform == "win32":
-        folders = [environ[v] for v in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA") if environ.get(v)]
+        folders = [
+            environ[v]
+            for v in ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")
+            if environ.get(v)
+        ]
         tails = (
             "Chromium/Application/chrome.exe",
             "Google/Chrome/Application/chrome.exe",
@@ -43,4 +57,6 @@ def find_browser() -> str | None:
     for name in ON_PATH:
         if found := shutil.which(name):
             return found
-    return next((str(place) for place in likely_places(sys.platform, os.environ) if place.is_file()), None)
+    return next(
+        (str(place) for place in likely_places(sys.platform, os.environ) if place.is_file()), None
+    )

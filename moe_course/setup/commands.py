@@ -26,13 +26,18 @@ The first start installs everything into the folder .venv and takes minutes; lat
 
 
 def lab_arguments(arguments: list[str], root: Path = ROOT, is_root: bool = False) -> list[str]:
-    """JupyterLab's arguments: the reader's own, the first notebook unless they name one, root's permission.
+    """JupyterLab's arguments: the reader's own, the first notebook unless they name one, root's
+    permission.
 
     JupyterLab's defaults stay: it listens on this machine only and asks for its token.
     """
     ours = []
-    names_something = any(not argument.startswith("-") and Path(argument).exists() for argument in arguments)
-    chooses_page = any("default_url" in argument or "root_dir" in argument for argument in arguments)
+    names_something = any(
+        not argument.startswith("-") and Path(argument).exists() for argument in arguments
+    )
+    chooses_page = any(
+        "default_url" in argument or "root_dir" in argument for argument in arguments
+    )
     if (root / FIRST_NOTEBOOK).is_file() and not names_something and not chooses_page:
         ours.append(f"--LabApp.default_url=/lab/tree/{FIRST_NOTEBOOK}")
     if is_root and "--allow-root" not in arguments:
@@ -92,5 +97,8 @@ def run(arguments: list[str]) -> int:
         print(f"course.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The next start goes on from here; what was downloaded is kept.", file=sys.stderr)
+        print(
+            "\nStopped. The next start goes on from here; what was downloaded is kept.",
+            file=sys.stderr,
+        )
         return 130

@@ -1,7 +1,7 @@
 """`course.py doctor`: what is there, and what to do about what is missing.
 
-What needs only the standard library is looked at here; the rest is asked of `moe_course.installation`, through the
-environment's own Python, once there is an environment.
+What needs only the standard library is looked at here; the rest is asked of
+`moe_course.installation`, through the environment's own Python, once there is an environment.
 """
 
 import os
@@ -50,7 +50,10 @@ def run_doctor(root: Path = ROOT) -> int:
     print("\nThe installation", flush=True)
     python = environment_python(root / ".venv")
     if not python.exists():
-        print(f"torch and the rest are not installed yet\n{'':9s}-> {course_command('lab')} installs them")
+        print(
+            f"torch and the rest are not installed yet\n{'':9s}-> {course_command('lab')} "
+            "installs them"
+        )
         return 1
     command = [str(python), "-m", "moe_course.installation"]
     code = subprocess.run(command, cwd=root, env=cleaned_environ(dict(os.environ))).returncode
@@ -79,10 +82,16 @@ def _disk(root: Path) -> Check:
     needed = SPACE_FOR_UPDATE if environment_python(root / ".venv").exists() else SPACE_FOR_ALL
     value = f"{free / 1e9:.1f} GB free"
     if free < needed:
-        return Check("disk", value, f"free some space: {needed / 1e9:.0f} GB are needed for what comes next")
+        return Check(
+            "disk", value, f"free some space: {needed / 1e9:.0f} GB are needed for what comes next"
+        )
     return Check("disk", value)
 
 
 def _browser() -> Check:
     found = find_browser()
-    return Check("browser", found) if found else Check("browser", "no Chromium or Chrome found", ADVICE)
+    return (
+        Check("browser", found)
+        if found
+        else Check("browser", "no Chromium or Chrome found", ADVICE)
+    )

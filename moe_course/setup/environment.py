@@ -54,7 +54,10 @@ def wanted_stamp(root: Path) -> Stamp:
 
 def python_works(venv: Path) -> bool:
     """True if the environment's Python starts, is the version that runs this, and has pip."""
-    question = "import sys, importlib.util as u; print('%d.%d' % sys.version_info[:2], bool(u.find_spec('pip')))"
+    question = (
+        "import sys, importlib.util as u; print('%d.%d' % sys.version_info[:2], "
+        "bool(u.find_spec('pip')))"
+    )
     try:
         answer = subprocess.run(
             [str(environment_python(venv)), "-c", question],
@@ -73,16 +76,28 @@ def judge(venv: Path, wanted: Stamp) -> Verdict:
     if not venv.exists() and not venv.is_symlink():
         return Verdict(REMAKE, "First start: making the course's own environment in .venv.")
     if is_unfinished(venv):
-        return Verdict(REMAKE, "The last installation was interrupted: making the environment again.")
+        return Verdict(
+            REMAKE, "The last installation was interrupted: making the environment again."
+        )
     if not python_works(venv):
-        return Verdict(REMAKE, f"The environment in .venv does not work with Python {this_python()}: making it again.")
+        return Verdict(
+            REMAKE,
+            f"The environment in .venv does not work with Python {this_python()}: making it again.",
+        )
     stamp = read_stamp(venv)
     if stamp is None:
-        return Verdict(UPDATE, "There is a .venv that course.py has not completed: installing what it lacks.")
+        return Verdict(
+            UPDATE, "There is a .venv that course.py has not completed: installing what it lacks."
+        )
     if (stamp.root, stamp.python) != (wanted.root, wanted.python):
-        return Verdict(REMAKE, "The environment was made in another folder or by another Python: making it again.")
+        return Verdict(
+            REMAKE,
+            "The environment was made in another folder or by another Python: making it again.",
+        )
     if stamp.fingerprint != wanted.fingerprint:
-        return Verdict(UPDATE, "The course's requirements have changed: bringing the environment up to date.")
+        return Verdict(
+            UPDATE, "The course's requirements have changed: bringing the environment up to date."
+        )
     return Verdict(READY)
 
 
@@ -133,14 +148,16 @@ def _explained(error: OSError, venv: Path) -> SetupError:
         return SetupError(disk_full_message(venv))
     if isinstance(error, PermissionError):
         return SetupError(
-            f"Not allowed to change {error.filename or venv}: close JupyterLab and other programs that use "
+            f"Not allowed to change {error.filename or venv}: close JupyterLab and other "
+            "programs that use "
             "it, or copy the course to a folder of your own."
         )
     return SetupError(f"The environment could not be made: {error}.")
 
 
 def check_venv_module() -> None:
-    """Debian and Ubuntu split venv off: the module may be there and ensurepip, which it needs, may not."""
+    """Debian and Ubuntu split venv off: the module may be there and ensurepip, which it needs, may
+    not."""
     if not all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")):
         raise SetupError(NO_VENV)
 
@@ -162,14 +179,17 @@ def check_space(root: Path, needed: int) -> None:
     free = shutil.disk_usage(root).free
     if free < needed:
         raise SetupError(
-            f"The disk is too full: {root} has {free / 1e9:.1f} GB free and the installation needs about "
+            f"The disk is too full: {root} has {free / 1e9:.1f} GB free and the installation "
+            "needs about "
             f"{needed / 1e9:.0f} GB. Free some space, then start again."
         )
     temporary = tempfile.gettempdir()
     if shutil.disk_usage(temporary).free < SPACE_FOR_UPDATE:
         raise SetupError(
-            f"The temporary folder {temporary} has less than {SPACE_FOR_UPDATE / 1e9:.0f} GB free and pip "
-            "needs that much: free some space there, or set TMPDIR to a roomier folder, then start again."
+            f"The temporary folder {temporary} has less than {SPACE_FOR_UPDATE / 1e9:.0f} GB "
+            "free and pip "
+            "needs that much: free some space there, or set TMPDIR to a roomier folder, then "
+            "start again."
         )
 
 
@@ -205,7 +225,11 @@ def make_venv(venv: Path) -> None:
 def check_imports(venv: Path) -> None:
     """Installed is not yet working: a missing system library shows only when torch is imported."""
     tried = subprocess.run(
-        [str(environment_python(venv)), "-c", "import torch, jupyterlab, ipykernel, ipywidgets, moe_lib"],
+        [
+            str(environment_python(venv)),
+            "-c",
+            "import torch, jupyterlab, ipykernel, ipywidgets, moe_lib",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

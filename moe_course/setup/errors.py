@@ -10,7 +10,8 @@ class SetupError(Exception):
 
 
 NO_VENV = (
-    "Python's venv module is missing or incomplete: on Debian or Ubuntu run `sudo apt install python3-venv` "
+    "Python's venv module is missing or incomplete: on Debian or Ubuntu run `sudo apt "
+    "install python3-venv` "
     "(for a Python of another version its own package, such as python3.12-venv), then start again."
 )
 
@@ -37,14 +38,16 @@ NETWORK_SIGNS = (
 
 
 def is_disk_full(error: OSError) -> bool:
-    """True for "no space left" and "quota exceeded", on Windows too (112 is its ERROR_DISK_FULL)."""
+    """True for "no space left" and "quota exceeded", on Windows too (112 is its
+    ERROR_DISK_FULL)."""
     full = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
     return error.errno in full or getattr(error, "winerror", None) == 112
 
 
 def disk_full_message(folder) -> str:
     return (
-        f"The disk ran full while installing into {folder}: free some space (torch alone is large, and on "
+        f"The disk ran full while installing into {folder}: free some space (torch alone is "
+        "large, and on "
         "Linux with its CUDA libraries larger still), then start again; it will begin afresh."
     )
 
@@ -52,7 +55,12 @@ def disk_full_message(folder) -> str:
 def says_disk_full(log: str) -> bool:
     lowered = log.lower()
     return any(
-        sign in lowered for sign in ("no space left on device", "not enough space on the disk", "disk quota exceeded")
+        sign in lowered
+        for sign in (
+            "no space left on device",
+            "not enough space on the disk",
+            "disk quota exceeded",
+        )
     )
 
 
@@ -77,9 +85,12 @@ def explain_pip_failure(log: str, folder, log_file) -> SetupError:
             f"after the first installation the course works offline. (Details: {log_file})"
         )
     errors = [line for line in log.splitlines() if line.startswith("ERROR:")]
-    if any("No matching distribution" in line or "Could not find a version" in line for line in errors):
+    if any(
+        "No matching distribution" in line or "Could not find a version" in line for line in errors
+    ):
         return SetupError(
-            f"The package index has no fitting version for this Python and system: {errors[-1][7:]}. "
+            "The package index has no fitting version for this Python and system: "
+            f"{errors[-1][7:]}. "
             f"Python 3.11 is what the course is tested with. (Details: {log_file})"
         )
     last = errors[-1][7:] if errors else (log.strip().splitlines() or ["it said nothing"])[-1]

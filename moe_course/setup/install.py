@@ -1,4 +1,5 @@
-"""Runs pip and shows one live line meanwhile; the whole of pip's output goes to .venv/install.log."""
+"""Runs pip and shows one live line meanwhile; the whole of pip's output goes to
+.venv/install.log."""
 
 import os
 import queue
@@ -18,7 +19,8 @@ class Outcome:
 
     Attributes:
         failure: None if it went well.
-        nothing_changed: True if pip failed before it began to unpack, so that the environment is as it was.
+        nothing_changed: True if pip failed before it began to unpack, so that the environment is as
+        it was.
     """
 
     failure: SetupError | None = None
@@ -28,7 +30,8 @@ class Outcome:
 def pip_command(venv: Path, pip_version: tuple[int, ...]) -> list[str]:
     """The command that installs the requirements.
 
-    `--progress-bar raw` prints how much of a download has come, as plain numbers; pip has it since 24.1.
+    `--progress-bar raw` prints how much of a download has come, as plain numbers; pip has it since
+    24.1.
     """
     bar = "raw" if pip_version >= (24, 1) else "off"
     python = str(environment_python(venv))
@@ -83,7 +86,9 @@ def run_pip(root: Path, venv: Path, line: LiveLine | None = None) -> Outcome:
     return Outcome(failure, nothing_changed=not progress.to_install and not says_disk_full(said))
 
 
-def _follow(process: subprocess.Popen, venv: Path, line: LiveLine, progress: PipProgress, log) -> str:
+def _follow(
+    process: subprocess.Popen, venv: Path, line: LiveLine, progress: PipProgress, log
+) -> str:
     """Read pip's output to its end; returns it without the progress numbers."""
     lines: queue.Queue[str | None] = queue.Queue()
     # A thread reads, so that the elapsed time goes on while pip is silent.

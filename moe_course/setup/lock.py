@@ -30,17 +30,22 @@ def _try_lock(descriptor: int) -> bool:
 def only_one(path: Path, announce=print, pause: float = 0.5) -> Iterator[None]:
     """Hold the lock file `path`; wait while another process holds it.
 
-    The system lets go of the lock when its process ends, however it ends, so a stale file does no harm.
+    The system lets go of the lock when its process ends, however it ends, so a stale file does no
+    harm.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise SetupError(
-            f"Cannot write in {path.parent} ({error.strerror}): copy the course to a folder of your own."
+            f"Cannot write in {path.parent} ({error.strerror}): copy the course to a folder "
+            "of your own."
         ) from error
     try:
         if not _try_lock(descriptor):
-            announce("Another start of the course is setting it up; waiting for it to finish (Ctrl-C to leave).")
+            announce(
+                "Another start of the course is setting it up; waiting for it to finish "
+                "(Ctrl-C to leave)."
+            )
             while not _try_lock(descriptor):
                 time.sleep(pause)
         yield

@@ -25,10 +25,19 @@ def install_log(venv: Path) -> Path:
 
 
 def cleaned_environ(environ: dict[str, str]) -> dict[str, str]:
-    """Environment variables for our child processes: without those that would redirect Python or pip.
+    """Environment variables for our child processes: without those that would redirect Python or
+    pip.
 
-    A PYTHONPATH left over from other software, for one, would put its packages before the pinned ones.
+    A PYTHONPATH left over from other software, for one, would put its packages before the pinned
+    ones.
     """
-    unwanted = {"PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_REQUIRE_VIRTUALENV"}
+    unwanted = {
+        "PYTHONHOME",
+        "PYTHONPATH",
+        "PIP_TARGET",
+        "PIP_PREFIX",
+        "PIP_USER",
+        "PIP_REQUIRE_VIRTUALENV",
+    }
     kept = {name: value for name, value in environ.items() if name.upper() not in unwanted}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}

@@ -49,7 +49,8 @@ class PipProgress:
 
     Attributes:
         text: what pip is doing now.
-        to_install: the packages in the order pip unpacks them; empty until it has downloaded them all.
+        to_install: the packages in the order pip unpacks them; empty until it has downloaded them
+        all.
     """
 
     def __init__(self):
@@ -61,14 +62,18 @@ class PipProgress:
         if match := re.match(r"Collecting ([\w.-]+)", line):
             self.text = f"looking up {match[1]}"
         elif match := re.match(r"(Downloading|Using cached) (\S+)(?: \(([^)]+)\))?", line):
-            self.text = f"{match[1].lower()} {_package(match[2])}" + (f" ({match[3]})" if match[3] else "")
+            self.text = f"{match[1].lower()} {_package(match[2])}" + (
+                f" ({match[3]})" if match[3] else ""
+            )
         elif match := re.match(r"Progress (\d+) of (\d+)", line):
             if int(match[2]):
                 percent = 100 * int(match[1]) // int(match[2])
                 self.text = re.sub(r" \d+ %$", "", self.text) + f" {percent} %"
         elif match := re.match(r"Requirement already satisfied: ([\w.-]+)", line):
             self.text = f"{match[1]} is there already"
-        elif match := re.match(r"((Installing build|Getting requirements|Preparing|Building)[^(:]*)", line):
+        elif match := re.match(
+            r"((Installing build|Getting requirements|Preparing|Building)[^(:]*)", line
+        ):
             self.text = match[1].strip().lower()
         elif "Retrying (Retry(" in line:
             self.text = "the package index does not answer; trying again"

@@ -1,4 +1,5 @@
-"""Reads the reports pytest writes (JUnit XML): how many passed, and which notebooks were really run."""
+"""Reads the reports pytest writes (JUnit XML): how many passed, and which notebooks were really
+run."""
 
 import json
 import xml.etree.ElementTree as ElementTree
@@ -16,7 +17,9 @@ class Counts:
     skipped: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+        return Counts(
+            self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped
+        )
 
     def in_words(self) -> str:
         skipped = f", {self.skipped} skipped" if self.skipped else ""
@@ -39,7 +42,8 @@ class Report:
 
 
 def read_report(path: Path) -> Report:
-    """Read one report. A missing or broken one is an empty report: pytest's exit code tells that story."""
+    """Read one report. A missing or broken one is an empty report: pytest's exit code tells that
+    story."""
     try:
         cases = list(ElementTree.parse(path).iter("testcase"))
     except (OSError, ElementTree.ParseError):
@@ -78,5 +82,7 @@ def missing_notebooks(report: Report, listed: list[str], folder: Path) -> list[s
         elif not report.run_cells[name]:
             problems.append(f"{name} is listed in moe_course.CHAPTERS and no cell of it was run")
         elif report.cells[name] != (wanted := code_cells(folder / name)):
-            problems.append(f"{name} has {wanted} code cells and {report.cells[name]} were collected")
+            problems.append(
+                f"{name} has {wanted} code cells and {report.cells[name]} were collected"
+            )
     return problems

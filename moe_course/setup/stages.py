@@ -1,4 +1,5 @@
-"""`course.py test`: style, unit tests, notebooks and browser tests, one after the other, with a summary."""
+"""`course.py test`: style, unit tests, notebooks and browser tests, one after the other, with a
+summary."""
 
 import json
 import os
@@ -37,7 +38,8 @@ class Result:
 
 
 def environ_for_tests(environ: dict[str, str]) -> dict[str, str]:
-    """Environment variables of the tests: offline, and one thread per worker so that workers do not fight."""
+    """Environment variables of the tests: offline, and one thread per worker so that workers do not
+    fight."""
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     offline = dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"), "1")
     cleaned = cleaned_environ(environ)
@@ -74,14 +76,18 @@ def run_stages(python: Path, root: Path = ROOT) -> int:
 def run_pytest(python: Path, arguments: list[str], root: Path = ROOT) -> int:
     """pytest with the reader's own arguments, and nothing else."""
     environ = environ_for_tests(dict(os.environ))
-    return subprocess.run([str(python), "-m", "pytest", *arguments], cwd=root, env=environ).returncode
+    return subprocess.run(
+        [str(python), "-m", "pytest", *arguments], cwd=root, env=environ
+    ).returncode
 
 
 def _run_style(python: Path, root: Path, environ: dict[str, str]) -> Result:
     _print_title("style")
     start, counts, problems = time.monotonic(), Counts(), []
     for arguments in (["check"], ["format", "--check"]):
-        code = subprocess.run([str(python), "-m", "ruff", *arguments, "."], cwd=root, env=environ).returncode
+        code = subprocess.run(
+            [str(python), "-m", "ruff", *arguments, "."], cwd=root, env=environ
+        ).returncode
         counts += Counts(passed=int(code == 0), failed=int(code != 0))
         if code:
             problems.append(f"ruff {' '.join(arguments)} found something")
@@ -95,7 +101,9 @@ def _run_pytest_stage(name, arguments, python: Path, root: Path, environ, report
     report = read_report(reports / f"{name}.xml")
     counts, problems = report.counts, []
     if name == "notebooks":
-        for notebook in missing_notebooks(report, listed_notebooks(python, root, environ), root / "notebooks"):
+        for notebook in missing_notebooks(
+            report, listed_notebooks(python, root, environ), root / "notebooks"
+        ):
             problems.append(notebook)
             counts += Counts(failed=1)
     if code and not counts.failed:
@@ -107,9 +115,13 @@ def _run_pytest_stage(name, arguments, python: Path, root: Path, environ, report
 
 def listed_notebooks(python: Path, root: Path, environ: dict[str, str]) -> list[str]:
     """File names of the notebooks that the course says it has."""
-    asked = subprocess.run([str(python), "-c", LIST_NOTEBOOKS], cwd=root, env=environ, capture_output=True, text=True)
+    asked = subprocess.run(
+        [str(python), "-c", LIST_NOTEBOOKS], cwd=root, env=environ, capture_output=True, text=True
+    )
     if asked.returncode:
-        raise SetupError(f"The list of chapters cannot be read: {asked.stderr.strip().splitlines()[-1]}")
+        raise SetupError(
+            f"The list of chapters cannot be read: {asked.stderr.strip().splitlines()[-1]}"
+        )
     return json.loads(asked.stdout)
 
 
@@ -120,7 +132,9 @@ def stream(command: list[str], root: Path, environ: dict[str, str]) -> tuple[int
     """
     if sys.stdout.isatty():
         command = [*command, "--color=yes"]
-    process = subprocess.Popen(command, cwd=root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(
+        command, cwd=root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     tail = b""
     try:
         while chunk := os.read(process.stdout.fileno(), 8192):

@@ -47,7 +47,11 @@ def fingerprint(root: Path) -> str:
         digest.update((root / name).read_bytes().replace(b"\r\n", b"\n"))
         digest.update(b"\0")
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-    parts = [project.get("project"), project.get("build-system"), project.get("tool", {}).get("setuptools")]
+    parts = [
+        project.get("project"),
+        project.get("build-system"),
+        project.get("tool", {}).get("setuptools"),
+    ]
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()
 
@@ -71,7 +75,8 @@ def mark_unfinished(venv: Path) -> None:
     """Leave a mark that an installation has begun; it goes when that has ended properly."""
     (venv / STAMP_NAME).unlink(missing_ok=True)
     (venv / UNFINISHED_NAME).write_text(
-        "An installation was under way. The next start makes the environment again.\n", encoding="utf-8"
+        "An installation was under way. The next start makes the environment again.\n",
+        encoding="utf-8",
     )
 
 

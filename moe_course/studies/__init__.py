@@ -1,1 +1,2 @@
-"""Experiments too long for a notebook: each is one command, and its figures are kept in data/studies."""
+"""Experiments too long for a notebook: each is one command, and its figures are kept in
+data/studies."""

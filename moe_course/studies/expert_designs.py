@@ -1,12 +1,14 @@
 """How to cut the experts: a study of six designs, trained for longer than a notebook can wait.
 
-    python -m moe_course.studies.expert_designs        writes data/studies/expert_designs.json (about 20 minutes)
+    python -m moe_course.studies.expert_designs        writes data/studies/expert_designs.json
+                                                       (about 20 minutes)
 
-One block, single bytes, real text. In the order of DeepSeekMoE, figure 3 (arXiv 2401.06066): few big experts, one of
-them shared, finer ones, both; all with equal expert parameters, stored and used per token. Besides: experts half as
-wide again, whose active size equals that of the finer designs with their larger routers (DeepSeekMoE's "GShard x1.5"),
-and a dense layer of equal active width. Runs with the same seed share the batches, and the weights outside the
-feed-forward layer at the start, so that their differences can be taken seed by seed.
+One block, single bytes, real text. In the order of DeepSeekMoE, figure 3 (arXiv 2401.06066): few
+big experts, one of them shared, finer ones, both; all with equal expert parameters, stored and used
+per token. Besides: experts half as wide again, whose active size equals that of the finer designs
+with their larger routers (DeepSeekMoE's "GShard x1.5"), and a dense layer of equal active width.
+Runs with the same seed share the batches, and the weights outside the feed-forward layer at the
+start, so that their differences can be taken seed by seed.
 """
 
 import argparse
@@ -24,15 +26,25 @@ from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus
 from moe_lib.training import train
 
 DESIGNS: dict[str, dict] = {
-    "few big": dict(n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=0, moe_intermediate_size=16),
-    "+ shared": dict(n_routed_experts=15, num_experts_per_tok=1, n_shared_experts=1, moe_intermediate_size=16),
-    "+ finer": dict(n_routed_experts=64, num_experts_per_tok=8, n_shared_experts=0, moe_intermediate_size=4),
-    "+ both": dict(n_routed_experts=63, num_experts_per_tok=7, n_shared_experts=1, moe_intermediate_size=4),
-    "half as wide again": dict(n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=0,
-                               moe_intermediate_size=24),
+    "few big": dict(
+        n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=0, moe_intermediate_size=16
+    ),
+    "+ shared": dict(
+        n_routed_experts=15, num_experts_per_tok=1, n_shared_experts=1, moe_intermediate_size=16
+    ),
+    "+ finer": dict(
+        n_routed_experts=64, num_experts_per_tok=8, n_shared_experts=0, moe_intermediate_size=4
+    ),
+    "+ both": dict(
+        n_routed_experts=63, num_experts_per_tok=7, n_shared_experts=1, moe_intermediate_size=4
+    ),
+    "half as wide again": dict(
+        n_routed_experts=16, num_experts_per_tok=2, n_shared_experts=0, moe_intermediate_size=24
+    ),
     "dense": dict(n_routed_experts=0, n_shared_experts=0, intermediate_size=32),
-}  # fmt: skip
-# A softmax over E experts gives gates of 1/E on average. Multiplied by E/k, k average gates sum to 1 in every design.
+}
+# A softmax over E experts gives gates of 1/E on average. Multiplied by E/k, k average gates sum to
+# 1 in every design.
 SCALED = ("few big", "+ both")
 STUDY = DATA / "studies" / "expert_designs.json"
 
@@ -41,25 +53,38 @@ def design_config(name: str, vocab_size: int, scaled: bool = False) -> ModelConf
     """The config of one design; `scaled` multiplies its gates by E / k."""
     fields = DESIGNS[name]
     factor = fields["n_routed_experts"] / fields["num_experts_per_tok"] if scaled else 1.0
-    # Wide initial weights and fast rotary positions: attention to the letter before is learnt early, so that the
-    # feed-forward layer makes the difference.
-    return ModelConfig.preset("tiny", vocab_size=vocab_size, num_hidden_layers=1, num_attention_heads=4,
-                              rope_theta=100.0, initializer_range=0.1, routed_scaling_factor=factor,
-                              **fields)  # fmt: skip
+    # Wide initial weights and fast rotary positions: attention to the letter before is learnt
+    # early, so that the feed-forward layer makes the difference.
+    return ModelConfig.preset(
+        "tiny",
+        vocab_size=vocab_size,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        rope_theta=100.0,
+        initializer_range=0.1,
+        routed_scaling_factor=factor,
+        **fields,
+    )
 
 
 def make_model(config: ModelConfig, seed: int) -> LanguageModel:
-    """A fresh model; whatever the design, the weights outside its feed-forward layer depend on the seed alone."""
+    """A fresh model; whatever the design, the weights outside its feed-forward layer depend on the
+    seed alone."""
     torch.manual_seed(seed)
-    common = LanguageModel(config.replace(**DESIGNS["few big"], routed_scaling_factor=1.0)).state_dict()
+    common = LanguageModel(
+        config.replace(**DESIGNS["few big"], routed_scaling_factor=1.0)
+    ).state_dict()
     model = LanguageModel(config)
     outside = {name: weight for name, weight in common.items() if ".feed_forward." not in name}
     model.load_state_dict(outside, strict=False)
     return model
 
 
-def run_study(steps: int = 1200, seeds: int = 5, rows: int = 1024, evaluate_every: int = 100) -> dict:
-    """Train every design with every seed; held-out loss in nats per byte. `rows` of held-out text."""
+def run_study(
+    steps: int = 1200, seeds: int = 5, rows: int = 1024, evaluate_every: int = 100
+) -> dict:
+    """Train every design with every seed; held-out loss in nats per byte. `rows` of held-out
+    text."""
     torch.set_num_threads(1)
     corpus, letters = load_corpus("python_docstrings"), train_tokenizer([], vocab_size=272)
     practice = encode_corpus(corpus["train"], letters, 32).input_ids
@@ -69,15 +94,40 @@ def run_study(steps: int = 1200, seeds: int = 5, rows: int = 1024, evaluate_ever
     for seed in range(seeds):
         for name, scaled in variants:
             model = make_model(design_config(name, len(letters), scaled), seed)
-            history = train(model, Batches(practice, 32, seed=seed), steps=steps, learning_rate=8e-3,
-                            evaluation=exam, evaluate_every=evaluate_every, progress=False).history  # fmt: skip
+            history = train(
+                model,
+                Batches(practice, 32, seed=seed),
+                steps=steps,
+                learning_rate=8e-3,
+                evaluation=exam,
+                evaluate_every=evaluate_every,
+                progress=False,
+            ).history
             curve = history.set_index(history["step"] + 1)["heldout_loss"].dropna()
-            runs.append({"design": name, "scaled_gates": scaled, "seed": seed, "heldout_loss": curve.to_dict()})
-            print(f"seed {seed}, {name}{', scaled gates' if scaled else ''}: {curve.iloc[-1]:.3f}", flush=True)
-    sizes = {name: count_parameters(design_config(name, len(letters))).as_dict() for name in DESIGNS}
-    about = {"command": "python -m moe_course.studies.expert_designs", "steps": steps, "tokens_per_step": 32 * 32,
-             "learning_rate": 8e-3, "heldout_bytes": held_out.numel(),
-             "python": platform.python_version(), "torch": torch.__version__.split("+")[0]}  # fmt: skip
+            runs.append(
+                {
+                    "design": name,
+                    "scaled_gates": scaled,
+                    "seed": seed,
+                    "heldout_loss": curve.to_dict(),
+                }
+            )
+            print(
+                f"seed {seed}, {name}{', scaled gates' if scaled else ''}: {curve.iloc[-1]:.3f}",
+                flush=True,
+            )
+    sizes = {
+        name: count_parameters(design_config(name, len(letters))).as_dict() for name in DESIGNS
+    }
+    about = {
+        "command": "python -m moe_course.studies.expert_designs",
+        "steps": steps,
+        "tokens_per_step": 32 * 32,
+        "learning_rate": 8e-3,
+        "heldout_bytes": held_out.numel(),
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+    }
     return rounded({"about": about, "parameters": sizes, "runs": runs})
 
 
@@ -91,13 +141,16 @@ def rounded(content):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m moe_course.studies.expert_designs",
-                                     description=__doc__.split("\n")[0])  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m moe_course.studies.expert_designs", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--steps", type=int, default=1200, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=STUDY)
     chosen = parser.parse_args(arguments)
-    write_json(chosen.out, run_study(chosen.steps, chosen.seeds, evaluate_every=max(1, chosen.steps // 12)))
+    write_json(
+        chosen.out, run_study(chosen.steps, chosen.seeds, evaluate_every=max(1, chosen.steps // 12))
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """One prompted model for four tasks, three seeds: what each task gets of it, beside baselines.
 
-    python -m moe_course.studies.generation_study       writes data/studies/generation.json (about ten minutes)
+    python -m moe_course.studies.generation_study       writes data/studies/generation.json (about
+                                                        ten minutes)
 
     mixed      mini-v2, fine-tuned on the four tasks of moe_course.studies.generation_tasks at once
-    baselines  what needs no training: copying, a lexicon, the nearest sentence or product, the lead sentence
+    baselines  what needs no training: copying, a lexicon, the nearest sentence or product, the lead
+               sentence
 
-The model of seed 0 becomes the checkpoint mini-v2-prompted. A study that is broken off goes on where it
-was when the command is given again.
+The model of seed 0 becomes the checkpoint mini-v2-prompted. A study that is broken off goes on
+where it was when the command is given again.
 """
 
 import argparse
@@ -60,8 +62,14 @@ BASE = "mini-v2"
 STEPS, SEEDS, LEARNING_RATE = 800, 3, 2e-3
 
 
-def train_one(seed: int, data: GenerationData, *, steps: int = STEPS, stop_after: int | None = None,
-              learning_rate: float = LEARNING_RATE):  # fmt: skip
+def train_one(
+    seed: int,
+    data: GenerationData,
+    *,
+    steps: int = STEPS,
+    stop_after: int | None = None,
+    learning_rate: float = LEARNING_RATE,
+):
     """Fine-tune mini-v2 on all four tasks -> (FineTuned, tokenizer).
 
     stop_after   end there, on the way of the longer schedule
@@ -69,20 +77,31 @@ def train_one(seed: int, data: GenerationData, *, steps: int = STEPS, stop_after
     model, tokenizer = load_checkpoint(BASE)
     encoded = {name: encode_chats(data.chats[name], tokenizer) for name in WEIGHTS}
     mixture = TaskMixture(encoded, BATCH_SIZES, weights=WEIGHTS, seed=seed)
-    run: FineTuned = finetune(AnswerLoss(model), mixture, steps=steps, learning_rate=learning_rate, seed=seed,
-                              callback=lambda row: stop_after is not None and row["step"] >= stop_after)  # fmt: skip
+    run: FineTuned = finetune(
+        AnswerLoss(model),
+        mixture,
+        steps=steps,
+        learning_rate=learning_rate,
+        seed=seed,
+        callback=lambda row: stop_after is not None and row["step"] >= stop_after,
+    )
     run.history["task"] = [mixture.task_of(step) for step in range(len(run.history))]
     return run, tokenizer
 
 
-def measure_translation(translate, pairs: dict[str, list[dict]], splits: Sequence[str] = SPLITS) -> dict:
+def measure_translation(
+    translate, pairs: dict[str, list[dict]], splits: Sequence[str] = SPLITS
+) -> dict:
     """BLEU (Chinese characters) and the share of sentences that equal their reference, per split.
 
     translate   texts -> texts
     """
     found = {}
     for split in splits:
-        said, right = translate([pair["en"] for pair in pairs[split]]), [pair["zh"] for pair in pairs[split]]
+        said, right = (
+            translate([pair["en"] for pair in pairs[split]]),
+            [pair["zh"] for pair in pairs[split]],
+        )
         exact = sum(one == other for one, other in zip(said, right, strict=True)) / len(right)
         found[split] = {"bleu": bleu(said, right, "zh"), "exact": exact}
     return found
@@ -93,9 +112,12 @@ def measure_summaries(said: Sequence[str], rows: Sequence[dict]) -> dict[str, fl
     return rouge(list(said), [row["summary"] for row in rows])
 
 
-def product_scores(model: LanguageModel, tokenizer, requests: Sequence[dict], names: Sequence[str]) -> dict:
-    """How a request ranks the products, three ways, (requests, products) each: the sum and the mean of the
-    log-probabilities, and the sum minus that of the name after an empty request: what the request itself adds."""
+def product_scores(
+    model: LanguageModel, tokenizer, requests: Sequence[dict], names: Sequence[str]
+) -> dict:
+    """How a request ranks the products, three ways, (requests, products) each: the sum and the mean
+    of the log-probabilities, and the sum minus that of the name after an empty request: what the
+    request itself adds."""
     chats = [chat(row["request"], system=RECOMMEND) for row in requests]
     total = score_choices(model, tokenizer, chats, names)
     lengths = torch.tensor([len(ids) for ids in choice_ids(names, tokenizer)])
@@ -103,24 +125,33 @@ def product_scores(model: LanguageModel, tokenizer, requests: Sequence[dict], na
     return {"sum": total, "mean": total / lengths, "gain": total - prior}
 
 
-def measure_recommending(scores: dict[str, torch.Tensor], requests: Sequence[dict], ids: Sequence[str]) -> dict:
+def measure_recommending(
+    scores: dict[str, torch.Tensor], requests: Sequence[dict], ids: Sequence[str]
+) -> dict:
     """recall@1 and recall@5 of each way to score."""
     right, found = [row["product_ids"] for row in requests], {}
     for way, table in scores.items():
-        ranked = [[ids[place] for place in row[:5]] for row in table.argsort(descending=True).tolist()]
+        ranked = [
+            [ids[place] for place in row[:5]] for row in table.argsort(descending=True).tolist()
+        ]
         found[way] = {f"recall_at_{k}": recall_at_k(ranked, right, k) for k in (1, 5)}
     return found
 
 
-def write_in_styles(model: LanguageModel, tokenizer, beginnings: Sequence[str] = BEGINNINGS) -> list[tuple[str, str]]:
+def write_in_styles(
+    model: LanguageModel, tokenizer, beginnings: Sequence[str] = BEGINNINGS
+) -> list[tuple[str, str]]:
     """(style asked for, beginning and what was written) for every style and beginning."""
     asked = [(style, beginning) for style in STYLES for beginning in beginnings]
     said = answer(model, tokenizer, [style_chat(*pair) for pair in asked], max_new_tokens=48)
-    return [(style, f"{beginning} {text}") for (style, beginning), text in zip(asked, said, strict=True)]
+    return [
+        (style, f"{beginning} {text}") for (style, beginning), text in zip(asked, said, strict=True)
+    ]
 
 
 def measure_styles(written: list[tuple[str, str]], judge: StyleJudge) -> dict[str, float]:
-    """Share of the texts that the judge puts into the style asked for, and into the next of the list: the control."""
+    """Share of the texts that the judge puts into the style asked for, and into the next of the
+    list: the control."""
     styles, judged = list(STYLES), judge([text for _, text in written])
     following = {style: styles[(place + 1) % len(styles)] for place, style in enumerate(styles)}
     hits = [found == style for found, (style, _) in zip(judged, written, strict=True)]
@@ -132,48 +163,78 @@ def measure_all(model: LanguageModel, tokenizer, data: GenerationData, judge: St
     """The figures of one mixed model on all four tasks."""
     names, ids = [p["name"] for p in data.products], [p["id"] for p in data.products]
     said = answer(model, tokenizer, [chat(row["text"], system=SUMMARISE) for row in data.summaries])
-    free = answer(model, tokenizer, [chat(row["request"], system=RECOMMEND) for row in data.requests])
+    free = answer(
+        model, tokenizer, [chat(row["request"], system=RECOMMEND) for row in data.requests]
+    )
     scores = product_scores(model, tokenizer, data.requests, names)
-    return {"translate": measure_translation(Translator(model, tokenizer), data.pairs),
-            "summarise": measure_summaries(said, data.summaries),
-            "recommend": {**measure_recommending(scores, data.requests, ids),
-                          "invented": sum(text not in names for text in free) / len(free)},
-            "write": measure_styles(write_in_styles(model, tokenizer), judge)}  # fmt: skip
+    return {
+        "translate": measure_translation(Translator(model, tokenizer), data.pairs),
+        "summarise": measure_summaries(said, data.summaries),
+        "recommend": {
+            **measure_recommending(scores, data.requests, ids),
+            "invented": sum(text not in names for text in free) / len(free),
+        },
+        "write": measure_styles(write_in_styles(model, tokenizer), judge),
+    }
 
 
 def baselines(data: GenerationData, judge: StyleJudge) -> dict:
     """What needs no training, and what the judge makes of people's own passages."""
     train = data.pairs["train"]
     near = Nearest([pair["en"] for pair in train], [pair["zh"] for pair in train])
-    shop = Nearest([product_text(product) for product in data.products], [p["id"] for p in data.products])
-    ranked, right = shop.ranked([r["request"] for r in data.requests], 5), [r["product_ids"] for r in data.requests]
+    shop = Nearest(
+        [product_text(product) for product in data.products], [p["id"] for p in data.products]
+    )
+    ranked, right = (
+        shop.ranked([r["request"] for r in data.requests], 5),
+        [r["product_ids"] for r in data.requests],
+    )
     real = [(style, text) for style, texts in data.passages.items() for text in texts]
     return {
         "translate": {
             "copy": measure_translation(list, data.pairs),
             "lexicon": measure_translation(lambda texts: list(map(Lexicon(), texts)), data.pairs),
-            "nearest": measure_translation(lambda texts: [row[0] for row in near.ranked(texts)], data.pairs),
+            "nearest": measure_translation(
+                lambda texts: [row[0] for row in near.ranked(texts)], data.pairs
+            ),
         },
-        "summarise": {"lead": measure_summaries([lead_sentence(r["text"]) for r in data.summaries], data.summaries)},
+        "summarise": {
+            "lead": measure_summaries(
+                [lead_sentence(r["text"]) for r in data.summaries], data.summaries
+            )
+        },
         "recommend": {"tf_idf": {f"recall_at_{k}": recall_at_k(ranked, right, k) for k in (1, 5)}},
         "write": {"real passages": measure_styles(real, judge)},
     }
 
 
-def run_one(seed: int, data: GenerationData, judge: StyleJudge, steps: int = STEPS,
-            kept: Path | None = None, checkpoint: Path | None = None) -> dict:  # fmt: skip
-    """Train and measure. kept: a file to write the figures to; if it is there, they are read instead.
-    checkpoint: a folder for the model."""
+def run_one(
+    seed: int,
+    data: GenerationData,
+    judge: StyleJudge,
+    steps: int = STEPS,
+    kept: Path | None = None,
+    checkpoint: Path | None = None,
+) -> dict:
+    """Train and measure. kept: a file to write the figures to; if it is there, they are read
+    instead. checkpoint: a folder for the model."""
     if kept and kept.is_file():
         return read_json(kept)
     started = time.process_time()
     run, tokenizer = train_one(seed, data, steps=steps)
     trained, model = time.process_time() - started, run.model.base
     figures = measure_all(model, tokenizer, data, judge)
-    losses = run.history.groupby(["task", (run.history["step"] - 1) // 32])["loss"].mean().unstack(0)
-    found = {"seed": seed, "steps": len(run.history), "cpu_seconds": trained, **figures,
-             "loss": {name: losses[name].dropna().tolist() for name in losses},
-             "first_losses": run.history["loss"][:8].tolist()}  # fmt: skip
+    losses = (
+        run.history.groupby(["task", (run.history["step"] - 1) // 32])["loss"].mean().unstack(0)
+    )
+    found = {
+        "seed": seed,
+        "steps": len(run.history),
+        "cpu_seconds": trained,
+        **figures,
+        "loss": {name: losses[name].dropna().tolist() for name in losses},
+        "first_losses": run.history["loss"][:8].tolist(),
+    }
     if checkpoint:
         save_checkpoint(model, checkpoint, tokenizer, dtype=torch.bfloat16)
     if kept:
@@ -182,25 +243,48 @@ def run_one(seed: int, data: GenerationData, judge: StyleJudge, steps: int = STE
     return rounded(found)
 
 
-def run_study(steps: int = STEPS, seeds: int = SEEDS, scratch: Path | None = None,
-              checkpoint: Path | None = None) -> dict:  # fmt: skip
+def run_study(
+    steps: int = STEPS,
+    seeds: int = SEEDS,
+    scratch: Path | None = None,
+    checkpoint: Path | None = None,
+) -> dict:
     """Every seed. scratch: a folder for finished runs; checkpoint: one for the model of seed 0."""
     torch.set_num_threads(1)
     data = load_generation_data()
     judge = StyleJudge(style_passages(load_corpus("mixture", split="train")))
-    runs = [run_one(seed, data, judge, steps, scratch and scratch / f"seed-{seed}.json",
-                    checkpoint if seed == 0 else None) for seed in range(seeds)]  # fmt: skip
-    about = {"command": "python -m moe_course.studies.generation_study", "base": BASE, "steps": steps,
-             "learning_rate": LEARNING_RATE, "weights": WEIGHTS, "batch_sizes": BATCH_SIZES,
-             "date": time.strftime("%Y-%m-%d"), "python": platform.python_version(),
-             "torch": torch.__version__.split("+")[0]}  # fmt: skip
+    runs = [
+        run_one(
+            seed,
+            data,
+            judge,
+            steps,
+            scratch and scratch / f"seed-{seed}.json",
+            checkpoint if seed == 0 else None,
+        )
+        for seed in range(seeds)
+    ]
+    about = {
+        "command": "python -m moe_course.studies.generation_study",
+        "base": BASE,
+        "steps": steps,
+        "learning_rate": LEARNING_RATE,
+        "weights": WEIGHTS,
+        "batch_sizes": BATCH_SIZES,
+        "date": time.strftime("%Y-%m-%d"),
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+    }
     return {"about": about, "baselines": rounded(baselines(data, judge)), "runs": runs}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m moe_course.studies.generation_study",
-                                     description=__doc__.split("\n")[0])  # fmt: skip
-    parser.add_argument("--steps", type=int, default=STEPS, help="fewer steps, to try it out; writes nothing")
+    parser = argparse.ArgumentParser(
+        prog="python -m moe_course.studies.generation_study", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--steps", type=int, default=STEPS, help="fewer steps, to try it out; writes nothing"
+    )
     parser.add_argument("--seeds", type=int, default=SEEDS)
     chosen = parser.parse_args(arguments)
     whole = (chosen.steps, chosen.seeds) == (STEPS, SEEDS)

@@ -1,21 +1,26 @@
-"""Which remedy helps against overfitting, and what small changes do to an MoE? Support intents, three seeds.
+"""Which remedy helps against overfitting, and what small changes do to an MoE? Support intents,
+three seeds.
 
-    python -m moe_course.studies.overfitting_study       writes data/studies/overfitting.json (45 minutes of one core)
+    python -m moe_course.studies.overfitting_study       writes data/studies/overfitting.json (45
+                                                         minutes of one core)
 
-Base: mini-v2, everything is trained, 16 rows a step. Texts are cut to 32 tokens. Parts of the study:
+Base: mini-v2, everything is trained, 16 rows a step. Texts are cut to 32 tokens. Parts of the
+study:
 
-    factorial  four remedies, on or off, in 8 of the 16 combinations (2^(4-1), label smoothing on where an odd number
-               of the other three is): the effect of a remedy is not mixed up with a pair of others, but pairs are
-               mixed up with pairs. 100, 300 and all labels
+    factorial  four remedies, on or off, in 8 of the 16 combinations (2^(4-1), label smoothing on
+               where an odd number of the other three is): the effect of a remedy is not mixed up
+               with a pair of others, but pairs are mixed up with pairs. 100, 300 and all labels
     singles    one remedy at a time, 300 labels
     averages   three heads that differ in the order of their texts: alone, as ensemble, as soup
-    limits     300 labels, out_of_scope left out: attacks, calibration, abstaining, unknown texts; plain and FGM
+    limits     300 labels, out_of_scope left out: attacks, calibration, abstaining, unknown texts;
+               plain and FGM
     self       self-training from 300 labels and 500 texts without
     active     100 labels, then 100 more of 700 texts, twice: the least certain, or any
     round trip texts through the course's translation model and back
 
-A study that is broken off goes on where it was when the command is given again. A finished run is taken from before
-only if its settings, data and base weights are the same. How steps and strengths were chosen: overfitting_cases.
+A study that is broken off goes on where it was when the command is given again. A finished run is
+taken from before only if its settings, data and base weights are the same. How steps and strengths
+were chosen: overfitting_cases.
 """
 
 import argparse
@@ -74,13 +79,32 @@ from moe_lib.tuning.comparison.compare import compare
 from moe_lib.tuning.comparison.results import plain
 from moe_lib.tuning.saving import fingerprint
 
-__all__ = ["DROPOUT", "EPSILON", "LEARNING_RATE", "RADII", "REMEDIES", "STEPS", "effects", "fresh_head", "intents",
-           "main", "market_news", "name_of", "remedy_case", "run_part"]  # fmt: skip
+__all__ = [
+    "DROPOUT",
+    "EPSILON",
+    "LEARNING_RATE",
+    "RADII",
+    "REMEDIES",
+    "STEPS",
+    "effects",
+    "fresh_head",
+    "intents",
+    "main",
+    "market_news",
+    "name_of",
+    "remedy_case",
+    "run_part",
+]
 
 STUDY = DATA / "studies" / "overfitting.json"
 COMPARED = ("factorial 100", "factorial 300", "factorial all", "singles")
-OTHERS = {"averages": averages, "limits": limits, "self": self_training, "active": active_learning,
-          "round trip": translation}  # fmt: skip
+OTHERS = {
+    "averages": averages,
+    "limits": limits,
+    "self": self_training,
+    "active": active_learning,
+    "round trip": translation,
+}
 PARTS = (*COMPARED, *OTHERS)
 
 
@@ -92,8 +116,9 @@ def cases_of(part: str, steps: int | None = None) -> list[Case]:
     return [remedy_case(on, None if size == "all" else int(size), steps) for on in DESIGN]
 
 
-def run_part(part: str, steps: int | None = None, seeds: Sequence[int] = SEEDS,
-             scratch: Path | None = None) -> list[dict]:  # fmt: skip
+def run_part(
+    part: str, steps: int | None = None, seeds: Sequence[int] = SEEDS, scratch: Path | None = None
+) -> list[dict]:
     """The rows of one of the PARTS. `steps` instead of the study's own, to try it out."""
     require(part in PARTS, "part", part, f"one of {', '.join(PARTS)}")
     if part in COMPARED:
@@ -117,10 +142,23 @@ def run_part(part: str, steps: int | None = None, seeds: Sequence[int] = SEEDS,
 def settings_key(part: str, seed: int, steps: int) -> dict:
     """All that a run of one of OTHERS depends on, but the code: another key, another run."""
     base = TRANSLATOR if part == "round trip" else BASE
-    return {"part": part, "seed": seed, "steps": steps, "learning_rate": LEARNING_RATE, "batch": BATCH,
-            "max_length": MAX_LENGTH, "pool": POOL, "epsilon": EPSILON, "radii": list(RADII), "sure": SURE,
-            "active": ACTIVE, "shown": SHOWN, "base": base, "base_weights": _weights(base),
-            "data": _digest(part == "limits")}  # fmt: skip
+    return {
+        "part": part,
+        "seed": seed,
+        "steps": steps,
+        "learning_rate": LEARNING_RATE,
+        "batch": BATCH,
+        "max_length": MAX_LENGTH,
+        "pool": POOL,
+        "epsilon": EPSILON,
+        "radii": list(RADII),
+        "sure": SURE,
+        "active": ACTIVE,
+        "shown": SHOWN,
+        "base": base,
+        "base_weights": _weights(base),
+        "data": _digest(part == "limits"),
+    }
 
 
 @cache
@@ -134,24 +172,40 @@ def _digest(known_only: bool) -> str:
     return hashlib.sha256(json.dumps([part.rows for part in parts]).encode()).hexdigest()[:16]
 
 
-def _compared(part: str, steps: int | None, seeds: Sequence[int], scratch: Path | None) -> list[dict]:
+def _compared(
+    part: str, steps: int | None, seeds: Sequence[int], scratch: Path | None
+) -> list[dict]:
     found = compare(cases_of(part, steps), intent_task(), seeds=seeds, scratch=scratch)
-    kept = ["case", "n_train", "seed", "steps", "best_step", "trainable", "cpu_seconds", "train_accuracy",
-            "train_loss", "test_accuracy", "test_loss", "gap"]  # fmt: skip
+    kept = [
+        "case",
+        "n_train",
+        "seed",
+        "steps",
+        "best_step",
+        "trainable",
+        "cpu_seconds",
+        "train_accuracy",
+        "train_loss",
+        "test_accuracy",
+        "test_loss",
+        "gap",
+    ]
     keys = ["case", "n_train", "seed"]
     rows = found.runs[kept].merge(_late_violation(found.curves), on=keys, validate="one_to_one")
     return plain(rows.to_dict("records"))
 
 
 def _late_violation(curves: pd.DataFrame) -> pd.DataFrame:
-    """max_violation of the worst layer, mean over the second half of the steps: how unevenly the experts are used."""
+    """max_violation of the worst layer, mean over the second half of the steps: how unevenly the
+    experts are used."""
     keys = ["case", "n_train", "seed"]
     late = curves[curves["step"] > curves.groupby(keys)["step"].transform("max") / 2]
     return late.groupby(keys, as_index=False)["max_violation"].mean()
 
 
 def effects(rows: list[dict], metric: str = "test_accuracy") -> dict[str, list[float]]:
-    """The effect of each remedy, a number per seed: mean of the 4 runs with it minus mean of the 4 without."""
+    """The effect of each remedy, a number per seed: mean of the 4 runs with it minus mean of the 4
+    without."""
     found = {}
     for remedy in REMEDIES:
         found[remedy] = []
@@ -162,30 +216,52 @@ def effects(rows: list[dict], metric: str = "test_accuracy") -> dict[str, list[f
                     sides[remedy in row["case"].split(" + ")].append(row[metric])
             wants = "4 runs with and 4 without it, per seed"
             counts = [len(side) for side in sides.values()]
-            require(counts == [4, 4], "rows", f"{counts[0]} with {remedy} and {counts[1]} without", wants)
+            require(
+                counts == [4, 4],
+                "rows",
+                f"{counts[0]} with {remedy} and {counts[1]} without",
+                wants,
+            )
             found[remedy].append(float(np.mean(sides[True]) - np.mean(sides[False])))
     return found
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m moe_course.studies.overfitting_study",
-                                     description=__doc__.split("\n")[0])  # fmt: skip
-    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="only these, without writing")
-    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="only these, without writing")
+    parser = argparse.ArgumentParser(
+        prog="python -m moe_course.studies.overfitting_study", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=PARTS, help="only these, without writing"
+    )
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=SEEDS, help="only these, without writing"
+    )
     parser.add_argument("--out", type=Path, default=STUDY)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     parts = {}
     for part in chosen.parts:
-        parts[part] = run_part(part, seeds=chosen.seeds, scratch=REPOSITORY / "runs" / "overfitting_study")
+        parts[part] = run_part(
+            part, seeds=chosen.seeds, scratch=REPOSITORY / "runs" / "overfitting_study"
+        )
         print(part, "done", flush=True)
     if set(chosen.parts) == set(PARTS) and set(chosen.seeds) == set(SEEDS):
-        runs = {(row.get("case", part), row.get("n_train"), row["seed"]): row["cpu_seconds"]
-                for part, rows in parts.items() for row in rows if "cpu_seconds" in row}  # fmt: skip
-        about = {"command": "python -m moe_course.studies.overfitting_study", "date": date.today().isoformat(),
-                 "steps": {str(n or "all"): steps for n, steps in STEPS.items()}, "learning_rate": LEARNING_RATE,
-                 "epsilon": EPSILON, "cpu_seconds": round(sum(runs.values())), "python": platform.python_version(),
-                 "torch": torch.__version__.split("+")[0]}  # fmt: skip
+        runs = {
+            (row.get("case", part), row.get("n_train"), row["seed"]): row["cpu_seconds"]
+            for part, rows in parts.items()
+            for row in rows
+            if "cpu_seconds" in row
+        }
+        about = {
+            "command": "python -m moe_course.studies.overfitting_study",
+            "date": date.today().isoformat(),
+            "steps": {str(n or "all"): steps for n, steps in STEPS.items()},
+            "learning_rate": LEARNING_RATE,
+            "epsilon": EPSILON,
+            "cpu_seconds": round(sum(runs.values())),
+            "python": platform.python_version(),
+            "torch": torch.__version__.split("+")[0],
+        }
         write_json(chosen.out, rounded({"about": about, **parts}))
 
 

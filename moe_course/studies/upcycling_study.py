@@ -1,18 +1,21 @@
-"""Upcycling or starting anew? A dense model trained on, an MoE made of it, and an MoE from scratch, three seeds.
+"""Upcycling or starting anew? A dense model trained on, an MoE made of it, and an MoE from scratch,
+three seeds.
 
-    python -m moe_course.studies.upcycling_study       writes data/studies/upcycling.json (about 15 minutes)
+    python -m moe_course.studies.upcycling_study       writes data/studies/upcycling.json (about 15
+                                                       minutes)
 
 The models and texts of `pretraining_study`: equal active size, 1,024 tokens of the mixture a step.
 
     dense              from random weights, 180 steps: this is the checkpoint
     dense, trained on  from the checkpoint, 180 steps
-    upcycled           the checkpoint turned into the MoE (slices in virtual groups: the same function), 180 steps
+    upcycled           the checkpoint turned into the MoE (slices in virtual groups: the same
+                       function), 180 steps
     from scratch       the MoE from random weights, 360 steps
 
-The learning rate stays the same after its warm-up. So a curve at t tokens is what a training of t tokens gives, and
-"from scratch" can be compared twice: with as many further tokens as the upcycled model has had since the checkpoint,
-and with as many as it has had in all. "dense, trained on" and "upcycled" see the same batches, which are also those
-of the second half of "from scratch".
+The learning rate stays the same after its warm-up. So a curve at t tokens is what a training of t
+tokens gives, and "from scratch" can be compared twice: with as many further tokens as the upcycled
+model has had since the checkpoint, and with as many as it has had in all. "dense, trained on" and
+"upcycled" see the same batches, which are also those of the second half of "from scratch".
 """
 
 import argparse
@@ -48,16 +51,30 @@ class Later:
         return self.batches.at(self.first + step)
 
 
-def train_on(model: LanguageModel, batches, steps: int, exam: list[dict], every: int = EVERY) -> dict[int, float]:
-    """Train in place; returns the held-out loss in nats per token, by the tokens of this run, from 0 on."""
+def train_on(
+    model: LanguageModel, batches, steps: int, exam: list[dict], every: int = EVERY
+) -> dict[int, float]:
+    """Train in place; returns the held-out loss in nats per token, by the tokens of this run, from
+    0 on."""
     curve = {0: evaluate(model, exam)}
-    history = train(model, batches, steps=steps, learning_rate=LEARNING_RATE, min_learning_rate_ratio=1.0,
-                    warmup_steps=WARMUP, evaluation=exam, evaluate_every=every, progress=False).history  # fmt: skip
+    history = train(
+        model,
+        batches,
+        steps=steps,
+        learning_rate=LEARNING_RATE,
+        min_learning_rate_ratio=1.0,
+        warmup_steps=WARMUP,
+        evaluation=exam,
+        evaluate_every=every,
+        progress=False,
+    ).history
     measured = history.set_index(history["step"] + 1)["heldout_loss"].dropna()
     return curve | {int(step) * BATCH * LENGTH: float(loss) for step, loss in measured.items()}
 
 
-def run_seed(seed: int, practice: torch.Tensor, exam: list[dict], steps: int, every: int) -> dict[str, dict]:
+def run_seed(
+    seed: int, practice: torch.Tensor, exam: list[dict], steps: int, every: int
+) -> dict[str, dict]:
     """The curves of one seed, by the names in RUNS."""
     batches = Batches(practice, BATCH, seed=seed)
     torch.manual_seed(seed)
@@ -67,7 +84,9 @@ def run_seed(seed: int, practice: torch.Tensor, exam: list[dict], steps: int, ev
     curves["dense, trained on"] = train_on(dense, Later(batches, steps), steps, exam, every)
     curves["upcycled"] = train_on(upcycled, Later(batches, steps), steps, exam, every)
     torch.manual_seed(seed)
-    curves["from scratch"] = train_on(LanguageModel(small_config("moe")), batches, 2 * steps, exam, every)
+    curves["from scratch"] = train_on(
+        LanguageModel(small_config("moe")), batches, 2 * steps, exam, every
+    )
     return curves
 
 
@@ -80,9 +99,16 @@ def run_study(steps: int = STEPS, seeds: int = SEEDS, every: int = EVERY, rows: 
         for name, curve in run_seed(seed, practice, exam, steps, every).items():
             runs.append({"run": name, "seed": seed, "heldout_loss": curve})
             print(f"seed {seed}, {name}: {list(curve.values())[-1]:.3f}", flush=True)
-    about = {"command": "python -m moe_course.studies.upcycling_study", "steps": steps, "tokens_per_step": BATCH * LENGTH,
-             "learning_rate": LEARNING_RATE, "warmup_steps": WARMUP, "heldout_tokens": rows * LENGTH,
-             "python": platform.python_version(), "torch": torch.__version__.split("+")[0]}  # fmt: skip
+    about = {
+        "command": "python -m moe_course.studies.upcycling_study",
+        "steps": steps,
+        "tokens_per_step": BATCH * LENGTH,
+        "learning_rate": LEARNING_RATE,
+        "warmup_steps": WARMUP,
+        "heldout_tokens": rows * LENGTH,
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+    }
     return rounded({"about": about, "runs": runs})
 
 
@@ -103,17 +129,24 @@ def shifted(curve: dict[int, float], tokens: int) -> dict[int, float]:
 def crossing(first: dict[int, float], second: dict[int, float]) -> float | None:
     """The number of tokens from which `second` has the lower loss, and keeps it to the end.
 
-    Both are curves: loss by tokens, straight between two points. They are compared where both are known.
-    None: at the last common point `second` is not lower. The first common point: it is lower all along.
+    Both are curves: loss by tokens, straight between two points. They are compared where both are
+    known. None: at the last common point `second` is not lower. The first common point: it is lower
+    all along.
 
     Raises ValueError for curves without a common stretch.
     """
     for name, curve in (("first", first), ("second", second)):
         require(len(curve) > 0, name, curve, "a curve with one point at least")
     low, high = max(min(first), min(second)), min(max(first), max(second))
-    require(low <= high, "second", f"{min(second)} to {max(second)} tokens",
-            f"a curve that overlaps with first ({min(first)} to {max(first)} tokens)")  # fmt: skip
-    points = np.array(sorted(tokens for tokens in {*first, *second} if low <= tokens <= high), dtype=float)
+    require(
+        low <= high,
+        "second",
+        f"{min(second)} to {max(second)} tokens",
+        f"a curve that overlaps with first ({min(first)} to {max(first)} tokens)",
+    )
+    points = np.array(
+        sorted(tokens for tokens in {*first, *second} if low <= tokens <= high), dtype=float
+    )
     ahead = _at(first, points) - _at(second, points)  # above 0 where second is lower
     if ahead[-1] <= 0:
         return None
@@ -131,30 +164,39 @@ def _at(curve: dict[int, float], points: np.ndarray) -> np.ndarray:
 
 
 def crossings(study: dict) -> dict[int, dict[str, float | None]]:
-    """Per seed, the tokens after the checkpoint from which one curve is lower than another, and stays so.
+    """Per seed, the tokens after the checkpoint from which one curve is lower than another, and
+    stays so.
 
-    "upcycled below dense"       the MoE made of the checkpoint passes the dense model that is trained on
-    "scratch, further tokens"    the MoE from scratch passes the upcycled one, each counted from its own start
-    "scratch, all tokens"        the same, the tokens behind the checkpoint counted for the upcycled one too
+    "upcycled below dense"       the MoE made of the checkpoint passes the dense model that is
+                                 trained on
+    "scratch, further tokens"    the MoE from scratch passes the upcycled one, each counted from its
+                                 own start
+    "scratch, all tokens"        the same, the tokens behind the checkpoint counted for the upcycled
+                                 one too
     """
     before = study["about"]["steps"] * study["about"]["tokens_per_step"]
     result = {}
     for seed in sorted({run["seed"] for run in study["runs"]}):
         dense, upcycled, scratch = (curve_of(study, run, seed) for run in RUNS[1:])
-        result[seed] = {"upcycled below dense": crossing(dense, upcycled),
-                        "scratch, further tokens": crossing(upcycled, scratch),
-                        "scratch, all tokens": crossing(upcycled, shifted(scratch, -before))}  # fmt: skip
+        result[seed] = {
+            "upcycled below dense": crossing(dense, upcycled),
+            "scratch, further tokens": crossing(upcycled, scratch),
+            "scratch, all tokens": crossing(upcycled, shifted(scratch, -before)),
+        }
     return result
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m moe_course.studies.upcycling_study",
-                                     description=__doc__.split("\n")[0])  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m moe_course.studies.upcycling_study", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--steps", type=int, default=STEPS, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=STUDY)
     chosen = parser.parse_args(arguments)
-    write_json(chosen.out, run_study(chosen.steps, chosen.seeds, max(1, chosen.steps * EVERY // STEPS)))
+    write_json(
+        chosen.out, run_study(chosen.steps, chosen.seeds, max(1, chosen.steps * EVERY // STEPS))
+    )
 
 
 if __name__ == "__main__":

@@ -13,32 +13,51 @@ from moe_lib.interop.sources import INDEX, WEIGHTS
 from moe_lib.model import LanguageModel
 
 
-def save_transformers(model: LanguageModel, folder: str | Path, tokenizer=None, *,
-                      max_shard_bytes: int = 5_000_000_000) -> Path:  # fmt: skip
-    """Write `model` so that AutoModelForCausalLM.from_pretrained(folder) opens it; returns the folder.
+def save_transformers(
+    model: LanguageModel,
+    folder: str | Path,
+    tokenizer=None,
+    *,
+    max_shard_bytes: int = 5_000_000_000,
+) -> Path:
+    """Write `model` so that AutoModelForCausalLM.from_pretrained(folder) opens it; returns the
+    folder.
 
-    tokenizer        written beside it for AutoTokenizer; gives the model its start, end and padding tokens
+    tokenizer        written beside it for AutoTokenizer; gives the model its start, end and padding
+                     tokens
     max_shard_bytes  weights beyond this go into several files
 
-    config.json, model.safetensors (or shards and their index) with one entry per expert, as the public checkpoints
-    have it. Weight files of an older model in the folder are removed. Balance losses are stored, but transformers
-    trains without them.
+    config.json, model.safetensors (or shards and their index) with one entry per expert, as the
+    public checkpoints have it. Weight files of an older model in the folder are removed. Balance
+    losses are stored, but transformers trains without them.
 
-    Raises TypeError for another kind of model; ValueError naming a setting that transformers' DeepSeek-V2 cannot
-    express, or a tokenizer with more tokens than the model.
+    Raises TypeError for another kind of model; ValueError naming a setting that transformers'
+    DeepSeek-V2 cannot express, or a tokenizer with more tokens than the model.
     """
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
+    require(
+        isinstance(model, LanguageModel),
+        "model",
+        type(model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
     require_whole("max_shard_bytes", max_shard_bytes)
     official = config_to_transformers(model.config)
     official.dtype = model.embedding.weight.dtype
     if tokenizer is not None:
-        require(len(tokenizer) <= model.config.vocab_size, "tokenizer", f"{len(tokenizer)} tokens",
-                f"at most vocab_size ({model.config.vocab_size})")  # fmt: skip
+        require(
+            len(tokenizer) <= model.config.vocab_size,
+            "tokenizer",
+            f"{len(tokenizer)} tokens",
+            f"at most vocab_size ({model.config.vocab_size})",
+        )
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(official, name, getattr(tokenizer, name))
     folder = Path(folder)
     written = _write_shards(list(_shards(model, max_shard_bytes)), folder)
-    for path in folder.glob("model*.safetensors*"):  # transformers would prefer an older model's single file
+    for path in folder.glob(
+        "model*.safetensors*"
+    ):  # transformers would prefer an older model's single file
         if path.name not in written:
             path.unlink()
     if tokenizer is not None:
@@ -48,16 +67,22 @@ def save_transformers(model: LanguageModel, folder: str | Path, tokenizer=None, 
 
 
 def their_tensors(model: LanguageModel) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of transformers' model under its name in files; views of ours, nothing is copied."""
+    """Every tensor of transformers' model under its name in files; views of ours, nothing is
+    copied."""
     config = model.config
     for name, tensor in model.state_dict().items():
         if name != "head.weight" or not config.tie_word_embeddings:
             yield from per_expert_pieces(name, tensor)
     if config.n_shared_experts or config.mlp_bias:
         return
-    for layer in range(config.num_hidden_layers):  # there a layer without shared experts has one of width 0
+    for layer in range(
+        config.num_hidden_layers
+    ):  # there a layer without shared experts has one of width 0
         if config.is_moe_layer(layer):
-            at, empty = f"model.layers.{layer}.mlp.shared_experts", model.embedding.weight.detach()[:0]
+            at, empty = (
+                f"model.layers.{layer}.mlp.shared_experts",
+                model.embedding.weight.detach()[:0],
+            )
             yield f"{at}.gate_proj.weight", empty.clone()
             yield f"{at}.up_proj.weight", empty.clone()
             yield f"{at}.down_proj.weight", empty.T.clone()
@@ -77,7 +102,8 @@ def _shards(model: LanguageModel, max_bytes: int) -> Iterator[dict[str, Tensor]]
 
 
 def _write_shards(shards: list[dict[str, Tensor]], folder: Path) -> set[str]:
-    """Write one file per shard, and an index if there are several; returns the names of the files."""
+    """Write one file per shard, and an index if there are several; returns the names of the
+    files."""
     if len(shards) == 1:
         write_tensors(folder / WEIGHTS, shards[0], {"format": "pt"})
         return {WEIGHTS}
@@ -86,6 +112,8 @@ def _write_shards(shards: list[dict[str, Tensor]], folder: Path) -> set[str]:
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         write_tensors(folder / file, shard, {"format": "pt"})
         home |= dict.fromkeys(shard, file)
-    size = sum(tensor.numel() * tensor.element_size() for shard in shards for tensor in shard.values())
+    size = sum(
+        tensor.numel() * tensor.element_size() for shard in shards for tensor in shard.values()
+    )
     write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": home})
     return {INDEX, *home.values()}

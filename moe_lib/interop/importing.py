@@ -15,16 +15,20 @@ from moe_lib.interop.sources import FolderSource, ModelSource
 from moe_lib.model import LanguageModel
 
 
-def from_transformers(model_or_folder: "nn.Module | str | Path", dtype: torch.dtype | None = None) -> LanguageModel:
+def from_transformers(
+    model_or_folder: "nn.Module | str | Path", dtype: torch.dtype | None = None
+) -> LanguageModel:
     """A LanguageModel that gives the logits of transformers' DeepSeek-V2, in eval mode.
 
-    model_or_folder  a DeepseekV2ForCausalLM (its weights are copied), or a folder with config.json and safetensors
-                     files: one file or shards, one entry per expert or experts stacked. A folder is read tensor by
-                     tensor, so the weights are in memory once. No code in it is run; nothing is downloaded.
+    model_or_folder  a DeepseekV2ForCausalLM (its weights are copied), or a folder with config.json
+                     and safetensors files: one file or shards, one entry per expert or experts
+                     stacked. A folder is read tensor by tensor, so the weights are in memory once.
+                     No code in it is run; nothing is downloaded.
     dtype            type of the weights; None keeps the type they have
 
-    Raises TypeError for another kind of model, FileNotFoundError and ValueError naming a file that is missing, damaged
-    or does not fit its config, ValueError naming a setting that cannot be expressed (see `config_from_transformers`).
+    Raises TypeError for another kind of model, FileNotFoundError and ValueError naming a file that
+    is missing, damaged or does not fit its config, ValueError naming a setting that cannot be
+    expressed (see `config_from_transformers`).
     """
     if isinstance(model_or_folder, (str, Path)):
         folder = Path(model_or_folder)
@@ -33,11 +37,18 @@ def from_transformers(model_or_folder: "nn.Module | str | Path", dtype: torch.dt
     else:
         from transformers import DeepseekV2ForCausalLM
 
-        require(isinstance(model_or_folder, DeepseekV2ForCausalLM), "model_or_folder", type(model_or_folder).__name__,
-                "transformers' DeepseekV2ForCausalLM, or a folder with one", TypeError)  # fmt: skip
+        require(
+            isinstance(model_or_folder, DeepseekV2ForCausalLM),
+            "model_or_folder",
+            type(model_or_folder).__name__,
+            "transformers' DeepseekV2ForCausalLM, or a folder with one",
+            TypeError,
+        )
         config = config_from_transformers(model_or_folder.config)
         source = ModelSource(model_or_folder)
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+    with torch.device(
+        "meta"
+    ):  # no memory and no random numbers for weights that are replaced at once
         model = LanguageModel(config)
     weights = _read_weights(source, model, dtype)
     if config.tie_word_embeddings:
@@ -53,37 +64,64 @@ def _read_config(folder: Path) -> ModelConfig:
 
     path = folder / "config.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; wants a local folder of transformers' DeepSeek-V2")
+        raise FileNotFoundError(
+            f"{path}: missing; wants a local folder of transformers' DeepSeek-V2"
+        )
     fields = read_json(path)
     kind = fields.get("model_type")
-    require(kind == "deepseek_v2", f"{path}: model_type", kind,
-            '"deepseek_v2"' + ("; moe_lib.load_checkpoint reads this one" if kind == "moe_lib" else ""))  # fmt: skip
-    require(not fields.get("quantization_config"), f"{path}: quantization_config", "a quantised model",
-            "plain weights, of 16 or 32 bits")  # fmt: skip
+    require(
+        kind == "deepseek_v2",
+        f"{path}: model_type",
+        kind,
+        '"deepseek_v2"' + ("; moe_lib.load_checkpoint reads this one" if kind == "moe_lib" else ""),
+    )
+    require(
+        not fields.get("quantization_config"),
+        f"{path}: quantization_config",
+        "a quantised model",
+        "plain weights, of 16 or 32 bits",
+    )
     try:
         return config_from_transformers(DeepseekV2Config.from_dict(fields))
     except Exception as error:  # transformers' own checks raise classes of their own
         raise ValueError(f"{path}: {error}") from error
 
 
-def _read_weights(source: ModelSource | FolderSource, model: LanguageModel,
-                  dtype: torch.dtype | None) -> dict[str, Tensor]:  # fmt: skip
-    """Our state dict, filled piece by piece. ValueError if the names or shapes of `source` are not what is wanted."""
+def _read_weights(
+    source: ModelSource | FolderSource, model: LanguageModel, dtype: torch.dtype | None
+) -> dict[str, Tensor]:
+    """Our state dict, filled piece by piece. ValueError if the names or shapes of `source` are not
+    what is wanted."""
     unread, weights = set(source.names), {}
-    wanted = {name: tensor for name, tensor in model.state_dict().items()
-              if name != "head.weight" or not model.config.tie_word_embeddings}  # fmt: skip
-    missing = [piece for name, tensor in wanted.items() for piece, _ in _pieces(name, tensor, unread)]
+    wanted = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name != "head.weight" or not model.config.tie_word_embeddings
+    }
+    missing = [
+        piece for name, tensor in wanted.items() for piece, _ in _pieces(name, tensor, unread)
+    ]
     missing = [piece for piece in missing if piece not in unread]
-    require(not missing, f"{source.label}: tensors", f"none named {', '.join(missing[:3])}",
-            f"all of the model; {len(missing)} are missing")  # fmt: skip
+    require(
+        not missing,
+        f"{source.label}: tensors",
+        f"none named {', '.join(missing[:3])}",
+        f"all of the model; {len(missing)} are missing",
+    )
     for name, shape_only in wanted.items():
         target = None
         for piece, place in _pieces(name, shape_only, unread):
             tensor = source.get(piece)
-            require(tensor.shape == place.shape, f"{source.label}: {piece}", tuple(tensor.shape),
-                    f"shape {tuple(place.shape)}")  # fmt: skip
+            require(
+                tensor.shape == place.shape,
+                f"{source.label}: {piece}",
+                tuple(tensor.shape),
+                f"shape {tuple(place.shape)}",
+            )
             if target is None:
-                target = torch.empty(shape_only.shape, dtype=dtype or tensor.dtype, device=tensor.device)
+                target = torch.empty(
+                    shape_only.shape, dtype=dtype or tensor.dtype, device=tensor.device
+                )
                 places = dict(_pieces(name, target, unread))
             places[piece].copy_(tensor)
             del tensor  # before the next one is read
@@ -99,15 +137,33 @@ def _pieces(name: str, tensor: Tensor, there: set[str]) -> Iterator[tuple[str, T
     return iter([(stacked, tensor)]) if stacked in there else per_expert_pieces(name, tensor)
 
 
-def _check_unread(source: ModelSource | FolderSource, unread: set[str], weights: dict[str, Tensor],
-                  config: ModelConfig) -> None:  # fmt: skip
+def _check_unread(
+    source: ModelSource | FolderSource,
+    unread: set[str],
+    weights: dict[str, Tensor],
+    config: ModelConfig,
+) -> None:
     if config.tie_word_embeddings and "lm_head.weight" in unread:
-        same = torch.equal(source.get("lm_head.weight").to(weights["embedding.weight"].dtype),
-                           weights["embedding.weight"])  # fmt: skip
-        require(same, f"{source.label}: lm_head.weight", "another matrix than the embedding",
-                "the same one, as tie_word_embeddings is true")  # fmt: skip
+        same = torch.equal(
+            source.get("lm_head.weight").to(weights["embedding.weight"].dtype),
+            weights["embedding.weight"],
+        )
+        require(
+            same,
+            f"{source.label}: lm_head.weight",
+            "another matrix than the embedding",
+            "the same one, as tie_word_embeddings is true",
+        )
         unread = unread - {"lm_head.weight"}
     # old files keep the rotary speeds; "no shared experts" is an expert of width 0 there
-    unread = {name for name in unread if not name.endswith("rotary_emb.inv_freq") and source.get(name).numel()}
-    require(not unread, f"{source.label}: tensors", f"also {', '.join(sorted(unread)[:3])}",
-            f"only those of the model; {len(unread)} have no place in it")  # fmt: skip
+    unread = {
+        name
+        for name in unread
+        if not name.endswith("rotary_emb.inv_freq") and source.get(name).numel()
+    }
+    require(
+        not unread,
+        f"{source.label}: tensors",
+        f"also {', '.join(sorted(unread)[:3])}",
+        f"only those of the model; {len(unread)} have no place in it",
+    )

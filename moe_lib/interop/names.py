@@ -1,6 +1,8 @@
-"""One table of names: which tensors of transformers' DeepSeek-V2 make up each of ours, as views of ours.
+"""One table of names: which tensors of transformers' DeepSeek-V2 make up each of ours, as views of
+ours.
 
-Copying their tensors into these views reads a model, and writing the views under their names exports it.
+Copying their tensors into these views reads a model, and writing the views under their names
+exports it.
 """
 
 from collections.abc import Iterator
@@ -48,10 +50,11 @@ def stacked_name(ours: str) -> str:
 
 
 def per_expert_pieces(ours: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Their names of our parameter as files have them, one entry per expert, each with the part of `tensor` it is.
+    """Their names of our parameter as files have them, one entry per expert, each with the part of
+    `tensor` it is.
 
-    gate_up_proj (E, 2I, hidden) is the gate_proj (I, hidden) and up_proj of every expert; down_proj (E, hidden, I)
-    the down_proj of every expert; any other parameter is one piece.
+    gate_up_proj (E, 2I, hidden) is the gate_proj (I, hidden) and up_proj of every expert; down_proj
+    (E, hidden, I) the down_proj of every expert; any other parameter is one piece.
     """
     name = stacked_name(ours)
     if ".mlp.experts." not in name:

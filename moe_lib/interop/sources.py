@@ -1,4 +1,5 @@
-"""Where tensors come from: a model in memory, or a folder of safetensors files that is read one tensor at a time."""
+"""Where tensors come from: a model in memory, or a folder of safetensors files that is read one
+tensor at a time."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,7 +50,9 @@ class FolderSource:
             self._mapped[path] = _open(path)
         tensor = self._mapped[path].get_tensor(name)
         self._bytes += tensor.nbytes
-        if self._bytes > REMAP_AFTER:  # what was read of a mapped file counts as our memory until it is closed
+        if (
+            self._bytes > REMAP_AFTER
+        ):  # what was read of a mapped file counts as our memory until it is closed
             self._mapped, self._bytes = {}, 0
         return tensor
 
@@ -67,7 +70,9 @@ def _weight_files(folder: Path) -> list[Path]:
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     if not (folder / INDEX).is_file():
-        raise FileNotFoundError(f"{folder / WEIGHTS}: missing, and no {INDEX} either; wants safetensors files")
+        raise FileNotFoundError(
+            f"{folder / WEIGHTS}: missing, and no {INDEX} either; wants safetensors files"
+        )
     listed = read_json(folder / INDEX).get("weight_map")
     if not isinstance(listed, dict) or not all(isinstance(name, str) for name in listed.values()):
         raise ValueError(f"{folder / INDEX}: has no weight_map from tensor names to file names")

@@ -1,4 +1,5 @@
-"""Multi-head attention with rotary positions; grouped-query when there are fewer key-value heads."""
+"""Multi-head attention with rotary positions; grouped-query when there are fewer key-value
+heads."""
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,8 @@ class Attention(nn.Module):
 
     forward(x (batch, sequence, hidden_size), angles, visible=None, cache=None) -> the shape of x.
     `angles` (batch or 1, sequence, head_dim / 2), or their Turns.
-    `visible` (batch or 1, 1, sequence, keys) bool says which keys a query may see; None means all of them in
-    a masked model and all earlier ones in a causal model.
+    `visible` (batch or 1, 1, sequence, keys) bool says which keys a query may see; None means all
+    of them in a masked model and all earlier ones in a causal model.
     """
 
     def __init__(self, config: ModelConfig, layer: int):
@@ -30,19 +31,28 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(d, kv_width, bias=False)
         self.o_proj = nn.Linear(d, d, bias=False)
 
-    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
-                cache: KVCache | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor | Turns,
+        visible: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
         query = rotate(self._split(self.q_proj(x), self.heads), angles)
         key = rotate(self._split(self.k_proj(x), self.kv_heads), angles)
         value = self._split(self.v_proj(x), self.kv_heads)
         if cache is not None:
-            key, value = cache.append(self.layer, key, value)  # keys are kept turned: angles never change
+            key, value = cache.append(
+                self.layer, key, value
+            )  # keys are kept turned: angles never change
         mixed = F.scaled_dot_product_attention(
-            query, key, value,
+            query,
+            key,
+            value,
             attn_mask=visible,
             is_causal=self.causal and visible is None and x.shape[1] > 1,
             enable_gqa=self.kv_heads != self.heads,
-        )  # fmt: skip
+        )
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
@@ -50,11 +60,15 @@ class Attention(nn.Module):
         return x.unflatten(-1, (heads, self.head_dim)).transpose(1, 2)
 
 
-def visible_keys(causal: bool, queries: int, attention_mask: Tensor | None, past: int = 0) -> Tensor | None:
-    """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None if the default will do.
+def visible_keys(
+    causal: bool, queries: int, attention_mask: Tensor | None, past: int = 0
+) -> Tensor | None:
+    """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None if the
+    default will do.
 
-    attention_mask (batch, past + queries) is True at real tokens. A position always sees itself, also when it
-    is padding: a softmax over nothing would be NaN, and NaN would spread to real tokens through the weights.
+    attention_mask (batch, past + queries) is True at real tokens. A position always sees itself,
+    also when it is padding: a softmax over nothing would be NaN, and NaN would spread to real
+    tokens through the weights.
     """
     if attention_mask is None and (past == 0 or queries == 1 or not causal):
         return None

@@ -1,4 +1,5 @@
-"""One layer of the Transformer: attention, then a feed-forward layer, each added to the residual stream."""
+"""One layer of the Transformer: attention, then a feed-forward layer, each added to the residual
+stream."""
 
 from torch import Tensor, nn
 
@@ -13,25 +14,43 @@ from moe_lib.model.routing import Routing
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); the feed-forward layer is dense or an MoE."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)); the feed-forward layer is dense or an
+    MoE."""
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = (LatentAttention if config.attention == "mla" else Attention)(config, layer)
+        self.attention = (LatentAttention if config.attention == "mla" else Attention)(
+            config, layer
+        )
         self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if config.is_moe_layer(layer):
             self.feed_forward = MoELayer(
-                config.hidden_size, config.moe_intermediate_size, config.n_routed_experts, config.num_experts_per_tok,
-                config.n_shared_experts, router=config.router, mlp_bias=config.mlp_bias, **router_options(config),
-            )  # fmt: skip
+                config.hidden_size,
+                config.moe_intermediate_size,
+                config.n_routed_experts,
+                config.num_experts_per_tok,
+                config.n_shared_experts,
+                router=config.router,
+                mlp_bias=config.mlp_bias,
+                **router_options(config),
+            )
         else:
-            self.feed_forward = SwiGLU(config.hidden_size, config.intermediate_size, config.mlp_bias)
+            self.feed_forward = SwiGLU(
+                config.hidden_size, config.intermediate_size, config.mlp_bias
+            )
 
-    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
-                cache: KVCache | None = None, input_ids: Tensor | None = None,
-                mask: Tensor | None = None) -> tuple[Tensor, Routing | None]:  # fmt: skip
-        """input_ids and mask (batch, sequence) go to the router: a hash router needs the ids; padding is masked."""
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor | Turns,
+        visible: Tensor | None = None,
+        cache: KVCache | None = None,
+        input_ids: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> tuple[Tensor, Routing | None]:
+        """input_ids and mask (batch, sequence) go to the router: a hash router needs the ids;
+        padding is masked."""
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
         hidden = self.feed_forward_norm(x)
         if not isinstance(self.feed_forward, MoELayer):

@@ -9,12 +9,14 @@ from moe_lib.errors import require, require_whole
 class KVCache:
     """What attention keeps of the tokens seen so far, per layer.
 
-    Multi-head and grouped-query attention: `keys` and `values`, each (batch, kv_heads, length, head_dim).
-    Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim): the latent, from which every
-    head's key and value can be made, and the one rotary key that all heads share. `values` stays empty.
+    Multi-head and grouped-query attention: `keys` and `values`, each (batch, kv_heads, length,
+    head_dim). Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim):
+    the latent, from which every head's key and value can be made, and the one rotary key that all
+    heads share. `values` stays empty.
 
-    room  positions to make room for at once. New ones are then written in place, instead of copying all that is
-          held for each token; gradients cannot pass that. None: the cache takes what it needs, and grows by copying.
+    room  positions to make room for at once. New ones are then written in place, instead of copying
+          all that is held for each token; gradients cannot pass that. None: the cache takes what it
+          needs, and grows by copying.
 
     Raises ValueError for a room below one, and when it is full.
     """
@@ -25,19 +27,26 @@ class KVCache:
         self.room = room
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        self._rooms: dict[tuple[str, int], Tensor] = {}  # what keys and values are the filled part of
+        self._rooms: dict[
+            tuple[str, int], Tensor
+        ] = {}  # what keys and values are the filled part of
 
     @property
     def length(self) -> int:
         """Positions held so far, padding included; equal for all rows of the batch."""
         return self.keys[0].shape[2] if self.keys else 0
 
-    def append(self, layer: int, key: Tensor, value: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def append(
+        self, layer: int, key: Tensor, value: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """Add new positions for `layer` and return everything held for it, oldest first."""
-        return self._extend("keys", layer, key), None if value is None else self._extend("values", layer, value)
+        return self._extend("keys", layer, key), None if value is None else self._extend(
+            "values", layer, value
+        )
 
     def number_of_elements(self) -> int:
-        """Numbers held altogether: what the cache costs, to be multiplied by the bytes of one number."""
+        """Numbers held altogether: what the cache costs, to be multiplied by the bytes of one
+        number."""
         return sum(tensor.numel() for tensor in (*self.keys, *self.values))
 
     def _extend(self, name: str, layer: int, new: Tensor) -> Tensor:

@@ -1,14 +1,17 @@
-"""Multi-head latent attention (DeepSeek-V2, section 2.1): a cache of one small vector per token for all heads.
+"""Multi-head latent attention (DeepSeek-V2, section 2.1): a cache of one small vector per token for
+all heads.
 
-Keys and values of all heads are linear maps of one latent, W_UK c and W_UV c, so only the latent c is kept. A rotary
-turn between the two would forbid merging W_UK into the query; so position travels in a short key of its own, shared
-by the heads, beside the latent: that is the decoupled rotary key.
+Keys and values of all heads are linear maps of one latent, W_UK c and W_UV c, so only the latent c
+is kept. A rotary turn between the two would forbid merging W_UK into the query; so position travels
+in a short key of its own, shared by the heads, beside the latent: that is the decoupled rotary key.
 
 Two ways to the same result:
 
-    expanded   make keys and values of every head out of the latents, then attend as usual (training, prompts)
-    absorbed   q · (W_UK c) = (W_UKᵀ q) · c, and Σ a (W_UV c) = W_UV (Σ a c): carry each query into the space of the
-               latents, attend over the latents themselves, bring the mix back (generation: nothing is expanded)
+    expanded   make keys and values of every head out of the latents, then attend as usual
+               (training, prompts)
+    absorbed   q · (W_UK c) = (W_UKᵀ q) · c, and Σ a (W_UV c) = W_UV (Σ a c): carry each query into
+               the space of the latents, attend over the latents themselves, bring the mix back
+               (generation: nothing is expanded)
 """
 
 import torch
@@ -20,23 +23,27 @@ from moe_lib.model.cache import KVCache
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import Turns, rotary_magnitude, rotate, softmax_factor
 
-LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: the official code builds these two norms with the default
+LATENT_NORM_EPS = (
+    1e-6  # whatever rms_norm_eps is: the official code builds these two norms with the default
+)
 
 
 class LatentAttention(nn.Module):
     """Attention through low-rank latents (DeepSeek-V2, equations 37 to 47).
 
-    In shapes below: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R = kv_lora_rank.
+    In shapes below: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R =
+    kv_lora_rank.
 
     q_proj        (h(n + r), hidden): queries straight from x, with q_lora_rank None; else
     q_down_proj, q_norm, q_up_proj    queries through a latent of q_lora_rank numbers
     kv_down_proj  (R + r, hidden): the latent of keys and values, then the rotary key
     kv_norm       over the latent
-    kv_up_proj    (h(n + v), R): for each head n rows that make its key (W_UK), then v that make its value (W_UV)
+    kv_up_proj    (h(n + v), R): for each head n rows that make its key (W_UK), then v that make its
+                  value (W_UV)
     o_proj        (hidden, h·v)
 
-    forward(x (batch, sequence, hidden), angles (batch or 1, sequence, r/2), visible=None, cache=None) -> like x.
-    `angles` may be given as their Turns; `visible` as in `Attention`.
+    forward(x (batch, sequence, hidden), angles (batch or 1, sequence, r/2), visible=None,
+    cache=None) -> like x. `angles` may be given as their Turns; `visible` as in `Attention`.
     """
 
     def __init__(self, config: ModelConfig, layer: int):
@@ -46,7 +53,11 @@ class LatentAttention(nn.Module):
         self.value_dim, self.rank = config.v_head_dim, config.kv_lora_rank
         self.magnitude = rotary_magnitude(config.rope_scaling)
         self.scale = (self.nope_dim + self.rope_dim) ** -0.5 * softmax_factor(config.rope_scaling)
-        d, bias, queries = config.hidden_size, config.attention_bias, self.heads * (self.nope_dim + self.rope_dim)
+        d, bias, queries = (
+            config.hidden_size,
+            config.attention_bias,
+            self.heads * (self.nope_dim + self.rope_dim),
+        )
         if config.q_lora_rank is None:
             self.q_proj = nn.Linear(d, queries, bias=False)
         else:
@@ -56,20 +67,29 @@ class LatentAttention(nn.Module):
         self.q_compressed = config.q_lora_rank is not None
         self.kv_down_proj = nn.Linear(d, self.rank + self.rope_dim, bias=bias)
         self.kv_norm = RMSNorm(self.rank, LATENT_NORM_EPS)
-        self.kv_up_proj = nn.Linear(self.rank, self.heads * (self.nope_dim + self.value_dim), bias=False)
+        self.kv_up_proj = nn.Linear(
+            self.rank, self.heads * (self.nope_dim + self.value_dim), bias=False
+        )
         self.o_proj = nn.Linear(self.heads * self.value_dim, d, bias=bias)
 
-    def forward(self, x: Tensor, angles: Tensor | Turns, visible: Tensor | None = None,
-                cache: KVCache | None = None) -> Tensor:  # fmt: skip
+    def forward(
+        self,
+        x: Tensor,
+        angles: Tensor | Turns,
+        visible: Tensor | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
             memory, _ = cache.append(self.layer, memory)
-        # a prompt has as many queries as keys: expanding each key once is cheaper. One query over many: absorbed.
+        # a prompt has as many queries as keys: expanding each key once is cheaper. One query over
+        # many: absorbed.
         attend = self.absorbed if memory.shape[2] > x.shape[1] else self.expanded
         return self.o_proj(attend(query, memory, visible).transpose(1, 2).flatten(-2))
 
     def query(self, x: Tensor, angles: Tensor | Turns) -> Tensor:
-        """(batch, sequence, hidden) -> (batch, h, sequence, n + r): first without position, then turned."""
+        """(batch, sequence, hidden) -> (batch, h, sequence, n + r): first without position, then
+        turned."""
         if self.q_compressed:
             query = self.q_up_proj(self.q_norm(self.q_down_proj(x)))
         else:
@@ -78,47 +98,66 @@ class LatentAttention(nn.Module):
         return torch.cat((plain, rotate(turning, angles, self.magnitude)), dim=-1)
 
     def memory(self, x: Tensor, angles: Tensor | Turns) -> Tensor:
-        """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is ever kept of a token."""
+        """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is ever kept of a
+        token."""
         latent, key = self.kv_down_proj(x)[:, None].split((self.rank, self.rope_dim), dim=-1)
         return torch.cat((self.kv_norm(latent), rotate(key, angles, self.magnitude)), dim=-1)
 
     def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """memory (batch, 1, keys, R + r) -> keys (batch, h, keys, n + r) and values (batch, h, keys, v)"""
+        """memory (batch, 1, keys, R + r) -> keys (batch, h, keys, n + r) and values (batch, h,
+        keys, v)"""
         latent, shared_key = memory.split((self.rank, self.rope_dim), dim=-1)
         key, value = self._heads(self.kv_up_proj(latent[:, 0]), self.nope_dim, self.value_dim)
         return torch.cat((key, shared_key.expand(-1, self.heads, -1, -1)), dim=-1), value
 
     def expanded(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (batch, h, sequence, v)"""
+        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (batch, h, sequence,
+        v)"""
         key, value = self.keys_and_values(memory)
         missing = key.shape[-1] - self.value_dim
-        if missing > 0:  # the fast kernels want values as wide as keys; with the plain one this is 2 times slower
+        if (
+            missing > 0
+        ):  # the fast kernels want values as wide as keys; the plain one is half as fast
             value = F.pad(value, (0, missing))
         mixed = F.scaled_dot_product_attention(
-            query, key, value,
+            query,
+            key,
+            value,
             attn_mask=visible,
             is_causal=self.causal and visible is None and query.shape[2] > 1,
             scale=self.scale,
-        )  # fmt: skip
+        )
         return mixed[..., : self.value_dim]
 
     def absorbed(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """As `expanded`, with one key for all heads, the memory itself, and its latent as the value."""
+        """As `expanded`, with one key for all heads, the memory itself, and its latent as the
+        value."""
         up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, R)
         key_up, value_up = up.split((self.nope_dim, self.value_dim), dim=1)
         plain, turned = query.split((self.nope_dim, self.rope_dim), dim=-1)
-        carried = torch.cat((_per_head(plain, key_up), turned), dim=-1)  # (batch, h, sequence, R + r)
+        carried = torch.cat(
+            (_per_head(plain, key_up), turned), dim=-1
+        )  # (batch, h, sequence, R + r)
 
         new, held = query.shape[2], memory.shape[2]
         if visible is None and self.causal and new > 1:
-            visible = torch.ones(new, held, dtype=torch.bool, device=query.device).tril(held - new)[None, None]
+            visible = torch.ones(new, held, dtype=torch.bool, device=query.device).tril(held - new)[
+                None, None
+            ]
         if visible is not None:
             visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2)[:, None]
         mixed = F.scaled_dot_product_attention(
-            carried.flatten(1, 2)[:, None],  # (batch, 1, h · sequence, R + r): heads are just more queries
-            memory, memory, attn_mask=visible, scale=self.scale,
-        )  # fmt: skip
-        latent = mixed[..., : self.rank].unflatten(2, (self.heads, -1))[:, 0]  # (batch, h, sequence, R)
+            carried.flatten(1, 2)[
+                :, None
+            ],  # (batch, 1, h · sequence, R + r): heads are just more queries
+            memory,
+            memory,
+            attn_mask=visible,
+            scale=self.scale,
+        )
+        latent = mixed[..., : self.rank].unflatten(2, (self.heads, -1))[
+            :, 0
+        ]  # (batch, h, sequence, R)
         return _per_head(latent, value_up.transpose(1, 2))
 
     def _heads(self, x: Tensor, *widths: int) -> tuple[Tensor, ...]:
@@ -129,7 +168,8 @@ class LatentAttention(nn.Module):
 def _per_head(x: Tensor, weight: Tensor) -> Tensor:
     """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)
 
-    x @ weight would copy the weight for every row of the batch: one product per head takes all rows together.
+    x @ weight would copy the weight for every row of the batch: one product per head takes all rows
+    together.
     """
     rows = x.transpose(0, 1)  # (h, batch, sequence, in)
     return torch.bmm(rows.flatten(1, 2), weight).view(*rows.shape[:3], -1).transpose(0, 1)

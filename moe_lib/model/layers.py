@@ -22,7 +22,8 @@ class RMSNorm(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) · up(x)), as a rule without biases (Shazeer 2020): x (..., hidden_size) -> the same shape."""
+    """down(silu(gate(x)) · up(x)), as a rule without biases (Shazeer 2020): x (..., hidden_size) ->
+    the same shape."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, bias: bool = False):
         super().__init__()

@@ -6,8 +6,8 @@
     batches = Batches(packed, batch_size=16, objective="masked", tokenizer=tokenizer)
     batches.at(0)                                        # {"input_ids": ..., "labels": ...}
 
-Names are imported on first use, and `datasets` and `transformers` inside the functions that need them, so
-that `import moe_lib.text` stays quick.
+Names are imported on first use, and `datasets` and `transformers` inside the functions that need
+them, so that `import moe_lib.text` stays quick.
 """
 
 from importlib import import_module
@@ -65,7 +65,9 @@ if TYPE_CHECKING:
 def __getattr__(name):
     if name in _HOME:
         return getattr(import_module(f"moe_lib.text.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'moe_lib.text' has no attribute {name!r}; it has: {', '.join(__all__)}")
+    raise AttributeError(
+        f"module 'moe_lib.text' has no attribute {name!r}; it has: {', '.join(__all__)}"
+    )
 
 
 def __dir__():

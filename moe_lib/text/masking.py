@@ -26,7 +26,9 @@ class MaskingIds:
         """Read them off a Hugging Face tokenizer. Raises ValueError if it has no mask token."""
         if tokenizer.mask_token_id is None:
             raise ValueError("tokenizer: has no mask token, which masking needs")
-        added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        added = {
+            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
+        }
         special = added | set(tokenizer.all_special_ids)
         return cls(tokenizer.mask_token_id, tuple(sorted(special)), len(tokenizer))
 
@@ -41,26 +43,37 @@ def mask_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Corrupt a batch for masked language modelling.
 
-    input_ids (batch, sequence) int64. `tokenizer_or_ids` is a tokenizer or a MaskingIds. Random numbers are
-    drawn on the generator's device and moved, so a CPU generator gives the same masks on every device.
+    input_ids (batch, sequence) int64. `tokenizer_or_ids` is a tokenizer or a MaskingIds. Random
+    numbers are drawn on the generator's device and moved, so a CPU generator gives the same masks
+    on every device.
 
-    Returns (corrupted, labels), both shaped like `input_ids`. A label is the original token where a token was
-    picked and -100 elsewhere. Special tokens and padding (`attention_mask` 0) are never picked; replacements
-    are ordinary tokens. At least one token is picked if the batch has any ordinary token: the one with the
-    smallest random number, which would be the first to be picked anyway.
+    Returns (corrupted, labels), both shaped like `input_ids`. A label is the original token where a
+    token was picked and -100 elsewhere. Special tokens and padding (`attention_mask` 0) are never
+    picked; replacements are ordinary tokens. At least one token is picked if the batch has any
+    ordinary token: the one with the smallest random number, which would be the first to be picked
+    anyway.
 
-    Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token ids
-    outside the vocabulary.
+    Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token
+    ids outside the vocabulary.
     """
-    ids = tokenizer_or_ids if isinstance(tokenizer_or_ids, MaskingIds) else MaskingIds.of(tokenizer_or_ids)
+    ids = (
+        tokenizer_or_ids
+        if isinstance(tokenizer_or_ids, MaskingIds)
+        else MaskingIds.of(tokenizer_or_ids)
+    )
     if not 0 < probability <= 1:
         raise ValueError(f"probability: got {probability}, wanted a number in (0, 1]")
     if attention_mask is not None and attention_mask.shape != input_ids.shape:
-        raise ValueError(f"attention_mask: got shape {tuple(attention_mask.shape)}, wanted {tuple(input_ids.shape)}")
+        raise ValueError(
+            f"attention_mask: got shape {tuple(attention_mask.shape)}, wanted "
+            f"{tuple(input_ids.shape)}"
+        )
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
     if input_ids.min() < 0 or input_ids.max() >= ids.vocab_size:
-        raise ValueError(f"input_ids: has ids outside 0..{ids.vocab_size - 1}, the tokenizer's vocabulary")
+        raise ValueError(
+            f"input_ids: has ids outside 0..{ids.vocab_size - 1}, the tokenizer's vocabulary"
+        )
     device = input_ids.device
     is_special = torch.zeros(ids.vocab_size, dtype=torch.bool, device=device)
     is_special[list(ids.special_ids)] = True
@@ -84,4 +97,6 @@ def mask_tokens(
 
 
 def _uniform(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64).to(device)
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64).to(
+        device
+    )

@@ -1,4 +1,5 @@
-"""From token lists to rectangles of token ids: packing (no padding) and padding (one row per text)."""
+"""From token lists to rectangles of token ids: packing (no padding) and padding (one row per
+text)."""
 
 from dataclasses import dataclass
 
@@ -24,7 +25,8 @@ class Packed:
         return self.input_ids.shape[0]
 
     def domain_ids(self) -> tuple[Tensor, list[str]]:
-        """The domain of every token: (n, S) int64, and the sorted list of names these numbers point into."""
+        """The domain of every token: (n, S) int64, and the sorted list of names these numbers point
+        into."""
         if self.domains is None:
             raise ValueError("domains: this Packed has none; make it with encode_corpus")
         names = sorted(set(self.domains))
@@ -33,10 +35,12 @@ class Packed:
 
 
 def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) -> Packed:
-    """Join all lists, each followed by `end_token_id`, and cut the result into rows of `sequence_length` (S).
+    """Join all lists, each followed by `end_token_id`, and cut the result into rows of
+    `sequence_length` (S).
 
-    Nothing is padded, so every position counts; the last tokens that do not fill a row are left out. A row
-    may hold the end of one document and the start of the next; the end token tells them apart.
+    Nothing is padded, so every position counts; the last tokens that do not fill a row are left
+    out. A row may hold the end of one document and the start of the next; the end token tells them
+    apart.
 
     Raises ValueError if there are too few tokens for one row.
     """
@@ -62,12 +66,16 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
 
 
 def pad_batch(
-    token_lists: list[list[int]], pad_token_id: int, side: str = "right", max_length: int | None = None
+    token_lists: list[list[int]],
+    pad_token_id: int,
+    side: str = "right",
+    max_length: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make rows of equal length by filling with `pad_token_id` on one side.
 
-    Returns (input_ids, attention_mask), both (batch, longest) int64; the mask is 1 on text and 0 on padding.
-    Rows longer than `max_length` lose their end. Pad on the left to generate: the last position is then text.
+    Returns (input_ids, attention_mask), both (batch, longest) int64; the mask is 1 on text and 0 on
+    padding. Rows longer than `max_length` lose their end. Pad on the left to generate: the last
+    position is then text.
 
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
@@ -91,13 +99,16 @@ def pad_batch(
 def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
     """Encode every document of a dataset with columns `text` and `domain`, and pack them.
 
-    The text is taken literally: characters that spell "<|end|>" in a document do not become the end token.
+    The text is taken literally: characters that spell "<|end|>" in a document do not become the end
+    token.
 
     Raises ValueError if the columns are missing or the tokenizer has no end token.
     """
     for column in ("text", "domain"):
         if column not in dataset.column_names:
-            raise ValueError(f"dataset: has no column {column!r}; it has {sorted(dataset.column_names)}")
+            raise ValueError(
+                f"dataset: has no column {column!r}; it has {sorted(dataset.column_names)}"
+            )
     if tokenizer.eos_token_id is None:
         raise ValueError("tokenizer: has no end token (eos_token), which packing needs")
     encoded = tokenizer(
@@ -106,7 +117,7 @@ def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
         split_special_tokens=True,
         return_attention_mask=False,
         return_token_type_ids=False,
-        verbose=False,  # no warning that a document is longer than a model's context: it is cut into rows
+        verbose=False,  # no warning that a document exceeds a model's context: it is cut into rows
     )
     packed = pack(encoded["input_ids"], sequence_length, tokenizer.eos_token_id)
     return Packed(packed.input_ids, packed.documents, tuple(dataset["domain"]))

@@ -1,7 +1,8 @@
-"""The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all domains) and
-"mixture-small" (the same texts, fewer tokens).
+"""The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all
+domains) and "mixture-small" (the same texts, fewer tokens).
 
-`python -m moe_lib.text.tokenizer NAME` trains one again from the reader's own Python into data/tokenizer/.
+`python -m moe_lib.text.tokenizer NAME` trains one again from the reader's own Python into
+data/tokenizer/.
 """
 
 import argparse
@@ -12,9 +13,16 @@ from moe_lib.paths import DATA
 
 # Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
 SPECIAL_TOKENS = (
-    "<|pad|>", "<|end|>", "<|mask|>", "<|start|>", "<|system|>", "<|user|>", "<|assistant|>", "<|sep|>",
+    "<|pad|>",
+    "<|end|>",
+    "<|mask|>",
+    "<|start|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|sep|>",
     *(f"<|reserved_{number}|>" for number in range(8)),
-)  # fmt: skip
+)
 VOCAB_SIZE = 4096
 MIXTURE_VOCAB_SIZE = 6144
 SMALL_VOCAB_SIZE = 1024
@@ -35,10 +43,11 @@ _ROLES = {
 def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
     """Train a byte-level BPE tokenizer and return it as a transformers.PreTrainedTokenizerFast.
 
-    Text is cut first, as in GPT-2, into words with their leading space, runs of punctuation and runs of
-    spaces; every digit stands alone, so that a number always has as many tokens as digits. Merges never cross
-    these cuts. All 256 bytes are tokens, so any text can be encoded, and decoding gives back that very text.
-    Nothing is added at either end of a text. The same texts give the same tokenizer, byte for byte.
+    Text is cut first, as in GPT-2, into words with their leading space, runs of punctuation and
+    runs of spaces; every digit stands alone, so that a number always has as many tokens as digits.
+    Merges never cross these cuts. All 256 bytes are tokens, so any text can be encoded, and
+    decoding gives back that very text. Nothing is added at either end of a text. The same texts
+    give the same tokenizer, byte for byte.
 
     Raises ValueError if `vocab_size` has no room for the 256 bytes and the special tokens.
     """
@@ -46,7 +55,9 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
 
     smallest = 256 + len(SPECIAL_TOKENS)
     if vocab_size < smallest:
-        raise ValueError(f"vocab_size: got {vocab_size}, wanted at least {smallest} (bytes, specials)")
+        raise ValueError(
+            f"vocab_size: got {vocab_size}, wanted at least {smallest} (bytes, specials)"
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -66,25 +77,30 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
 
 
 def load_tokenizer(name_or_folder: str | Path = "course"):
-    """Load a tokenizer as transformers.PreTrainedTokenizerFast: a name, or a folder with a tokenizer.json.
+    """Load a tokenizer as transformers.PreTrainedTokenizerFast: a name, or a folder with a
+    tokenizer.json.
 
-    "course" has 4096 tokens and knows Python text; "mixture" has 6144 and knows the written domains too, Chinese
-    among them; "mixture-small" has 1024, learned from the same texts.
+    "course" has 4096 tokens and knows Python text; "mixture" has 6144 and knows the written domains
+    too, Chinese among them; "mixture-small" has 1024, learned from the same texts.
 
-    The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token, bos_token
-    ("<|start|>"), sep_token. Any other folder is read by transformers' AutoTokenizer. Nothing is downloaded.
+    The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token,
+    bos_token ("<|start|>"), sep_token. Any other folder is read by transformers' AutoTokenizer.
+    Nothing is downloaded.
 
-    A special token written out in a text ("<|mask|>") is read as that token; pass split_special_tokens=True
-    to read it as plain characters.
+    A special token written out in a text ("<|mask|>") is read as that token; pass
+    split_special_tokens=True to read it as plain characters.
 
-    Raises FileNotFoundError if there is no tokenizer.json, ValueError if it is damaged; both name the file.
+    Raises FileNotFoundError if there is no tokenizer.json, ValueError if it is damaged; both name
+    the file.
     """
     from tokenizers import Tokenizer
 
     folder = _FOLDERS.get(str(name_or_folder), Path(name_or_folder))
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; wanted {', '.join(_FOLDERS)} or a folder with a tokenizer.json")
+        raise FileNotFoundError(
+            f"{path}: no such file; wanted {', '.join(_FOLDERS)} or a folder with a tokenizer.json"
+        )
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
@@ -112,14 +128,19 @@ def main(arguments: list[str] | None = None) -> None:
     from moe_lib.text.corpora.load import load_corpus
     from moe_lib.text.corpora.mixture import mixture_texts
 
-    parser = argparse.ArgumentParser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
     parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
     if chosen.name == "course":
         texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
     else:
-        texts, size = mixture_texts(), MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE
+        texts, size = (
+            mixture_texts(),
+            MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE,
+        )
     path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     train_tokenizer(texts, size).backend_tokenizer.save(str(path))

@@ -13,7 +13,23 @@ from moe_lib.tracing.trace import LayerTrace, RoutingTrace, join_traces
 from moe_lib.tracing.trace_files import load_trace, save_trace
 
 __all__ = [
-    "Change", "Comparison", "LayerComparison", "LayerTrace", "Prediction", "Reading", "RoutingTrace",
-    "changed_predictions", "compare_readings", "experts_off", "experts_per_token", "join_traces", "largest_k",
-    "load_trace", "read_text", "save_trace", "trace_generation", "trace_routing", "trained_k",
-]  # fmt: skip
+    "Change",
+    "Comparison",
+    "LayerComparison",
+    "LayerTrace",
+    "Prediction",
+    "Reading",
+    "RoutingTrace",
+    "changed_predictions",
+    "compare_readings",
+    "experts_off",
+    "experts_per_token",
+    "join_traces",
+    "largest_k",
+    "load_trace",
+    "read_text",
+    "save_trace",
+    "trace_generation",
+    "trace_routing",
+    "trained_k",
+]

@@ -16,8 +16,8 @@ class AttentionMaps:
     """The attention of one model on one text.
 
     labels   the tokens as words for the eye
-    weights  (layers, heads, tokens, tokens) float32; weights[l, h, i, j] is how much of token j's value goes into
-             token i, in head h of layer l. Every row sums to 1.
+    weights  (layers, heads, tokens, tokens) float32; weights[l, h, i, j] is how much of token j's
+             value goes into token i, in head h of layer l. Every row sums to 1.
     causal   True for a next-token model
     """
 
@@ -26,24 +26,35 @@ class AttentionMaps:
     causal: bool
 
     def future_share(self, layer: int, head: int) -> float:
-        """Share of all attention in one head that goes to later tokens, 0 to 1; 0 in a causal model."""
+        """Share of all attention in one head that goes to later tokens, 0 to 1; 0 in a causal
+        model."""
         chosen = self.weights[layer, head]
         return float(chosen.triu(1).sum() / chosen.sum())
 
 
 @torch.no_grad()
 def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
-    """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, keys) weights.
+    """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, keys)
+    weights.
 
-    The keys are the tokens of the sequence. With prefix-tuning attached, the places of the prefix come before them:
-    the sum over these columns is the share of the attention that goes to the prefix.
-    The fast attention kernel never shows its weights, so they are computed again from what each layer was given,
-    with the mask it used. Raises TypeError for a model that is no LanguageModel.
+    The keys are the tokens of the sequence. With prefix-tuning attached, the places of the prefix
+    come before them: the sum over these columns is the share of the attention that goes to the
+    prefix. The fast attention kernel never shows its weights, so they are computed again from what
+    each layer was given, with the mask it used. Raises TypeError for a model that is no
+    LanguageModel.
     """
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
+    require(
+        isinstance(model, LanguageModel),
+        "model",
+        type(model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
     found: list[Tensor] = []
     hooks = [
-        block.attention.register_forward_pre_hook(lambda module, given: found.append(_weights(module, *given)))
+        block.attention.register_forward_pre_hook(
+            lambda module, given: found.append(_weights(module, *given))
+        )
         for block in model.layers
     ]
     was_training = model.training
@@ -57,34 +68,50 @@ def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
     return torch.stack(found).float().cpu()
 
 
-def _weights(attention: nn.Module, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None) -> Tensor:
+def _weights(
+    attention: nn.Module, x: Tensor, angles: Tensor, visible: Tensor | None = None, cache=None
+) -> Tensor:
     """softmax(scale · query · key) over the visible keys, (batch, heads, sequence, keys).
 
-    cache   stands in front of the text with keys of its own, as a prefix does; it is asked as the layer asks it"""
+    cache   stands in front of the text with keys of its own, as a prefix does; it is asked as the
+            layer asks it"""
     if isinstance(attention, LatentAttention):
-        query, memory, scale = attention.query(x, angles), attention.memory(x, angles), attention.scale
+        query, memory, scale = (
+            attention.query(x, angles),
+            attention.memory(x, angles),
+            attention.scale,
+        )
         if cache is not None:
             memory, _ = cache.append(attention.layer, memory)
         key, _ = attention.keys_and_values(memory)
     else:
-        query, key, value = (projection(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
-                             for projection in (attention.q_proj, attention.k_proj, attention.v_proj))  # fmt: skip
+        query, key, value = (
+            projection(x).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+            for projection in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
         query, key, scale = rotate(query, angles), rotate(key, angles), attention.head_dim**-0.5
         if cache is not None:
             key, _ = cache.append(attention.layer, key, value)
-        key = key.repeat_interleave(attention.heads // attention.kv_heads, dim=1)  # a group of heads shares its keys
+        key = key.repeat_interleave(
+            attention.heads // attention.kv_heads, dim=1
+        )  # a group of heads shares its keys
     scores = query @ key.transpose(-1, -2) * scale
     if visible is None:
         nothing_padded = torch.ones(len(x), key.shape[2], dtype=torch.bool, device=x.device)
-        visible = visible_keys(attention.causal, x.shape[1], nothing_padded, past=key.shape[2] - x.shape[1])
+        visible = visible_keys(
+            attention.causal, x.shape[1], nothing_padded, past=key.shape[2] - x.shape[1]
+        )
     return scores.masked_fill(~visible, -torch.inf).softmax(-1)
 
 
-def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int = 32) -> AttentionMaps:
+def attention_maps(
+    model: LanguageModel, tokenizer, text: str, max_tokens: int = 32
+) -> AttentionMaps:
     """Let `model` read the first `max_tokens` tokens of `text`.
 
-    TypeError or ValueError for a wrong argument, and for a model with prefix-tuning that is switched on: a map has a
-    column for every token, and the places of a prefix are no tokens (`attention_weights` gives those, too)."""
+    TypeError or ValueError for a wrong argument, and for a model with prefix-tuning that is
+    switched on: a map has a column for every token, and the places of a prefix are no tokens
+    (`attention_weights` gives those, too)."""
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
     require_whole("max_tokens", max_tokens)
     ids = tokenizer(text)["input_ids"][: min(max_tokens, model.config.max_position_embeddings)]
@@ -93,9 +120,16 @@ def attention_maps(model: LanguageModel, tokenizer, text: str, max_tokens: int =
         empty = torch.zeros(config.num_hidden_layers, config.num_attention_heads, 0, 0)
         return AttentionMaps((), empty, config.causal)
     weights = attention_weights(model, torch.tensor([ids]))[:, 0]
-    require(weights.shape[-1] == len(ids), "model", f"a model with {weights.shape[-1] - len(ids)} keys before the text",
-            "one without a prefix: set enabled = False on the attached method, or use attention_weights")  # fmt: skip
-    return AttentionMaps(tuple(_label(tokenizer.decode([i])) for i in ids), weights, model.config.causal)
+    require(
+        weights.shape[-1] == len(ids),
+        "model",
+        f"a model with {weights.shape[-1] - len(ids)} keys before the text",
+        "one without a prefix: set enabled = False on the attached method, or use "
+        "attention_weights",
+    )
+    return AttentionMaps(
+        tuple(_label(tokenizer.decode([i])) for i in ids), weights, model.config.causal
+    )
 
 
 def _label(piece: str) -> str:

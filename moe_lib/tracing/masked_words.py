@@ -13,7 +13,8 @@ TOP = 5  # predictions kept per masked token
 
 @dataclass(frozen=True)
 class Word:
-    """text: its characters; gap: the white space before it; first, last: its tokens, positions first to last - 1."""
+    """text: its characters; gap: the white space before it; first, last: its tokens, positions
+    first to last - 1."""
 
     text: str
     gap: str
@@ -45,9 +46,11 @@ class MaskedPrediction:
 
 
 def split_words(text: str, tokenizer, max_tokens: int) -> tuple[list[int], list[Word], str, int]:
-    """Cut `text` into words of whole tokens -> (token ids, words, white space after the last word, tokens cut off).
+    """Cut `text` into words of whole tokens -> (token ids, words, white space after the last word,
+    tokens cut off).
 
-    A word ends at white space and where letters or digits meet other signs. Nothing typed is read as a special token.
+    A word ends at white space and where letters or digits meet other signs. Nothing typed is read
+    as a special token.
     """
     encoded = tokenizer(text, return_offsets_mapping=True, split_special_tokens=True, verbose=False)
     ids, ends = encoded["input_ids"], [end for _, end in encoded["offset_mapping"]]
@@ -55,7 +58,11 @@ def split_words(text: str, tokenizer, max_tokens: int) -> tuple[list[int], list[
     for position, end in enumerate(ends[:max_tokens]):
         piece, shown = text[shown:end], max(shown, end)
         body = piece.strip()
-        joins = words and not gap and (not piece or (body and piece[0] == body[0] and _alike(words[-1].text, body)))
+        joins = (
+            words
+            and not gap
+            and (not piece or (body and piece[0] == body[0] and _alike(words[-1].text, body)))
+        )
         if joins:  # an empty piece holds the last bytes of a character that is shown already
             words[-1] = Word(words[-1].text + body, words[-1].gap, words[-1].first, position + 1)
         elif body:
@@ -72,10 +79,16 @@ def _alike(left: str, right: str) -> bool:
 
 
 @torch.no_grad()
-def predict_masked(model: nn.Module, tokenizer, ids: list[int], words: list[Word],
-                   masked: list[int]) -> list[MaskedPrediction]:  # fmt: skip
-    """Replace every token of the masked words by the mask token, run the model once, read the masked positions."""
-    where = [(word, position) for word in masked for position in range(words[word].first, words[word].last)]
+def predict_masked(
+    model: nn.Module, tokenizer, ids: list[int], words: list[Word], masked: list[int]
+) -> list[MaskedPrediction]:
+    """Replace every token of the masked words by the mask token, run the model once, read the
+    masked positions."""
+    where = [
+        (word, position)
+        for word in masked
+        for position in range(words[word].first, words[word].last)
+    ]
     if not where:
         return []
     device = next(model.parameters()).device
@@ -93,20 +106,43 @@ def predict_masked(model: nn.Module, tokenizer, ids: list[int], words: list[Word
         best = log_probs.topk(TOP)
         first, last = words[word].first, words[word].last
         part = f"token {position - first + 1} of {last - first}" if last - first > 1 else ""
-        found.append(MaskedPrediction(
-            position, word, part, ids[position], token_label(tokenizer, ids[position]),
-            int((log_probs > true).sum()) + 1, -float(true), tuple(best.indices.tolist()),
-            tuple(token_label(tokenizer, token) for token in best.indices.tolist()),
-            tuple(best.values.exp().tolist())))  # fmt: skip
+        found.append(
+            MaskedPrediction(
+                position,
+                word,
+                part,
+                ids[position],
+                token_label(tokenizer, ids[position]),
+                int((log_probs > true).sum()) + 1,
+                -float(true),
+                tuple(best.indices.tolist()),
+                tuple(token_label(tokenizer, token) for token in best.indices.tolist()),
+                tuple(best.values.exp().tolist()),
+            )
+        )
     return found
 
 
 def rows_of(prediction: MaskedPrediction) -> list[dict]:
-    """The bars of one masked position: the most probable tokens, then the true one if it is not among them."""
+    """The bars of one masked position: the most probable tokens, then the true one if it is not
+    among them."""
     best = zip(prediction.ids, prediction.labels, prediction.probabilities, strict=True)
-    rows = [{"rank": rank, "label": label, "probability": probability, "true": token == prediction.true_id}
-            for rank, (token, label, probability) in enumerate(best, start=1)]  # fmt: skip
+    rows = [
+        {
+            "rank": rank,
+            "label": label,
+            "probability": probability,
+            "true": token == prediction.true_id,
+        }
+        for rank, (token, label, probability) in enumerate(best, start=1)
+    ]
     if not any(row["true"] for row in rows):
-        rows.append({"rank": prediction.true_rank, "label": prediction.true_label,
-                     "probability": exp(-prediction.loss), "true": True})  # fmt: skip
+        rows.append(
+            {
+                "rank": prediction.true_rank,
+                "label": prediction.true_label,
+                "probability": exp(-prediction.loss),
+                "true": True,
+            }
+        )
     return rows

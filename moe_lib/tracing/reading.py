@@ -1,4 +1,5 @@
-"""A text as a model reads it: its tokens, their routing, and what the model expected at each of them."""
+"""A text as a model reads it: its tokens, their routing, and what the model expected at each of
+them."""
 
 import unicodedata
 from collections.abc import Mapping
@@ -16,8 +17,12 @@ from moe_lib.tracing.trace import RoutingTrace
 
 TOP = 3  # predictions kept per position
 CONTINUATION = "·"  # stands for a token that finishes a character begun by the token before it
-_TOKENS_PER_PASS = 1024  # of the passes that mask tokens: enough to keep a CPU busy, little enough memory
-_MASKING_BUDGET = 2048  # tokens to run for a masked model's predictions, unless that masks more than 1 in 4
+_TOKENS_PER_PASS = (
+    1024  # of the passes that mask tokens: enough to keep a CPU busy, little enough memory
+)
+_MASKING_BUDGET = (
+    2048  # tokens to run for a masked model's predictions, unless that masks more than 1 in 4
+)
 _SIGNS = {" ": "␣", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
 
 
@@ -28,7 +33,8 @@ class Prediction:
     ids            the TOP most probable tokens, best first
     labels         the same tokens as strings with visible spaces
     probabilities  their probabilities, 0 to 1
-    log_probability  natural logarithm of the probability of the token that really stands there; None where there
+    log_probability  natural logarithm of the probability of the token that really stands there;
+                     None where there
                    is none to compare with (after the end of the text, or at a mask token)
     """
 
@@ -43,18 +49,21 @@ class Reading:
     """One text, read by one model. All tuples have one entry per token.
 
     text         the part of the text that was read
-    pieces       the characters of each token; "" where the token before already showed the character of which
-                 this token holds the last bytes. "".join(pieces) == text, if the tokenizer adds no tokens itself.
+    pieces       the characters of each token; "" where the token before already showed the
+                 character of which this token holds the last bytes. "".join(pieces) == text, if the
+                 tokenizer adds no tokens itself.
     labels       the pieces for the eye: spaces, tabs and line ends as signs, "·" for an empty piece
     trace        RoutingTrace of a batch of one
-    predictions  a Prediction of the token at each position: a causal model's from the tokens before it (None at
-                 the first), a masked model's with that token masked
+    predictions  a Prediction of the token at each position: a causal model's from the tokens before
+                 it (None at the first), a masked model's with that token masked
     next         a causal model's Prediction of what follows the text; None for a masked model
     n_cut        tokens beyond the limit that were not read
     causal       True for a next-token model
-    masked_share how much of the text was masked at once to make the predictions (0 for a causal model)
+    masked_share how much of the text was masked at once to make the predictions (0 for a causal
+    model)
     off          {layer: (experts …)} that were switched off
-    k            experts per token, where another number than the model's own was asked for; else None
+    k            experts per token, where another number than the model's own was asked for; else
+                 None
     """
 
     text: str
@@ -79,27 +88,43 @@ class Reading:
         return sum(known) / len(known) if known else None
 
 
-def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
-              off: Mapping[int, tuple[int, ...]] | None = None, k: int | None = None) -> Reading:  # fmt: skip
-    """Let `model` read `text`, with the experts in `off` ({layer: experts}) switched off and `k` experts per token.
+def read_text(
+    model: nn.Module,
+    tokenizer,
+    text: str,
+    max_tokens: int = 512,
+    off: Mapping[int, tuple[int, ...]] | None = None,
+    k: int | None = None,
+) -> Reading:
+    """Let `model` read `text`, with the experts in `off` ({layer: experts}) switched off and `k`
+    experts per token.
 
-    At most `max_tokens` tokens are read, or as many as the model has positions. A causal model predicts each token
-    from those before it, in one pass. A masked model would only copy a token that it can see, so each token is
-    predicted while it is masked: one at a time in a short text (45 tokens), in a long one together with every
-    n-th other: every 8th at 256 tokens, every 4th at 512. Models are trained with about every 7th masked.
+    At most `max_tokens` tokens are read, or as many as the model has positions. A causal model
+    predicts each token from those before it, in one pass. A masked model would only copy a token
+    that it can see, so each token is predicted while it is masked: one at a time in a short text
+    (45 tokens), in a long one together with every n-th other: every 8th at 256 tokens, every 4th at
+    512. Models are trained with about every 7th masked.
 
-    model  a LanguageModel, or a causal Mixture-of-Experts model of transformers (AutoModelForCausalLM)
+    model  a LanguageModel, or a causal Mixture-of-Experts model of transformers
+           (AutoModelForCausalLM)
 
-    Raises TypeError for a text that is no str; ValueError if max_tokens is below 1, the tokenizer has more tokens
-    than the model knows, a masked model's tokenizer has no mask token, the model predicts no tokens, or `off` or
-    `k` (see `experts_per_token`) asks for what is not there.
+    Raises TypeError for a text that is no str; ValueError if max_tokens is below 1, the tokenizer
+    has more tokens than the model knows, a masked model's tokenizer has no mask token, the model
+    predicts no tokens, or `off` or `k` (see `experts_per_token`) asks for what is not there.
     """
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
     require_whole("max_tokens", max_tokens)
-    require(hasattr(model, "config") and isinstance(model, nn.Module), "model", type(model).__name__,
-            "a language model such as moe_lib's LanguageModel", TypeError)  # fmt: skip
+    require(
+        hasattr(model, "config") and isinstance(model, nn.Module),
+        "model",
+        type(model).__name__,
+        "a language model such as moe_lib's LanguageModel",
+        TypeError,
+    )
     _check_tokenizer(model, tokenizer)
-    limit = min(max_tokens, getattr(_text_config(model), "max_position_embeddings", None) or max_tokens)
+    limit = min(
+        max_tokens, getattr(_text_config(model), "max_position_embeddings", None) or max_tokens
+    )
     encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     n_cut = max(0, len(ids) - limit)
@@ -110,20 +135,43 @@ def read_text(model: nn.Module, tokenizer, text: str, max_tokens: int = 512,
     changed_k = nullcontext() if k is None else experts_per_token(model, k)
     with changed_k, experts_off(model, off), evaluating(model):
         trace, predictions, share = _run(model, tokenizer, ids, causal)
-    return Reading(text[: max((end for _, end in offsets), default=0)], pieces, labels, trace,
-                   tuple(predictions[: len(ids)]), predictions[-1] if causal and ids else None,
-                   n_cut, causal, share, off, k)  # fmt: skip
+    return Reading(
+        text[: max((end for _, end in offsets), default=0)],
+        pieces,
+        labels,
+        trace,
+        tuple(predictions[: len(ids)]),
+        predictions[-1] if causal and ids else None,
+        n_cut,
+        causal,
+        share,
+        off,
+        k,
+    )
 
 
 def _check_tokenizer(model: nn.Module, tokenizer) -> None:
-    require(getattr(tokenizer, "is_fast", False), "tokenizer", type(tokenizer).__name__,
-            "a fast tokenizer (transformers.PreTrainedTokenizerFast)", TypeError)  # fmt: skip
+    require(
+        getattr(tokenizer, "is_fast", False),
+        "tokenizer",
+        type(tokenizer).__name__,
+        "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
+        TypeError,
+    )
     known = _text_config(model).vocab_size
-    require(len(tokenizer) <= known, "tokenizer", f"{len(tokenizer)} tokens",
-            f"at most the model's vocab_size ({known}): use the tokenizer the model was trained with")  # fmt: skip
+    require(
+        len(tokenizer) <= known,
+        "tokenizer",
+        f"{len(tokenizer)} tokens",
+        f"at most the model's vocab_size ({known}): use the tokenizer the model was trained with",
+    )
     causal = getattr(model.config, "causal", True)
-    require(causal or tokenizer.mask_token_id is not None, "tokenizer", "no mask token",
-            "a mask token, to predict with a masked model")  # fmt: skip
+    require(
+        causal or tokenizer.mask_token_id is not None,
+        "tokenizer",
+        "no mask token",
+        "a mask token, to predict with a masked model",
+    )
 
 
 def _text_config(model: nn.Module):
@@ -133,10 +181,13 @@ def _text_config(model: nn.Module):
 
 
 def _pieces(text: str, offsets: list[tuple[int, int]], tokens: list[str]) -> tuple[tuple, tuple]:
-    """Cut `text` at the tokens' offsets; a tokenizer's own additions, which cover no text, keep their name."""
+    """Cut `text` at the tokens' offsets; a tokenizer's own additions, which cover no text, keep
+    their name."""
     pieces, labels, shown = [], [], 0
     for (start, end), token in zip(offsets, tokens, strict=True):
-        piece = text[shown:end]  # from where the last one ended: some tokenizers leave spaces out of the offsets
+        piece = text[
+            shown:end
+        ]  # from where the last one ended: some tokenizers leave spaces out of the offsets
         shown = max(shown, end)
         pieces.append(piece)
         labels.append(visible(piece) if piece else token if start == end else CONTINUATION)
@@ -144,14 +195,19 @@ def _pieces(text: str, offsets: list[tuple[int, int]], tokens: list[str]) -> tup
 
 
 def visible(piece: str) -> str:
-    """`piece` with a sign for every character that draws nothing: a space as ␣, a tab as ⇥, a line end as ⏎."""
+    """`piece` with a sign for every character that draws nothing: a space as ␣, a tab as ⇥, a line
+    end as ⏎."""
     drawn = "".join(_SIGNS.get(c) or (chr(0x2400 + ord(c)) if ord(c) < 32 else c) for c in piece)
-    invisible = drawn and all(unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn") for c in drawn)
+    invisible = drawn and all(
+        unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn") for c in drawn
+    )
     return " ".join(f"U+{ord(c):04X}" for c in drawn) if invisible else drawn
 
 
 @torch.no_grad()
-def _run(model, tokenizer, ids: list[int], causal: bool) -> tuple[RoutingTrace, list[Prediction | None], float]:
+def _run(
+    model, tokenizer, ids: list[int], causal: bool
+) -> tuple[RoutingTrace, list[Prediction | None], float]:
     if not ids:  # a model cannot read nothing, but its layers and experts are there to be named
         trace = trace_routing(model, torch.zeros(1, 1, dtype=torch.long))
         return trace.filter(tokens=torch.zeros(1, 1)), [], 0.0
@@ -160,8 +216,12 @@ def _run(model, tokenizer, ids: list[int], causal: bool) -> tuple[RoutingTrace, 
         trace, output = traced_forward(model, input_ids)
         logits = getattr(output, "logits", None)
         expected = (1, len(ids), _text_config(model).vocab_size)
-        require(logits is not None and logits.shape == expected, "model", f"{type(model).__name__}, which gives no "
-                "logits over its vocabulary", "one that predicts tokens, e.g. AutoModelForCausalLM")  # fmt: skip
+        require(
+            logits is not None and logits.shape == expected,
+            "model",
+            f"{type(model).__name__}, which gives no logits over its vocabulary",
+            "one that predicts tokens, e.g. AutoModelForCausalLM",
+        )
         log_probs = logits[0].float().log_softmax(-1).cpu()
         return trace, [None, *_predictions(tokenizer, log_probs, [*ids[1:], None])], 0.0
     log_probs, share = _masked_log_probs(model, input_ids.to(model.device), tokenizer.mask_token_id)
@@ -170,10 +230,13 @@ def _run(model, tokenizer, ids: list[int], causal: bool) -> tuple[RoutingTrace, 
 
 
 def _masked_log_probs(model, input_ids: Tensor, mask_id: int) -> tuple[Tensor, float]:
-    """Log-probabilities (sequence, vocab) of each position while it is masked, and the share masked at once."""
+    """Log-probabilities (sequence, vocab) of each position while it is masked, and the share masked
+    at once."""
     length = input_ids.shape[1]
     passes = min(length, max(4, _MASKING_BUDGET // length))
-    turn = torch.arange(length, device=input_ids.device) % passes  # position i is masked in pass i % passes
+    turn = (
+        torch.arange(length, device=input_ids.device) % passes
+    )  # position i is masked in pass i % passes
     rows = torch.arange(passes, device=input_ids.device)
     batch = input_ids.expand(passes, length).masked_fill(rows[:, None] == turn, mask_id)
     found = torch.empty(length, model.config.vocab_size)
@@ -188,14 +251,23 @@ def _masked_log_probs(model, input_ids: Tensor, mask_id: int) -> tuple[Tensor, f
 def _predictions(tokenizer, log_probs: Tensor, known: list[int | None]) -> list[Prediction]:
     best = log_probs.topk(min(TOP, log_probs.shape[-1]), dim=-1)
     names = {token: token_label(tokenizer, token) for token in best.indices.unique().tolist()}
-    rows = zip(best.indices.tolist(), best.values.exp().tolist(), known, range(len(known)), strict=True)
-    return [Prediction(tuple(ids), tuple(names[i] for i in ids), tuple(probabilities),
-                       None if token is None else float(log_probs[position, token]))
-            for ids, probabilities, token, position in rows]  # fmt: skip
+    rows = zip(
+        best.indices.tolist(), best.values.exp().tolist(), known, range(len(known)), strict=True
+    )
+    return [
+        Prediction(
+            tuple(ids),
+            tuple(names[i] for i in ids),
+            tuple(probabilities),
+            None if token is None else float(log_probs[position, token]),
+        )
+        for ids, probabilities, token, position in rows
+    ]
 
 
 def token_label(tokenizer, token: int) -> str:
-    """A token as a visible string; bytes that are no whole character keep the tokenizer's own spelling."""
+    """A token as a visible string; bytes that are no whole character keep the tokenizer's own
+    spelling."""
     if token >= len(tokenizer):
         return f"(unused id {token})"  # a model may have more rows than its tokenizer has tokens
     decoded = tokenizer.decode([token])
@@ -217,7 +289,8 @@ class Change:
 
 
 def changed_predictions(before: Reading, after: Reading) -> list[Change]:
-    """Where the first choice differs, in the order of the text; position len(before) is what follows the text.
+    """Where the first choice differs, in the order of the text; position len(before) is what
+    follows the text.
 
     Raises ValueError if the two are not readings of the same tokens.
     """
@@ -225,5 +298,10 @@ def changed_predictions(before: Reading, after: Reading) -> list[Change]:
     require(same, "after", repr(after.text[:30]), f"a reading of {before.text[:30]!r}")
     labels = (*before.labels, "(after the text)")
     pairs = zip((*before.predictions, before.next), (*after.predictions, after.next), strict=True)
-    return [Change(i, labels[i], old.labels[0], old.probabilities[0], new.labels[0], new.probabilities[0])
-            for i, (old, new) in enumerate(pairs) if old and old.ids[0] != new.ids[0]]  # fmt: skip
+    return [
+        Change(
+            i, labels[i], old.labels[0], old.probabilities[0], new.labels[0], new.probabilities[0]
+        )
+        for i, (old, new) in enumerate(pairs)
+        if old and old.ids[0] != new.ids[0]
+    ]

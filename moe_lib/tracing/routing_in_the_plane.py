@@ -1,4 +1,5 @@
-"""Routers at work in the plane: tokens are points, experts are directions, and every router of the library can run."""
+"""Routers at work in the plane: tokens are points, experts are directions, and every router of the
+library can run."""
 
 import math
 from contextlib import contextmanager
@@ -15,7 +16,10 @@ from moe_lib.model.routing import Routing
 
 LIMIT = 3.0  # coordinates lie between -LIMIT and LIMIT
 CELLS = 96  # the plane is cut into CELLS × CELLS squares to draw the regions
-N_GROUPS, TOPK_GROUPS = 3, 2  # devices of the group-limited router, and how many of them a token may use
+N_GROUPS, TOPK_GROUPS = (
+    3,
+    2,
+)  # devices of the group-limited router, and how many of them a token may use
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,18 @@ METHODS = {
     "base": Method("BASE, even assignment (2021)", "base", most_k=1, drops=False),
     "hash": Method("Hash of the token (2021)", "hash"),
     "expert_choice": Method("Expert choice (2022)", "expert_choice", drops=False),
-    "topk_normalised": Method("Top-k, renormalised (Mixtral, 2023)", "topk", {"norm_topk_prob": True}, fewest_k=2),
+    "topk_normalised": Method(
+        "Top-k, renormalised (Mixtral, 2023)", "topk", {"norm_topk_prob": True}, fewest_k=2
+    ),
     "topk": Method("Top-k, raw weights (DeepSeekMoE, 2024)", "topk"),
-    "group_limited": Method("Group-limited top-k (DeepSeek-V2, 2024)", "group_limited",
-                            {"n_group": N_GROUPS, "topk_group": TOPK_GROUPS, "capacity_per": "device"}),
+    "group_limited": Method(
+        "Group-limited top-k (DeepSeek-V2, 2024)",
+        "group_limited",
+        {"n_group": N_GROUPS, "topk_group": TOPK_GROUPS, "capacity_per": "device"},
+    ),
     "biased_topk": Method("Sigmoid, selection bias (DeepSeek-V3, 2024)", "biased_topk", fewest_k=2),
     "topk_softmax": Method("Softmax over the chosen (gpt-oss, 2025)", "topk_softmax", fewest_k=2),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -90,10 +99,14 @@ class PlaneSettings:
     def __post_init__(self):
         require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
         require_whole("num_experts_per_tok", self.num_experts_per_tok)
-        require(isinstance(self.training, bool), "training", self.training, "True or False", TypeError)
-        for name, wants, good in (("temperature", "a number above 0", lambda v: v > 0),
-                                  ("noise", "0 or more", lambda v: v >= 0),
-                                  ("capacity_factor", "None or a number above 0", lambda v: v > 0)):  # fmt: skip
+        require(
+            isinstance(self.training, bool), "training", self.training, "True or False", TypeError
+        )
+        for name, wants, good in (
+            ("temperature", "a number above 0", lambda v: v > 0),
+            ("noise", "0 or more", lambda v: v >= 0),
+            ("capacity_factor", "None or a number above 0", lambda v: v > 0),
+        ):
             value = getattr(self, name)
             if name != "capacity_factor" or value is not None:
                 require(is_number(value), name, value, wants, TypeError)
@@ -113,9 +126,11 @@ class PlaneRouting:
     k           experts per token that the router was given
     capacity    room of one place, None if nothing limits it
     per_device  True: a place is a device, a block of E / N_GROUPS experts; False: an expert
-    regions     (CELLS, CELLS) int64, the first choice at the middle of every cell, row 0 at the top; without noise
-                and capacity. None if a token's experts do not follow from its place alone
-    sets        (CELLS, CELLS) int64, equal where the same k experts are chosen, in whatever order; or None
+    regions     (CELLS, CELLS) int64, the first choice at the middle of every cell, row 0 at the
+                top; without noise and capacity. None if a token's experts do not follow from its
+                place alone
+    sets        (CELLS, CELLS) int64, equal where the same k experts are chosen, in whatever order;
+                or None
     why_none    the reason for that, in words
     """
 
@@ -139,9 +154,11 @@ class PlaneRouting:
 
 
 @torch.no_grad()
-def route_plane(points: Tensor, directions: Tensor, settings: PlaneSettings,
-                token_ids: Tensor | None = None) -> PlaneRouting:  # fmt: skip
-    """Run the library's router on points (tokens, 2) with expert directions (E, 2) as its rows of weights.
+def route_plane(
+    points: Tensor, directions: Tensor, settings: PlaneSettings, token_ids: Tensor | None = None
+) -> PlaneRouting:
+    """Run the library's router on points (tokens, 2) with expert directions (E, 2) as its rows of
+    weights.
 
     token_ids (tokens,) int64 is what a hash router looks up; by default every point has its own.
     Raises ValueError for wrong shapes, or a number of experts that the devices cannot share evenly.
@@ -149,25 +166,42 @@ def route_plane(points: Tensor, directions: Tensor, settings: PlaneSettings,
     for name, value in (("points", points), ("directions", directions)):
         require(value.dim() == 2 and value.shape[1] == 2, name, tuple(value.shape), "shape (…, 2)")
     n_experts = len(directions)
-    require(n_experts >= 2 * N_GROUPS and n_experts % N_GROUPS == 0, "directions", f"{n_experts} experts",
-            f"a multiple of {N_GROUPS}, {2 * N_GROUPS} or more")  # fmt: skip
-    require(len(settings.selection_bias) in (0, n_experts), "selection_bias", settings.selection_bias,
-            f"no numbers or {n_experts}, one per expert")  # fmt: skip
+    require(
+        n_experts >= 2 * N_GROUPS and n_experts % N_GROUPS == 0,
+        "directions",
+        f"{n_experts} experts",
+        f"a multiple of {N_GROUPS}, {2 * N_GROUPS} or more",
+    )
+    require(
+        len(settings.selection_bias) in (0, n_experts),
+        "selection_bias",
+        settings.selection_bias,
+        f"no numbers or {n_experts}, one per expert",
+    )
     ids = torch.arange(len(points)) if token_ids is None else token_ids
     why_none = _why_no_regions(settings)
     with _one_thread(), torch.random.fork_rng(devices=[]):
         router = _router(directions, settings, int(ids.max()) + 1 if len(ids) else 1)
         torch.manual_seed(settings.seed)
         routing = router.train(settings.training)(_with_one(points), ids)
-        regions, sets = (None, None) if why_none else _regions(router.eval()(_with_one(_grid())).experts)
+        regions, sets = (
+            (None, None) if why_none else _regions(router.eval()(_with_one(_grid())).experts)
+        )
     per_device = router.capacity_per == "device"
-    return PlaneRouting(routing, router.num_experts_per_tok, _room(router, routing, settings), per_device, regions,
-                        sets, why_none)  # fmt: skip
+    return PlaneRouting(
+        routing,
+        router.num_experts_per_tok,
+        _room(router, routing, settings),
+        per_device,
+        regions,
+        sets,
+        why_none,
+    )
 
 
 def _router(directions: Tensor, settings: PlaneSettings, vocab_size: int) -> Router:
-    """The library's router, its weight set to the directions. A third coordinate of every token is 1 and carries the
-    level of the noise, so that it is the same everywhere in the plane."""
+    """The library's router, its weight set to the directions. A third coordinate of every token is
+    1 and carries the level of the noise, so that it is the same everywhere in the plane."""
     method, n_experts = METHODS[settings.method], len(directions)
     options = dict(method.options)
     if method.router == "hash":
@@ -187,7 +221,8 @@ def _router(directions: Tensor, settings: PlaneSettings, vocab_size: int) -> Rou
 
 @contextmanager
 def _one_thread():
-    """For tensors this small, waiting for a second thread on a busy machine takes longer than the work (measured)."""
+    """For tensors this small, waiting for a second thread on a busy machine takes longer than the
+    work (measured)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -216,7 +251,10 @@ def _why_no_regions(settings: PlaneSettings) -> str:
     if settings.method == "expert_choice":
         return "experts choose among all tokens, so the other points take part in the decision"
     if settings.method == "base" and settings.training:
-        return "the assignment looks at all tokens together, so the other points take part in the decision"
+        return (
+            "the assignment looks at all tokens together, so the other points take part in the "
+            "decision"
+        )
     return ""
 
 

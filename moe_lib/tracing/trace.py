@@ -20,17 +20,21 @@ class LayerTrace:
     """The routing of one MoE layer.
 
     name       the module's name in the model, e.g. "layers.2.feed_forward"
-    index      number of the layer in the model, counted from 0 (dense layers count, but have no trace)
+    index      number of the layer in the model, counted from 0 (dense layers count, but have no
+               trace)
     n_experts  E, the experts to choose from
-    experts    (batch, sequence, k) int64, best first (in another library's model: largest weight first)
+    experts    (batch, sequence, k) int64, best first (in another library's model: largest weight
+               first)
     weights    (batch, sequence, k) float, what multiplies each chosen expert's output
     scores     (batch, sequence, E) float, affinity of every expert before selection
-    kept       (batch, sequence, k) bool, False where a capacity limit dropped the pair; None: nothing was dropped
-    chosen     (batch, sequence, k) bool, False where a column holds no choice, because tokens have different
-               numbers of experts; None: every column is a choice
+    kept       (batch, sequence, k) bool, False where a capacity limit dropped the pair; None:
+               nothing was dropped
+    chosen     (batch, sequence, k) bool, False where a column holds no choice, because tokens have
+               different numbers of experts; None: every column is a choice
     shared     True if shared experts, which every token passes, stand beside the routed ones
     n_shared   how many of them; 1 where the model does not count them
-    n_group    equal blocks of experts that limit the choice (DeepSeek-V2, section 2.2.2); 1: no limit
+    n_group    equal blocks of experts that limit the choice (DeepSeek-V2, section 2.2.2); 1: no
+               limit
     topk_group blocks that one token may use
     """
 
@@ -48,13 +52,16 @@ class LayerTrace:
     topk_group: int = 1
 
     def choices(self, real: Tensor) -> Tensor:
-        """(batch, sequence, k) bool: the columns that hold a choice of a real token (batch, sequence)."""
+        """(batch, sequence, k) bool: the columns that hold a choice of a real token (batch,
+        sequence)."""
         everywhere = real[..., None].expand(self.experts.shape)
         return everywhere if self.chosen is None else everywhere & self.chosen
 
     def select(self, rows: Tensor | slice, columns: slice = slice(None)) -> "LayerTrace":
         """The same layer for some texts (rows of the batch) and some positions."""
-        return replace(self, **{name: part[rows][:, columns] for name, part in self.tensors().items()})
+        return replace(
+            self, **{name: part[rows][:, columns] for name, part in self.tensors().items()}
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The fields that hold one entry per token, by name; those that are None are left out."""
@@ -70,7 +77,8 @@ class RoutingTrace:
     input_ids         (batch, sequence) int64
     real              (batch, sequence) bool, False at padding; padding takes no part in counts
     domains           one name per text of the batch, or None
-    attention_layers  a LayerTrace per layer whose attention heads are experts too (JetMoE); else empty
+    attention_layers  a LayerTrace per layer whose attention heads are experts too (JetMoE); else
+                      empty
     n_layers          layers of the model, dense ones included; None if it does not say
     """
 
@@ -85,61 +93,103 @@ class RoutingTrace:
         texts = self.input_ids.shape[0]
         if self.domains is not None:
             object.__setattr__(self, "domains", tuple(self.domains))
-            require(len(self.domains) == texts, "domains", f"{len(self.domains)} names", f"one per text ({texts})")
+            require(
+                len(self.domains) == texts,
+                "domains",
+                f"{len(self.domains)} names",
+                f"one per text ({texts})",
+            )
 
     def layer(self, index: int) -> LayerTrace:
-        """The trace of layer number `index` of the model. Raises ValueError if that layer has no experts."""
+        """The trace of layer number `index` of the model. Raises ValueError if that layer has no
+        experts."""
         found = [layer for layer in self.layers if layer.index == index]
-        require(bool(found), "index", index, f"a layer with experts: {[layer.index for layer in self.layers]}")
+        require(
+            bool(found),
+            "index",
+            index,
+            f"a layer with experts: {[layer.index for layer in self.layers]}",
+        )
         return found[0]
 
     def load(self, index: int) -> Tensor:
         """Times each expert of layer `index` was chosen, padding left out: (E,) int64.
 
-        Columns that hold no choice do not count; choices that a capacity limit dropped afterwards do.
+        Columns that hold no choice do not count; choices that a capacity limit dropped afterwards
+        do.
         """
         layer = self.layer(index)
         return torch.bincount(layer.experts[layer.choices(self.real)], minlength=layer.n_experts)
 
     def loads(self) -> Tensor:
-        """`load` of every traced layer, (layers, E) int64. Raises ValueError if layers differ in size."""
+        """`load` of every traced layer, (layers, E) int64. Raises ValueError if layers differ in
+        size."""
         sizes = {layer.n_experts for layer in self.layers}
-        require(len(sizes) == 1, "layers", sorted(sizes), "the same number of experts in every layer; use load(index)")
+        require(
+            len(sizes) == 1,
+            "layers",
+            sorted(sizes),
+            "the same number of experts in every layer; use load(index)",
+        )
         return torch.stack([self.load(layer.index) for layer in self.layers])
 
-    def filter(self, *, domains: str | Collection[str] | None = None, layers: Collection[int] | None = None,
-               tokens: Tensor | None = None) -> "RoutingTrace":  # fmt: skip
+    def filter(
+        self,
+        *,
+        domains: str | Collection[str] | None = None,
+        layers: Collection[int] | None = None,
+        tokens: Tensor | None = None,
+    ) -> "RoutingTrace":
         """A part of the trace; what is not given stays whole.
 
         domains  only the texts of these domains
         layers   only the layers of these numbers
-        tokens   (batch, sequence) bool of this trace: only these tokens count; the others become padding
+        tokens   (batch, sequence) bool of this trace: only these tokens count; the others become
+                 padding
 
-        Positions that hold no real token in any text are cut off at the end. Raises ValueError for a domain or a
-        layer that the trace does not have, or a mask of another shape.
+        Positions that hold no real token in any text are cut off at the end. Raises ValueError for
+        a domain or a layer that the trace does not have, or a mask of another shape.
         """
         real, rows = self.real, torch.ones(len(self.real), dtype=torch.bool)
         if tokens is not None:
-            require(tokens.shape == real.shape, "tokens", tuple(tokens.shape), f"a mask of shape {tuple(real.shape)}")
+            require(
+                tokens.shape == real.shape,
+                "tokens",
+                tuple(tokens.shape),
+                f"a mask of shape {tuple(real.shape)}",
+            )
             real = real & tokens.bool()
         if domains is not None:
             wanted = {domains} if isinstance(domains, str) else set(domains)
             known = set(self.domains or ())
-            require(wanted <= known, "domains", sorted(wanted - known), f"domains of the trace: {sorted(known)}")
+            require(
+                wanted <= known,
+                "domains",
+                sorted(wanted - known),
+                f"domains of the trace: {sorted(known)}",
+            )
             rows = torch.tensor([domain in wanted for domain in self.domains], dtype=torch.bool)
-        kept_layers = self.layers if layers is None else [self.layer(index) for index in sorted(set(layers))]
+        kept_layers = (
+            self.layers if layers is None else [self.layer(index) for index in sorted(set(layers))]
+        )
         used = real[rows].any(0).nonzero()
         columns = slice(0, int(used.max()) + 1 if len(used) else 0)
-        attention = [part for part in self.attention_layers if layers is None or part.index in layers]
+        attention = [
+            part for part in self.attention_layers if layers is None or part.index in layers
+        ]
         return replace(
-            self, layers=[layer.select(rows, columns) for layer in kept_layers],
-            input_ids=self.input_ids[rows][:, columns], real=real[rows][:, columns],
-            domains=self.domains and tuple(d for d, keep in zip(self.domains, rows, strict=True) if keep),
+            self,
+            layers=[layer.select(rows, columns) for layer in kept_layers],
+            input_ids=self.input_ids[rows][:, columns],
+            real=real[rows][:, columns],
+            domains=self.domains
+            and tuple(d for d, keep in zip(self.domains, rows, strict=True) if keep),
             attention_layers=tuple(part.select(rows, columns) for part in attention),
-        )  # fmt: skip
+        )
 
     def join(self, *others: "RoutingTrace") -> "RoutingTrace":
-        """This trace and others of the same model as one batch; shorter texts get padding at the end.
+        """This trace and others of the same model as one batch; shorter texts get padding at the
+        end.
 
         Raises ValueError if the layers differ, or only some of the traces name domains.
         """
@@ -148,8 +198,9 @@ class RoutingTrace:
     def to_pandas(self, tokenizer=None) -> "pd.DataFrame":
         """One row per choice of a real token, in the order layer, text, position, rank.
 
-        Columns: layer, name, text (row of the batch), position, token_id, rank (1 is the first choice), expert,
-        weight, kept; domain if the trace has domains; token, the token as a string, if a tokenizer is given.
+        Columns: layer, name, text (row of the batch), position, token_id, rank (1 is the first
+        choice), expert, weight, kept; domain if the trace has domains; token, the token as a
+        string, if a tokenizer is given.
         """
         import pandas as pd
 
@@ -161,7 +212,9 @@ class RoutingTrace:
                 categories=sorted(set(self.domains)),
             )
         if tokenizer is not None:
-            names = {number: tokenizer.decode([number]) for number in frame["token_id"].unique().tolist()}
+            names = {
+                number: tokenizer.decode([number]) for number in frame["token_id"].unique().tolist()
+            }
             frame["token"] = frame["token_id"].map(names)
         return frame
 
@@ -171,14 +224,23 @@ class RoutingTrace:
         text, position, column = layer.choices(self.real).nonzero(as_tuple=True)
         place = (text, position, column)
         kept = torch.ones(len(text), dtype=torch.bool) if layer.kept is None else layer.kept[place]
-        return pd.DataFrame({
-            "layer": layer.index, "name": layer.name, "text": text, "position": position,
-            "token_id": self.input_ids[text, position], "rank": column + 1, "expert": layer.experts[place],
-            "weight": layer.weights[place].float(), "kept": kept,
-        })  # fmt: skip
+        return pd.DataFrame(
+            {
+                "layer": layer.index,
+                "name": layer.name,
+                "text": text,
+                "position": position,
+                "token_id": self.input_ids[text, position],
+                "rank": column + 1,
+                "expert": layer.experts[place],
+                "weight": layer.weights[place].float(),
+                "kept": kept,
+            }
+        )
 
     def save(self, path: str | Path) -> Path:
-        """Write the trace; see `moe_lib.tracing.save_trace`. `moe_lib.tracing.load_trace` reads it again."""
+        """Write the trace; see `moe_lib.tracing.save_trace`. `moe_lib.tracing.load_trace` reads it
+        again."""
         from moe_lib.tracing.trace_files import save_trace
 
         return save_trace(self, path)
@@ -190,31 +252,60 @@ def join_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
     first, longest = traces[0], max(trace.input_ids.shape[1] for trace in traces)
     for trace in traces[1:]:
         same = _outline(trace) == _outline(first)
-        require(same, "traces", _outline(trace), f"the layers of the first one, (name, E, k): {_outline(first)}")
+        require(
+            same,
+            "traces",
+            _outline(trace),
+            f"the layers of the first one, (name, E, k): {_outline(first)}",
+        )
     named = {trace.domains is not None for trace in traces}
-    require(len(named) == 1, "traces", "domains in some of them only", "domains in all of them or in none")
+    require(
+        len(named) == 1,
+        "traces",
+        "domains in some of them only",
+        "domains in all of them or in none",
+    )
     return replace(
-        first, layers=[_join_layers([trace.layers[i] for trace in traces], longest) for i in range(len(first.layers))],
+        first,
+        layers=[
+            _join_layers([trace.layers[i] for trace in traces], longest)
+            for i in range(len(first.layers))
+        ],
         input_ids=_stack((trace.input_ids for trace in traces), longest),
         real=_stack((trace.real for trace in traces), longest),
         domains=first.domains and tuple(domain for trace in traces for domain in trace.domains),
-        attention_layers=tuple(_join_layers([trace.attention_layers[i] for trace in traces], longest)
-                               for i in range(len(first.attention_layers))),
-    )  # fmt: skip
+        attention_layers=tuple(
+            _join_layers([trace.attention_layers[i] for trace in traces], longest)
+            for i in range(len(first.attention_layers))
+        ),
+    )
 
 
 def _outline(trace: RoutingTrace) -> list[tuple[str, int, int]]:
-    return [(part.name, part.n_experts, part.experts.shape[-1]) for part in (*trace.layers, *trace.attention_layers)]
+    return [
+        (part.name, part.n_experts, part.experts.shape[-1])
+        for part in (*trace.layers, *trace.attention_layers)
+    ]
 
 
 def _join_layers(parts: list[LayerTrace], longest: int) -> LayerTrace:
-    names = {name for part in parts for name in part.tensors()}  # kept or chosen may be missing in some: all True
-    whole = [{**{name: torch.ones(part.experts.shape, dtype=torch.bool) for name in names}, **part.tensors()}
-             for part in parts]  # fmt: skip
-    return replace(parts[0], **{name: _stack((part[name] for part in whole), longest) for name in names})
+    names = {
+        name for part in parts for name in part.tensors()
+    }  # kept or chosen may be missing in some: all True
+    whole = [
+        {
+            **{name: torch.ones(part.experts.shape, dtype=torch.bool) for name in names},
+            **part.tensors(),
+        }
+        for part in parts
+    ]
+    return replace(
+        parts[0], **{name: _stack((part[name] for part in whole), longest) for name in names}
+    )
 
 
 def _stack(tensors: Iterable[Tensor], longest: int) -> Tensor:
-    """Batches one below the other, (batch, sequence, …), each filled up with zeros to the longest sequence."""
+    """Batches one below the other, (batch, sequence, …), each filled up with zeros to the longest
+    sequence."""
     filled = [F.pad(t, (0, 0) * (t.dim() - 2) + (0, longest - t.shape[1])) for t in tensors]
     return torch.cat(filled)

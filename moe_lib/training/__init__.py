@@ -7,6 +7,17 @@ from moe_lib.training.loop import StepReport, TrainingRun, evaluate, train
 from moe_lib.training.optimiser import make_optimiser, warmup_cosine
 
 __all__ = [
-    "StepReport", "TrainingDiverged", "TrainingRun", "evaluate", "expert_balance_loss", "find_checkpoint",
-    "load_checkpoint", "load_entropy", "make_optimiser", "max_violation", "save_checkpoint", "train", "warmup_cosine",
-]  # fmt: skip
+    "StepReport",
+    "TrainingDiverged",
+    "TrainingRun",
+    "evaluate",
+    "expert_balance_loss",
+    "find_checkpoint",
+    "load_checkpoint",
+    "load_entropy",
+    "make_optimiser",
+    "max_violation",
+    "save_checkpoint",
+    "train",
+    "warmup_cosine",
+]

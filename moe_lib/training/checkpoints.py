@@ -1,4 +1,5 @@
-"""Model checkpoints: config.json + model.safetensors (+ tokenizer.json). Nothing is ever unpickled."""
+"""Model checkpoints: config.json + model.safetensors (+ tokenizer.json). Nothing is ever
+unpickled."""
 
 from pathlib import Path
 
@@ -15,12 +16,22 @@ from moe_lib.text import load_tokenizer
 MODEL_TYPE = "moe_lib"
 
 
-def save_checkpoint(model: LanguageModel, folder: str | Path, tokenizer=None, dtype: torch.dtype | None = None) -> Path:
-    """Write config.json and model.safetensors (and the tokenizer's files) into `folder`; returns the folder.
+def save_checkpoint(
+    model: LanguageModel, folder: str | Path, tokenizer=None, dtype: torch.dtype | None = None
+) -> Path:
+    """Write config.json and model.safetensors (and the tokenizer's files) into `folder`; returns
+    the folder.
 
-    dtype  store the weights in this type, e.g. torch.bfloat16 for half the size; None keeps the model's own
+    dtype  store the weights in this type, e.g. torch.bfloat16 for half the size; None keeps the
+           model's own
     """
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
+    require(
+        isinstance(model, LanguageModel),
+        "model",
+        type(model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
     folder = Path(folder)
     tensors = model.state_dict()
     if model.config.tie_word_embeddings:
@@ -28,7 +39,9 @@ def save_checkpoint(model: LanguageModel, folder: str | Path, tokenizer=None, dt
     weights = dict(
         model.named_parameters()
     )  # buffers (a router's bias or table) keep their type: they move in small steps
-    tensors = {name: tensor.to(dtype) if name in weights else tensor for name, tensor in tensors.items()}
+    tensors = {
+        name: tensor.to(dtype) if name in weights else tensor for name, tensor in tensors.items()
+    }
     write_tensors(folder / "model.safetensors", tensors)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
@@ -39,22 +52,29 @@ def save_checkpoint(model: LanguageModel, folder: str | Path, tokenizer=None, dt
 def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | None = None):
     """Read a checkpoint -> (model, tokenizer). A name of data/checkpoints/, or any folder.
 
-    The model comes in float32 and eval mode, on `device` (the CPU if None); the tokenizer is None if the folder
-    has none. Raises FileNotFoundError for a folder or file that is missing, ValueError naming the file for one that
-    is damaged, not ours, or does not fit its config.
+    The model comes in float32 and eval mode, on `device` (the CPU if None); the tokenizer is None
+    if the folder has none. Raises FileNotFoundError for a folder or file that is missing,
+    ValueError naming the file for one that is damaged, not ours, or does not fit its config.
     """
     folder = find_checkpoint(name_or_folder)
     config = _read_config(folder / "config.json")
     path = folder / "model.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; a checkpoint is a folder with config.json and model.safetensors")
+        raise FileNotFoundError(
+            f"{path}: missing; a checkpoint is a folder with config.json and model.safetensors"
+        )
     tensors, _ = read_tensors(path)
     if config.tie_word_embeddings and "embedding.weight" in tensors:
         tensors["head.weight"] = tensors["embedding.weight"]
-    with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+    with torch.device(
+        "meta"
+    ):  # no memory and no random numbers for weights that are replaced at once
         model = LanguageModel(config)
     check_tensors(path, tensors, model)
-    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+    }
     model.load_state_dict(tensors, assign=True)
     if config.tie_word_embeddings:
         model.head.weight = model.embedding.weight
@@ -71,7 +91,8 @@ def find_checkpoint(name_or_folder: str | Path) -> Path:
             return folder
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
     raise FileNotFoundError(
-        f"{name_or_folder}: no such checkpoint; wants a folder or one of: {', '.join(known) or 'none'}"
+        f"{name_or_folder}: no such checkpoint; wants a folder or one of: "
+        f"{', '.join(known) or 'none'}"
     )
 
 
@@ -80,15 +101,21 @@ def check_tensors(path: Path, tensors: dict, model: nn.Module) -> None:
     wanted = model.state_dict()
     missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
     if missing or unknown:
-        raise ValueError(f"{path}: does not fit its config: missing {missing[:3]}, unexpected {unknown[:3]}")
+        raise ValueError(
+            f"{path}: does not fit its config: missing {missing[:3]}, unexpected {unknown[:3]}"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape:
-            raise ValueError(f"{path}: {name} has shape {tuple(tensor.shape)}; wants {tuple(wanted[name].shape)}")
+            raise ValueError(
+                f"{path}: {name} has shape {tuple(tensor.shape)}; wants {tuple(wanted[name].shape)}"
+            )
 
 
 def _read_config(path: Path) -> ModelConfig:
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: missing; a checkpoint is a folder with config.json and model.safetensors")
+        raise FileNotFoundError(
+            f"{path}: missing; a checkpoint is a folder with config.json and model.safetensors"
+        )
     fields = read_json(path)
     if fields.pop("model_type", None) != MODEL_TYPE:
         raise ValueError(f'{path}: not a moe_lib checkpoint (its model_type is not "{MODEL_TYPE}")')

@@ -13,8 +13,9 @@ SCOPES = ("sequence", "batch")
 class Cure:
     """What balances the load of the experts in a training run.
 
-    kind               "none"; "auxiliary": the expert balance loss with factor `alpha`, over each "sequence" or the
-                       whole "batch" (`scope`); "bias": DeepSeek-V3's selection bias, `bias_update_speed` per step
+    kind               "none"; "auxiliary": the expert balance loss with factor `alpha`, over each
+                       "sequence" or the whole "batch" (`scope`); "bias": DeepSeek-V3's selection
+                       bias, `bias_update_speed` per step
     Settings of the kinds that are not in use are kept for when they are.
 
     Raises ValueError or TypeError naming the setting.
@@ -35,10 +36,16 @@ class Cure:
             require(0 <= value < float("inf"), name, value, "a number of 0 or more")
 
     def fields(self, config: ModelConfig) -> dict:
-        """The cure as fields of a ModelConfig like `config`. ValueError if its router does not go with the cure."""
+        """The cure as fields of a ModelConfig like `config`. ValueError if its router does not go
+        with the cure."""
         has_bias = config.router == "biased_topk"
-        require(self.kind != "bias" or has_bias, "cure", self.kind,
-                f'"none" or "auxiliary" with router "{config.router}"; "bias" needs router "biased_topk"')  # fmt: skip
+        require(
+            self.kind != "bias" or has_bias,
+            "cure",
+            self.kind,
+            f'"none" or "auxiliary" with router "{config.router}"; "bias" needs router '
+            '"biased_topk"',
+        )
         alpha = self.alpha if self.kind == "auxiliary" else 0.0
         fields = {"aux_loss_alpha": alpha, "seq_aux": self.scope == "sequence"}
         if has_bias:
@@ -48,10 +55,14 @@ class Cure:
 
 
 def cure_words(settings: dict) -> str:
-    """What balances the load under these fields of a ModelConfig, e.g. "auxiliary loss 0.1 per sequence"."""
+    """What balances the load under these fields of a ModelConfig, e.g. "auxiliary loss 0.1 per
+    sequence"."""
     parts = []
     if alpha := settings.get("aux_loss_alpha"):
-        parts.append(f"auxiliary loss {alpha:g} per {'sequence' if settings.get('seq_aux', True) else 'batch'}")
+        parts.append(
+            f"auxiliary loss {alpha:g} per "
+            f"{'sequence' if settings.get('seq_aux', True) else 'batch'}"
+        )
     if speed := settings.get("bias_update_speed"):
         parts.append(f"bias, speed {speed:g}")
     return " and ".join(parts) or "no cure"

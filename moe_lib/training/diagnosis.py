@@ -5,11 +5,13 @@ from torch import nn
 
 
 class TrainingDiverged(FloatingPointError):
-    """A loss or gradient that is no longer a number. The model keeps its weights from before the step."""
+    """A loss or gradient that is no longer a number. The model keeps its weights from before the
+    step."""
 
 
 def first_bad_module(model: nn.Module, batch: dict) -> str:
-    """Run the batch again and name the first thing in it that is not finite: a parameter, or a module's output."""
+    """Run the batch again and name the first thing in it that is not finite: a parameter, or a
+    module's output."""
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"parameter {name} already holds a NaN or infinity"
@@ -24,7 +26,9 @@ def first_bad_module(model: nn.Module, batch: dict) -> str:
 
         return hook
 
-    handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    handles = [
+        module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name
+    ]
     try:
         with torch.no_grad():
             model(**batch)
@@ -32,7 +36,9 @@ def first_bad_module(model: nn.Module, batch: dict) -> str:
         for handle in handles:
             handle.remove()
     return (
-        f"the output of {found[0]} is the first that is not finite" if found else "no module's output; the loss itself"
+        f"the output of {found[0]} is the first that is not finite"
+        if found
+        else "no module's output; the loss itself"
     )
 
 

@@ -5,10 +5,12 @@ import threading
 
 
 class FinishStepOnInterrupt:
-    """Within the `with` block the first interrupt only sets `.requested`; a second one stops at once as usual.
+    """Within the `with` block the first interrupt only sets `.requested`; a second one stops at
+    once as usual.
 
-    An optimiser step that is broken off half-way leaves some weights updated and some not: no such state can be
-    resumed. Signals reach the main thread only, so in any other thread this does nothing.
+    An optimiser step that is broken off half-way leaves some weights updated and some not: no such
+    state can be resumed. Signals reach the main thread only, so in any other thread this does
+    nothing.
     """
 
     def __enter__(self):

@@ -13,12 +13,27 @@ from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.training.loop import StepReport, TrainingRun, train
 
-READY, RUNNING, PAUSED, FINISHED, STOPPED, FAILED = "ready", "running", "paused", "finished", "stopped", "failed"
+READY, RUNNING, PAUSED, FINISHED, STOPPED, FAILED = (
+    "ready",
+    "running",
+    "paused",
+    "finished",
+    "stopped",
+    "failed",
+)
 _GO, _HOLD, _END = "go", "hold", "end"  # what the reader wants; the training looks after every step
 
 # Fields of the config that the model and `train` read anew at every step.
-CHANGEABLE = ("aux_loss_alpha", "seq_aux", "bias_update_speed", "device_loss_alpha", "communication_loss_alpha",
-              "router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha")  # fmt: skip
+CHANGEABLE = (
+    "aux_loss_alpha",
+    "seq_aux",
+    "bias_update_speed",
+    "device_loss_alpha",
+    "communication_loss_alpha",
+    "router_z_loss_alpha",
+    "importance_loss_alpha",
+    "load_loss_alpha",
+)
 
 
 class LiveTraining:
@@ -30,8 +45,8 @@ class LiveTraining:
         live.change(aux_loss_alpha=0.1)      # holds from the next step on
         live.wait()                          # until the end; raises what the training raised
 
-    callback   called in the training's thread after each step with a StepReport, whose row also tells the
-               CHANGEABLE settings of that step; returning True stops the run
+    callback   called in the training's thread after each step with a StepReport, whose row also
+               tells the CHANGEABLE settings of that step; returning True stops the run
     on_change  called with no argument after every change of `state`
     options    as for `train`; without a progress bar unless progress=True
 
@@ -39,15 +54,28 @@ class LiveTraining:
     error      what ended a failed run
     result     the TrainingRun of a run that finished or was stopped
 
-    Without any change the weights are exactly those of a plain `train`, as long as nothing else draws random
-    numbers meanwhile. The thread ends with the run, with stop(), and when Python exits.
+    Without any change the weights are exactly those of a plain `train`, as long as nothing else
+    draws random numbers meanwhile. The thread ends with the run, with stop(), and when Python
+    exits.
     """
 
-    def __init__(self, model: nn.Module, batches, *, steps: int,
-                 callback: Callable[[StepReport], bool | None] | None = None,
-                 on_change: Callable[[], None] | None = None, **options):  # fmt: skip
-        require(hasattr(model, "config") and isinstance(model, nn.Module), "model", type(model).__name__,
-                "a moe_lib LanguageModel", TypeError)  # fmt: skip
+    def __init__(
+        self,
+        model: nn.Module,
+        batches,
+        *,
+        steps: int,
+        callback: Callable[[StepReport], bool | None] | None = None,
+        on_change: Callable[[], None] | None = None,
+        **options,
+    ):
+        require(
+            hasattr(model, "config") and isinstance(model, nn.Module),
+            "model",
+            type(model).__name__,
+            "a moe_lib LanguageModel",
+            TypeError,
+        )
         self.model, self.steps = model, steps
         self.state, self.steps_done = READY, 0
         self.error: BaseException | None = None
@@ -68,11 +96,16 @@ class LiveTraining:
         """Begin. RuntimeError if the run has begun before: a run has one beginning."""
         with self._changed:
             if self.state != READY:
-                raise RuntimeError(f"start: this run is {self.state} after {self.steps_done} of {self.steps} steps; "
-                                   "a run starts once, make a new LiveTraining for another one")  # fmt: skip
+                raise RuntimeError(
+                    f"start: this run is {self.state} after {self.steps_done} of "
+                    f"{self.steps} steps; "
+                    "a run starts once, make a new LiveTraining for another one"
+                )
             self.state, self.model.config = RUNNING, self._wanted
             self._thread = threading.Thread(target=self._run, name="moe_lib training", daemon=True)
-            atexit.register(self.stop)  # a daemon thread inside torch must not outlive the interpreter
+            atexit.register(
+                self.stop
+            )  # a daemon thread inside torch must not outlive the interpreter
             self._thread.start()
         self._tell()
 
@@ -94,7 +127,8 @@ class LiveTraining:
         self._tell()
 
     def stop(self, wait: bool = True) -> None:
-        """End the run after the step that is being computed; with `wait`, return when its thread has ended."""
+        """End the run after the step that is being computed; with `wait`, return when its thread
+        has ended."""
         with self._changed:
             if self.alive:
                 self._go_on(_END)
@@ -104,8 +138,9 @@ class LiveTraining:
     def wait(self, timeout: float | None = None, step: int | None = None) -> bool:
         """Wait until the run has ended, or `step` steps are done -> whether that is so.
 
-        It is not so after `timeout` seconds without it, or when somebody pauses the run. Raises what the training
-        raised, and RuntimeError for a run that has not begun or is paused: it would not end.
+        It is not so after `timeout` seconds without it, or when somebody pauses the run. Raises
+        what the training raised, and RuntimeError for a run that has not begun or is paused: it
+        would not end.
         """
         if self.state in (READY, PAUSED):
             raise RuntimeError(f"wait: this run is {self.state}; start() or resume() it first")
@@ -125,7 +160,8 @@ class LiveTraining:
     def change(self, **settings) -> None:
         """Other values for fields of the model's config, from the next step on.
 
-        Raises ValueError for a field that is not one of CHANGEABLE, or for a value that ModelConfig refuses.
+        Raises ValueError for a field that is not one of CHANGEABLE, or for a value that ModelConfig
+        refuses.
         """
         known = [name for name in CHANGEABLE if hasattr(self._wanted, name)]
         for name in settings:
@@ -137,7 +173,8 @@ class LiveTraining:
 
     @property
     def settings(self) -> dict:
-        """The CHANGEABLE settings as they are wanted now; `model.config` has those of the step being computed."""
+        """The CHANGEABLE settings as they are wanted now; `model.config` has those of the step
+        being computed."""
         return changeable(self._wanted)
 
     def _inside(self) -> bool:
@@ -145,10 +182,17 @@ class LiveTraining:
 
     def _run(self) -> None:
         try:
-            self.result = train(self.model, self._batches, steps=self.steps, callback=self._after_step,
-                                **self._options)  # fmt: skip
+            self.result = train(
+                self.model,
+                self._batches,
+                steps=self.steps,
+                callback=self._after_step,
+                **self._options,
+            )
             end = STOPPED if self.result.interrupted else FINISHED
-        except BaseException as error:  # a thread has nobody to raise to: kept for wait() and for the reader
+        except (
+            BaseException
+        ) as error:  # a thread has nobody to raise to: kept for wait() and for the reader
             self.error, end = error, FAILED
         atexit.unregister(self.stop)
         with self._changed:
@@ -158,7 +202,9 @@ class LiveTraining:
 
     def _after_step(self, report: StepReport) -> bool:
         row = {**report.row, **changeable(self.model.config)}
-        enough = self._callback is not None and bool(self._callback(dataclasses.replace(report, row=row)))
+        enough = self._callback is not None and bool(
+            self._callback(dataclasses.replace(report, row=row))
+        )
         with self._changed:
             self.steps_done = report.row["step"] + 1
             self._changed.notify_all()
@@ -195,7 +241,8 @@ def changeable(config: ModelConfig) -> dict:
 
 
 def fresh_model(config: ModelConfig, seed: int) -> LanguageModel:
-    """A model with the weights of this seed; the random numbers outside go on as if nothing had been drawn."""
+    """A model with the weights of this seed; the random numbers outside go on as if nothing had
+    been drawn."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LanguageModel(config)

@@ -22,14 +22,21 @@ class BalanceRecorder:
     layer_numbers  the model's numbers of its MoE layers; by default 0, 1, …
     steps          how many steps the run is meant to have; None if that is not known
 
-    rows           a dict per step, as `train` records it (loss in nats per token, without balance losses)
-    cures          (step, words) at the beginning and wherever another cure begins; empty if the rows do not tell
-                   their settings, as those of a LiveTraining do
-    max_violation  a list of one number per MoE layer, for every step; entropy the same (1 is even, 0 one expert)
+    rows           a dict per step, as `train` records it (loss in nats per token, without balance
+                   losses)
+    cures          (step, words) at the beginning and wherever another cure begins; empty if the
+                   rows do not tell their settings, as those of a LiveTraining do
+    max_violation  a list of one number per MoE layer, for every step; entropy the same (1 is even,
+                   0 one expert)
     One thread may record while another one reads: what is read is whole steps.
     """
 
-    def __init__(self, name: str = "run", layer_numbers: Sequence[int] | None = None, steps: int | None = None):
+    def __init__(
+        self,
+        name: str = "run",
+        layer_numbers: Sequence[int] | None = None,
+        steps: int | None = None,
+    ):
         require(isinstance(name, str), "name", type(name).__name__, "a str", TypeError)
         self.name, self.steps = name, steps
         self.rows: list[dict] = []
@@ -40,13 +47,29 @@ class BalanceRecorder:
         self._layer_numbers = None if layer_numbers is None else list(layer_numbers)
 
     def __call__(self, report: StepReport) -> None:
-        """Record one step. ValueError if the model has no MoE layer, or not those of the step before."""
-        require(len(report.loads) > 0, "report.loads", "no load", "one per MoE layer: a dense model has no balance")
+        """Record one step. ValueError if the model has no MoE layer, or not those of the step
+        before."""
+        require(
+            len(report.loads) > 0,
+            "report.loads",
+            "no load",
+            "one per MoE layer: a dense model has no balance",
+        )
         sizes = [len(load) for load in report.loads]
-        require(len(set(sizes)) == 1, "report.loads", f"{sizes} experts", "as many experts in every layer")
+        require(
+            len(set(sizes)) == 1,
+            "report.loads",
+            f"{sizes} experts",
+            "as many experts in every layer",
+        )
         loads = torch.stack([load.cpu() for load in report.loads])
         before = self._loads[-1].shape if self._loads else loads.shape
-        require(loads.shape == before, "report.loads", tuple(loads.shape), f"{tuple(before)}, as in the steps before")
+        require(
+            loads.shape == before,
+            "report.loads",
+            tuple(loads.shape),
+            f"{tuple(before)}, as in the steps before",
+        )
         self._loads.append(loads)
         self.max_violation.append([max_violation(load) for load in loads])
         self.entropy.append([load_entropy(load) for load in loads])
@@ -68,7 +91,11 @@ class BalanceRecorder:
     @property
     def k(self) -> int:
         """Choices per token, counted in the first step."""
-        return max(1, round(int(self._loads[0][0].sum()) / self.rows[0].get("tokens", 1))) if self.rows else 1
+        return (
+            max(1, round(int(self._loads[0][0].sum()) / self.rows[0].get("tokens", 1)))
+            if self.rows
+            else 1
+        )
 
     @property
     def layer_numbers(self) -> list[int]:
@@ -79,10 +106,15 @@ class BalanceRecorder:
     def loads(self, start: int = 0) -> Tensor:
         """(steps, layers, E) int64: how often each expert was chosen, from step `start` on."""
         recorded = self._loads[start : self.n_steps]
-        return torch.stack(recorded) if recorded else torch.zeros(0, len(self.layer_numbers), self.n_experts)
+        return (
+            torch.stack(recorded)
+            if recorded
+            else torch.zeros(0, len(self.layer_numbers), self.n_experts)
+        )
 
     def shares(self, start: int = 0) -> Tensor:
-        """(steps, layers, E) float64: load / even share. 1 is even, 0 is an expert that nobody chose."""
+        """(steps, layers, E) float64: load / even share. 1 is even, 0 is an expert that nobody
+        chose."""
         loads = self.loads(start).double()
         return loads * self.n_experts / loads.sum(-1, keepdim=True).clamp(min=1)
 

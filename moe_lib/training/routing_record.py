@@ -1,4 +1,5 @@
-"""Which experts the same text chooses at several moments of a training: the raw material of saturation (OLMoE)."""
+"""Which experts the same text chooses at several moments of a training: the raw material of
+saturation (OLMoE)."""
 
 from pathlib import Path
 
@@ -11,23 +12,32 @@ from moe_lib.training.loop import StepReport
 
 
 class RoutingRecord:
-    """A callback for `train`: the experts that `input_ids` choose after each of `steps` optimiser steps.
+    """A callback for `train`: the experts that `input_ids` choose after each of `steps` optimiser
+    steps.
 
-        record = RoutingRecord(model, input_ids, steps=(0, 100, 200), path=folder / "routing_over_training.safetensors")
-        train(model, batches, steps=200, callback=record)
+        record = RoutingRecord(model, input_ids, steps=(0, 100, 200), path=folder /
+        "routing_over_training.safetensors") train(model, batches, steps=200, callback=record)
 
     input_ids  (rows, sequence) int64
     steps      step 0 is the model before training, and is recorded at once
-    path       the file that holds what there is: "steps" (n,) int64, "experts" (n, MoE layers, tokens, k) uint8, best
-               first, tokens of all rows one after the other, and "input_ids". It is written at each recorded step, so
-               that a training that is broken off and resumed goes on with it.
+    path       the file that holds what there is: "steps" (n,) int64, "experts" (n, MoE layers,
+               tokens, k) uint8, best first, tokens of all rows one after the other, and
+               "input_ids". It is written at each recorded step, so that a training that is broken
+               off and resumed goes on with it.
 
     Raises ValueError for a model without experts or with more than 256 of them.
     """
 
-    def __init__(self, model: nn.Module, input_ids: Tensor, steps: tuple[int, ...], path: str | Path):
+    def __init__(
+        self, model: nn.Module, input_ids: Tensor, steps: tuple[int, ...], path: str | Path
+    ):
         experts = model.config.n_routed_experts
-        require(0 < experts <= 256, "model", f"{experts} routed experts", "1 to 256 of them: they are kept as bytes")
+        require(
+            0 < experts <= 256,
+            "model",
+            f"{experts} routed experts",
+            "1 to 256 of them: they are kept as bytes",
+        )
         self.model, self.input_ids, self.steps, self.path = model, input_ids, set(steps), Path(path)
         if not self.path.is_file() and 0 in self.steps:
             self._record(0)
@@ -44,7 +54,11 @@ class RoutingRecord:
         self.model.eval()
         output = self.model(self.input_ids.to(next(self.model.parameters()).device))
         self.model.train(was_training)
-        now = torch.stack([routing.experts for routing in output.routing if routing is not None]).to(torch.uint8).cpu()
+        now = (
+            torch.stack([routing.experts for routing in output.routing if routing is not None])
+            .to(torch.uint8)
+            .cpu()
+        )
         steps, experts = torch.tensor([step]), now[None]
         if before is not None:
             kept = before["steps"] < step  # a resumed run may pass a moment twice
@@ -56,12 +70,15 @@ class RoutingRecord:
 def read_routing_record(path: str | Path) -> dict[str, Tensor]:
     """The tensors "steps", "experts" and "input_ids" of a file that a RoutingRecord wrote.
 
-    Raises FileNotFoundError if there is none, ValueError if it is damaged or something else; both name the file.
+    Raises FileNotFoundError if there is none, ValueError if it is damaged or something else; both
+    name the file.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; wants a record of routing over training")
     tensors, _ = read_tensors(path)
     if set(tensors) != {"steps", "experts", "input_ids"}:
-        raise ValueError(f'{path}: holds {sorted(tensors)}; wants "steps", "experts" and "input_ids"')
+        raise ValueError(
+            f'{path}: holds {sorted(tensors)}; wants "steps", "experts" and "input_ids"'
+        )
     return tensors

@@ -1,13 +1,15 @@
-"""Upcycling: a trained dense model turned into a mixture of experts that goes on where the dense one stopped.
+"""Upcycling: a trained dense model turned into a mixture of experts that goes on where the dense
+one stopped.
 
-Every expert starts as a copy of the dense feed-forward layer, or as a slice of it when experts are narrower
-(Komatsuzaki et al. 2022, arXiv 2212.05055; Qwen1.5-MoE did it with slices and noise). The router starts random. All
-else is copied. The weights are scaled so that the new model computes what the dense one did:
+Every expert starts as a copy of the dense feed-forward layer, or as a slice of it when experts are
+narrower (Komatsuzaki et al. 2022, arXiv 2212.05055; Qwen1.5-MoE did it with slices and noise). The
+router starts random. All else is copied. The weights are scaled so that the new model computes what
+the dense one did:
 
     FFN(x) = Σ_j down[:, j] · silu(gate_j · x) · (up_j · x)
 
-is a sum over hidden units j. So m slices of F / m units each add up to the whole, and so do copies whose weights sum
-to 1.
+is a sum over hidden units j. So m slices of F / m units each add up to the whole, and so do copies
+whose weights sum to 1.
 """
 
 import dataclasses
@@ -21,58 +23,107 @@ from moe_lib.model import LanguageModel
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.moe import MoELayer
 
-# Routers whose k weights always have the same sum. With another sum per token no scale could keep the function.
+# Routers whose k weights always have the same sum. With another sum per token no scale could keep
+# the function.
 _CONSTANT_SUM = ("topk", "biased_topk", "gshard", "topk_softmax", "dense", "hash")
-# What an upcycled model may have otherwise than its dense model. All else is copied and has to be equal.
+# What an upcycled model may have otherwise than its dense model. All else is copied and has to be
+# equal.
 _FREE = {
-    "intermediate_size", "n_routed_experts", "num_experts_per_tok", "n_shared_experts", "moe_intermediate_size",
-    "first_k_dense_replace", "router", "scoring_func", "norm_topk_prob", "routed_scaling_factor", "n_group",
-    "topk_group", "capacity_factor", "capacity_per", "never_drop_share", "initializer_range", "aux_loss_alpha",
-    "seq_aux", "device_loss_alpha", "communication_loss_alpha", "router_z_loss_alpha", "importance_loss_alpha",
-    "load_loss_alpha", "bias_update_speed",
-}  # fmt: skip
+    "intermediate_size",
+    "n_routed_experts",
+    "num_experts_per_tok",
+    "n_shared_experts",
+    "moe_intermediate_size",
+    "first_k_dense_replace",
+    "router",
+    "scoring_func",
+    "norm_topk_prob",
+    "routed_scaling_factor",
+    "n_group",
+    "topk_group",
+    "capacity_factor",
+    "capacity_per",
+    "never_drop_share",
+    "initializer_range",
+    "aux_loss_alpha",
+    "seq_aux",
+    "device_loss_alpha",
+    "communication_loss_alpha",
+    "router_z_loss_alpha",
+    "importance_loss_alpha",
+    "load_loss_alpha",
+    "bias_update_speed",
+}
 
 
-def upcycle(dense_model: LanguageModel, config: ModelConfig, *, noise: float = 0.0, virtual_groups: bool = False,
-            seed: int = 0) -> LanguageModel:  # fmt: skip
+def upcycle(
+    dense_model: LanguageModel,
+    config: ModelConfig,
+    *,
+    noise: float = 0.0,
+    virtual_groups: bool = False,
+    seed: int = 0,
+) -> LanguageModel:
     """A new model of `config`, made of the weights of `dense_model`, on its device and in its type.
 
     dense_model     a model without experts, its feed-forward layers F wide
-    config          sizes and router of the new model; equal to the dense one's in all that is copied. F has to be
-                    m times moe_intermediate_size, m a whole number: an expert is a slice of F / m hidden units
-    noise           routed experts get normal noise of this many standard deviations of each weight (0: exact copies)
-    virtual_groups  the slices of one copy share their row of the router, so that they are chosen together
-                    (He et al. 2024, arXiv 2410.07524)
+    config          sizes and router of the new model; equal to the dense one's in all that is
+                    copied. F has to be m times moe_intermediate_size, m a whole number: an expert
+                    is a slice of F / m hidden units
+    noise           routed experts get normal noise of this many standard deviations of each weight
+                    (0: exact copies)
+    virtual_groups  the slices of one copy share their row of the router, so that they are chosen
+                    together (He et al. 2024, arXiv 2410.07524)
     seed            of the router and the noise
 
-    m = 1: routed and shared experts are all full copies; the n + k that a token passes share the output evenly. The
-    new model computes what the dense one does, whatever the router chooses.
+    m = 1: routed and shared experts are all full copies; the n + k that a token passes share the
+    output evenly. The new model computes what the dense one does, whatever the router chooses.
 
-    m > 1: the n shared experts hold the first n slices, the routed ones the other m - n in turn, scaled so that all of
-    them together, chosen equally, give the whole. Exact if a token's experts hold every slice with equal weight, as
-    virtual groups see to. Else right on average over routers only: a slice chosen twice stands for one left out.
+    m > 1: the n shared experts hold the first n slices, the routed ones the other m - n in turn,
+    scaled so that all of them together, chosen equally, give the whole. Exact if a token's experts
+    hold every slice with equal weight, as virtual groups see to. Else right on average over routers
+    only: a slice chosen twice stands for one left out.
 
-    Raises TypeError or ValueError naming the argument for a model with experts, and for a config that differs in
-    what is copied, cannot keep the function (weights without a constant sum, biases in the feed-forward layers), or
-    has sizes that do not divide.
+    Raises TypeError or ValueError naming the argument for a model with experts, and for a config
+    that differs in what is copied, cannot keep the function (weights without a constant sum, biases
+    in the feed-forward layers), or has sizes that do not divide.
     """
-    require(isinstance(dense_model, LanguageModel), "dense_model", type(dense_model).__name__,
-            "a moe_lib LanguageModel", TypeError)  # fmt: skip
-    require(isinstance(config, ModelConfig), "config", type(config).__name__, "a ModelConfig", TypeError)
-    require(isinstance(noise, (int, float)) and noise >= 0, "noise", noise, "0 or more standard deviations")
+    require(
+        isinstance(dense_model, LanguageModel),
+        "dense_model",
+        type(dense_model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
+    require(
+        isinstance(config, ModelConfig), "config", type(config).__name__, "a ModelConfig", TypeError
+    )
+    require(
+        isinstance(noise, (int, float)) and noise >= 0,
+        "noise",
+        noise,
+        "0 or more standard deviations",
+    )
     _check(dense_model.config, config)
     slices = dense_model.config.intermediate_size // config.moe_intermediate_size
     routed_slices = max(slices - config.n_shared_experts, 1)
     if virtual_groups:
         for name in ("n_routed_experts", "num_experts_per_tok"):
-            wanted = f"a multiple of {routed_slices} with virtual_groups: the slices that routed experts hold"
+            wanted = (
+                f"a multiple of {routed_slices} with virtual_groups: the slices that routed "
+                "experts hold"
+            )
             require(getattr(config, name) % routed_slices == 0, name, getattr(config, name), wanted)
 
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
         model = LanguageModel(config).to(dense_model.device, dense_model.embedding.weight.dtype)
     generator = torch.Generator().manual_seed(seed)
-    copied = {name: weight for name, weight in dense_model.state_dict().items() if ".feed_forward." not in name}
+    copied = {
+        name: weight
+        for name, weight in dense_model.state_dict().items()
+        if ".feed_forward." not in name
+    }
     model.load_state_dict(copied, strict=False)
     for dense, new in zip(dense_model.layers, model.layers, strict=True):
         if isinstance(new.feed_forward, MoELayer):
@@ -85,14 +136,35 @@ def upcycle(dense_model: LanguageModel, config: ModelConfig, *, noise: float = 0
 
 
 @torch.no_grad()
-def _fill(layer: MoELayer, dense: SwiGLU, config: ModelConfig, slices: int, noise: float,
-          generator: torch.Generator) -> None:  # fmt: skip
-    """Shared experts are slices 0 … n - 1 in one wide layer; routed expert e is slice n + e mod (m - n)."""
+def _fill(
+    layer: MoELayer,
+    dense: SwiGLU,
+    config: ModelConfig,
+    slices: int,
+    noise: float,
+    generator: torch.Generator,
+) -> None:
+    """Shared experts are slices 0 … n - 1 in one wide layer; routed expert e is slice n + e mod (m
+    - n)."""
     gate, up, down = (getattr(dense, name).weight for name in ("gate_proj", "up_proj", "down_proj"))
-    gates, ups, downs = gate.chunk(slices), up.chunk(slices), down.chunk(slices, dim=1)  # (I, d), (I, d), (d, I)
-    shared, chosen, weight_sum = config.n_shared_experts, config.num_experts_per_tok, config.routed_scaling_factor
-    if slices == 1:  # full copies: shared / (shared + chosen) of the output comes from the shared ones
-        first_routed, shared_scale, routed_scale = 0, 1 / (shared + chosen), chosen / (shared + chosen) / weight_sum
+    gates, ups, downs = (
+        gate.chunk(slices),
+        up.chunk(slices),
+        down.chunk(slices, dim=1),
+    )  # (I, d), (I, d), (d, I)
+    shared, chosen, weight_sum = (
+        config.n_shared_experts,
+        config.num_experts_per_tok,
+        config.routed_scaling_factor,
+    )
+    if (
+        slices == 1
+    ):  # full copies: shared / (shared + chosen) of the output comes from the shared ones
+        first_routed, shared_scale, routed_scale = (
+            0,
+            1 / (shared + chosen),
+            chosen / (shared + chosen) / weight_sum,
+        )
     else:
         first_routed, shared_scale, routed_scale = shared, 1.0, (slices - shared) / weight_sum
 
@@ -108,7 +180,9 @@ def _fill(layer: MoELayer, dense: SwiGLU, config: ModelConfig, slices: int, nois
         held = [number % slices for number in range(shared)]
         layer.shared.gate_proj.weight.copy_(torch.cat([gates[part] for part in held]))
         layer.shared.up_proj.weight.copy_(torch.cat([ups[part] for part in held]))
-        layer.shared.down_proj.weight.copy_(torch.cat([downs[part] for part in held], dim=1) * shared_scale)
+        layer.shared.down_proj.weight.copy_(
+            torch.cat([downs[part] for part in held], dim=1) * shared_scale
+        )
 
 
 @torch.no_grad()
@@ -118,30 +192,74 @@ def _share_rows(weight: Tensor, group: int) -> None:
 
 
 def _check(dense: ModelConfig, config: ModelConfig) -> None:
-    require(dense.n_routed_experts == 0, "dense_model", f"{dense.n_routed_experts} routed experts",
-            "a dense model (n_routed_experts 0)")  # fmt: skip
+    require(
+        dense.n_routed_experts == 0,
+        "dense_model",
+        f"{dense.n_routed_experts} routed experts",
+        "a dense model (n_routed_experts 0)",
+    )
     require(config.n_routed_experts > 0, "config", "n_routed_experts 0", "a mixture of experts")
     for field in dataclasses.fields(ModelConfig):
         if field.name not in _FREE:
             wanted = getattr(dense, field.name)
-            require(getattr(config, field.name) == wanted, field.name, getattr(config, field.name),
-                    f"{wanted!r}, as in the dense model: it is copied")  # fmt: skip
-    require(not config.mlp_bias, "mlp_bias", True, "False: routed experts have no biases to copy to")
-    require(config.first_k_dense_replace < config.num_hidden_layers, "first_k_dense_replace",
-            config.first_k_dense_replace, f"less than num_hidden_layers ({config.num_hidden_layers}): one layer of "
-            "experts at least")  # fmt: skip
+            require(
+                getattr(config, field.name) == wanted,
+                field.name,
+                getattr(config, field.name),
+                f"{wanted!r}, as in the dense model: it is copied",
+            )
+    require(
+        not config.mlp_bias, "mlp_bias", True, "False: routed experts have no biases to copy to"
+    )
+    require(
+        config.first_k_dense_replace < config.num_hidden_layers,
+        "first_k_dense_replace",
+        config.first_k_dense_replace,
+        f"less than num_hidden_layers ({config.num_hidden_layers}): one layer of experts at least",
+    )
     width, expert = dense.intermediate_size, config.moe_intermediate_size
-    require(config.first_k_dense_replace == 0 or config.intermediate_size == width, "intermediate_size",
-            config.intermediate_size, f"{width}, the width of the dense model")  # fmt: skip
-    require(width % expert == 0, "moe_intermediate_size", expert, f"a divisor of {width}, the width of the dense model")
+    require(
+        config.first_k_dense_replace == 0 or config.intermediate_size == width,
+        "intermediate_size",
+        config.intermediate_size,
+        f"{width}, the width of the dense model",
+    )
+    require(
+        width % expert == 0,
+        "moe_intermediate_size",
+        expert,
+        f"a divisor of {width}, the width of the dense model",
+    )
     slices = width // expert
-    require(slices == 1 or config.n_shared_experts < slices, "n_shared_experts", config.n_shared_experts,
-            f"less than {slices}, the slices there are: else none is left for the routed experts")  # fmt: skip
-    require(slices == 1 or config.n_routed_experts >= slices - config.n_shared_experts, "n_routed_experts",
-            config.n_routed_experts, f"{slices - config.n_shared_experts} or more, one for each slice")  # fmt: skip
-    require(config.router in _CONSTANT_SUM, "router", config.router, f"one of {', '.join(_CONSTANT_SUM)}: the weights "
-            "of a token's experts need a constant sum to keep the function")  # fmt: skip
+    require(
+        slices == 1 or config.n_shared_experts < slices,
+        "n_shared_experts",
+        config.n_shared_experts,
+        f"less than {slices}, the slices there are: else none is left for the routed experts",
+    )
+    require(
+        slices == 1 or config.n_routed_experts >= slices - config.n_shared_experts,
+        "n_routed_experts",
+        config.n_routed_experts,
+        f"{slices - config.n_shared_experts} or more, one for each slice",
+    )
+    require(
+        config.router in _CONSTANT_SUM,
+        "router",
+        config.router,
+        f"one of {', '.join(_CONSTANT_SUM)}: the weights "
+        "of a token's experts need a constant sum to keep the function",
+    )
     normed = config.norm_topk_prob or config.router not in ("topk", "biased_topk")
-    require(normed, "norm_topk_prob", False, "True: raw weights have another sum for every token, and no scale could "
-            "keep the function")  # fmt: skip
-    require(config.routed_scaling_factor > 0, "routed_scaling_factor", config.routed_scaling_factor, "more than 0")
+    require(
+        normed,
+        "norm_topk_prob",
+        False,
+        "True: raw weights have another sum for every token, and no scale could keep the function",
+    )
+    require(
+        config.routed_scaling_factor > 0,
+        "routed_scaling_factor",
+        config.routed_scaling_factor,
+        "more than 0",
+    )

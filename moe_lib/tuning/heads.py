@@ -1,6 +1,7 @@
 """Task heads: W x + b on the hidden states of a language model, and the loss of the task.
 
-A head is a module with its model as `.base`: whatever is trained, frozen or adapted in the base acts through the head.
+A head is a module with its model as `.base`: whatever is trained, frozen or adapted in the base
+acts through the head.
 """
 
 from contextlib import contextmanager
@@ -19,10 +20,11 @@ from moe_lib.tuning.head_parts import POOLINGS, cross_entropy, cross_entropy_of_
 class HeadOutput:
     """What a forward pass of a head gives.
 
-    logits        (batch, n_labels); token by token (batch, sequence, n_labels); spans (batch, sequence + 1, 2);
-                  multiple choice (batch, choices). -inf where an answer is not allowed
-    loss          scalar, mean cross-entropy in nats per example (per labelled token in TokenClassifier); None without
-                  labels. The balance loss is not in it.
+    logits        (batch, n_labels); token by token (batch, sequence, n_labels); spans (batch,
+                  sequence + 1, 2); multiple choice (batch, choices). -inf where an answer is not
+                  allowed
+    loss          scalar, mean cross-entropy in nats per example (per labelled token in
+                  TokenClassifier); None without labels. The balance loss is not in it.
     balance_loss  scalar, and routing, one Routing per layer: as in moe_lib.model.ModelOutput
     mask          (rows, sequence) bool, the real tokens behind routing; None: all of them
     """
@@ -35,11 +37,18 @@ class HeadOutput:
 
 
 class TaskHead(nn.Module):
-    """What all heads share. `settings` is all that `type(head)(base, **settings)` needs to make it again."""
+    """What all heads share. `settings` is all that `type(head)(base, **settings)` needs to make it
+    again."""
 
     def __init__(self, base: LanguageModel, n_outputs: int, dropout: float):
         super().__init__()
-        require(isinstance(base, LanguageModel), "base", type(base).__name__, "a moe_lib LanguageModel", TypeError)
+        require(
+            isinstance(base, LanguageModel),
+            "base",
+            type(base).__name__,
+            "a moe_lib LanguageModel",
+            TypeError,
+        )
         require(0 <= dropout < 1, "dropout", dropout, "0 up to, not including, 1")
         self.base = base
         self.dropout = nn.Dropout(dropout)
@@ -58,7 +67,12 @@ class TaskHead(nn.Module):
 
     def _finish(self, logits, labels, label_smoothing, side, mask) -> HeadOutput:
         """labels: for rows of logits (..., K), class numbers of shape (...)"""
-        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "0 up to, not including, 1")
+        require(
+            0 <= label_smoothing < 1,
+            "label_smoothing",
+            label_smoothing,
+            "0 up to, not including, 1",
+        )
         loss = None
         if labels is not None:
             wanted = logits.shape[:-1]
@@ -66,9 +80,16 @@ class TaskHead(nn.Module):
             used = labels[labels != IGNORED]
             require(used.numel() > 0, "labels", "-100 everywhere", "at least one other label")
             low, high, top = int(used.min()), int(used.max()), logits.shape[-1] - 1
-            require(low >= 0 and high <= top, "labels", f"labels from {low} to {high}", f"-100, or from 0 to {top}")
+            require(
+                low >= 0 and high <= top,
+                "labels",
+                f"labels from {low} to {high}",
+                f"-100, or from 0 to {top}",
+            )
             loss = cross_entropy(logits.flatten(0, -2), labels.flatten(), label_smoothing)
-        return HeadOutput(logits, loss, side.balance_loss, side.routing, None if mask is None else mask.bool())
+        return HeadOutput(
+            logits, loss, side.balance_loss, side.routing, None if mask is None else mask.bool()
+        )
 
 
 class SequenceClassifier(TaskHead):
@@ -77,17 +98,26 @@ class SequenceClassifier(TaskHead):
     pooling  "mean", "first" or "last" real token
     """
 
-    def __init__(self, base: LanguageModel, n_labels: int, pooling: str = "mean", dropout: float = 0.0):
+    def __init__(
+        self, base: LanguageModel, n_labels: int, pooling: str = "mean", dropout: float = 0.0
+    ):
         _check(n_labels, pooling)
         super().__init__(base, n_labels, dropout)
         self.pooling = pooling
         self.settings = {"n_labels": n_labels, "pooling": pooling, "dropout": dropout}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
-        """input_ids, attention_mask (batch, sequence), labels (batch,) int64 -> HeadOutput, logits (batch, n_labels).
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> HeadOutput:
+        """input_ids, attention_mask (batch, sequence), labels (batch,) int64 -> HeadOutput, logits
+        (batch, n_labels).
 
-        Raises ValueError for labels of another shape or outside 0 … n_labels − 1, and as the base does.
+        Raises ValueError for labels of another shape or outside 0 … n_labels − 1, and as the base
+        does.
         """
         hidden, side = self.base.hidden_states(input_ids, attention_mask)
         logits = self.classifier(self.dropout(pool(hidden, attention_mask, self.pooling)))
@@ -102,50 +132,90 @@ class TokenClassifier(TaskHead):
         super().__init__(base, n_labels, dropout)
         self.settings = {"n_labels": n_labels, "dropout": dropout}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
-        """labels (batch, sequence) int64, -100 at padding and wherever no label is due; see SequenceClassifier."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> HeadOutput:
+        """labels (batch, sequence) int64, -100 at padding and wherever no label is due; see
+        SequenceClassifier."""
         hidden, side = self.base.hidden_states(input_ids, attention_mask)
-        return self._finish(self.classifier(self.dropout(hidden)), labels, label_smoothing, side, attention_mask)
+        return self._finish(
+            self.classifier(self.dropout(hidden)), labels, label_smoothing, side, attention_mask
+        )
 
 
 class SpanExtractor(TaskHead):
     """Extractive question answering: where the answer starts, where it ends, or that there is none.
 
-    Every token of the passage gets a start and an end logit, W x + b. A second layer W' · mean(hidden) + b' gives
-    "no answer" a start and an end logit; it stands as one more position at the end. Softmax over both kinds.
+    Every token of the passage gets a start and an end logit, W x + b. A second layer W' ·
+    mean(hidden) + b' gives "no answer" a start and an end logit; it stands as one more position at
+    the end. Softmax over both kinds.
 
-    Two options of Chen et al. (2017, arXiv 1704.00051, section 3.2), for a base that has not learnt to compare:
+    Two options of Chen et al. (2017, arXiv 1704.00051, section 3.2), for a base that has not learnt
+    to compare:
 
-    match_vector       True: a learned vector is added to the embeddings of the tokens that context_mask marks with 2,
-                       the words that the question has too ("exact match")
-    compare_question   True: start and end logits get one more term, hᵢ · M · q / √d, q the mean hidden state of the
-                       question, all tokens before the separator, and a learned matrix M each, zero at first
+    match_vector       True: a learned vector is added to the embeddings of the tokens that
+                       context_mask marks with 2, the words that the question has too ("exact
+                       match")
+    compare_question   True: start and end logits get one more term, hᵢ · M · q / √d, q the mean
+                       hidden state of the question, all tokens before the separator, and a learned
+                       matrix M each, zero at first
     """
 
-    def __init__(self, base: LanguageModel, dropout: float = 0.0, match_vector: bool = False,
-                 compare_question: bool = False):  # fmt: skip
+    def __init__(
+        self,
+        base: LanguageModel,
+        dropout: float = 0.0,
+        match_vector: bool = False,
+        compare_question: bool = False,
+    ):
         super().__init__(base, 2, dropout)
         self.no_answer = self._linear(2)
         size, device = base.config.hidden_size, base.device
-        spread = base.embedding.weight.detach().std()  # of a size with the embeddings, or it is not felt at first
-        self.match_vector = nn.Parameter(torch.randn(size, device=device) * spread) if match_vector else None
-        self.compared = nn.Parameter(torch.zeros(2, size, size, device=device)) if compare_question else None
-        self.settings = {"dropout": dropout, "match_vector": match_vector, "compare_question": compare_question}
+        spread = (
+            base.embedding.weight.detach().std()
+        )  # of a size with the embeddings, or it is not felt at first
+        self.match_vector = (
+            nn.Parameter(torch.randn(size, device=device) * spread) if match_vector else None
+        )
+        self.compared = (
+            nn.Parameter(torch.zeros(2, size, size, device=device)) if compare_question else None
+        )
+        self.settings = {
+            "dropout": dropout,
+            "match_vector": match_vector,
+            "compare_question": compare_question,
+        }
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, context_mask: Tensor | None = None,
-                labels: Tensor | None = None, label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
-        """-> HeadOutput with logits (batch, sequence + 1, 2): start and end of each token, "no answer" last.
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        context_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> HeadOutput:
+        """-> HeadOutput with logits (batch, sequence + 1, 2): start and end of each token, "no
+        answer" last.
 
-        context_mask  (batch, sequence), 1 in the passage, 2 where match_vector is added too; elsewhere logits are -inf
-        labels        (batch, 2) int64: first and last token of the answer, both counted in; -1, -1 for no answer
+        context_mask  (batch, sequence), 1 in the passage, 2 where match_vector is added too;
+                      elsewhere logits are -inf
+        labels        (batch, 2) int64: first and last token of the answer, both counted in; -1, -1
+                      for no answer
 
-        The loss is the mean of the start's and the end's cross-entropy (Devlin et al. 2019, section 4.2).
-        Raises ValueError for labels outside the passage or an end before its start.
+        The loss is the mean of the start's and the end's cross-entropy (Devlin et al. 2019, section
+        4.2). Raises ValueError for labels outside the passage or an end before its start.
         """
         with self._marked(context_mask):
             hidden, side = self.base.hidden_states(input_ids, attention_mask)
-        real = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+        real = (
+            torch.ones_like(input_ids, dtype=torch.bool)
+            if attention_mask is None
+            else attention_mask.bool()
+        )
         allowed = real if context_mask is None else real & context_mask.bool()
         tokens = self.classifier(self.dropout(hidden))
         if self.compared is not None:
@@ -160,12 +230,15 @@ class SpanExtractor(TaskHead):
 
     @contextmanager
     def _marked(self, context_mask: Tensor | None):
-        """Within the `with` block the base's embeddings have match_vector added wherever context_mask is 2."""
+        """Within the `with` block the base's embeddings have match_vector added wherever
+        context_mask is 2."""
         if self.match_vector is None or context_mask is None:
             yield
             return
         added = (context_mask == 2)[..., None] * self.match_vector
-        hook = self.base.embedding.register_forward_hook(lambda module, ids, embedded: embedded + added)
+        hook = self.base.embedding.register_forward_hook(
+            lambda module, ids, embedded: embedded + added
+        )
         try:
             yield
         finally:
@@ -175,8 +248,12 @@ class SpanExtractor(TaskHead):
         """hᵢ · M · q / √d for start and end, (batch, sequence, 2)."""
         first = allowed.int().argmax(1)  # of the passage; the separator stands before it
         question = real & (torch.arange(real.shape[1], device=real.device) < first[:, None] - 1)
-        require(bool(question.any(1).all()), "context_mask", "a row without a question",
-                "the passage after at least one token and a separator, for compare_question")  # fmt: skip
+        require(
+            bool(question.any(1).all()),
+            "context_mask",
+            "a row without a question",
+            "the passage after at least one token and a separator, for compare_question",
+        )
         q = pool(hidden, question, "mean")
         return torch.einsum("bsd,kde,be->bsk", hidden, self.compared, q) / hidden.shape[-1] ** 0.5
 
@@ -184,19 +261,29 @@ class SpanExtractor(TaskHead):
     def _positions(labels: Tensor, allowed: Tensor) -> Tensor:
         """-1 becomes the last position; the rest must lie in the passage, in order."""
         batch, length = allowed.shape
-        require(labels.shape == (batch, 2), "labels", tuple(labels.shape), f"shape {(batch, 2)}: start and end")
+        require(
+            labels.shape == (batch, 2),
+            "labels",
+            tuple(labels.shape),
+            f"shape {(batch, 2)}: start and end",
+        )
         start, end = labels.unbind(1)
         none = (start == -1) & (end == -1)
         inside = (start >= 0) & (start <= end) & (end < length)
         ends = labels.clamp(0, length - 1)
         fits = none | (inside & allowed.gather(1, ends).all(1))
-        require(bool(fits.all()), "labels", labels[~fits][:1].tolist(),
-                "-1, -1 or tokens of the passage, the start not after the end")  # fmt: skip
+        require(
+            bool(fits.all()),
+            "labels",
+            labels[~fits][:1].tolist(),
+            "-1, -1 or tokens of the passage, the start not after the end",
+        )
         return torch.where(labels == -1, length, labels)
 
 
 class MultipleChoice(TaskHead):
-    """Which of several texts fits: one score per text, W · pool(hidden) + b with one output, softmax over the texts.
+    """Which of several texts fits: one score per text, W · pool(hidden) + b with one output,
+    softmax over the texts.
 
     Sorting texts by their score is ranking. (b shifts all scores alike and changes no probability.)
     """
@@ -207,17 +294,32 @@ class MultipleChoice(TaskHead):
         self.pooling = pooling
         self.settings = {"pooling": pooling, "dropout": dropout}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, choice_mask: Tensor | None = None,
-                labels: Tensor | None = None, label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
-        """input_ids, attention_mask (batch, choices, sequence) -> HeadOutput with logits (batch, choices).
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        choice_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> HeadOutput:
+        """input_ids, attention_mask (batch, choices, sequence) -> HeadOutput with logits (batch,
+        choices).
 
-        choice_mask  (batch, choices), 0 where a row has fewer choices than the longest: logit -inf, not computed
-        labels       (batch,) int64, the number of the right choice; or (batch, choices), 1 at every right one of
-                     several: the loss is then the mean −log p over a row's right choices (cross_entropy_of_several)
+        choice_mask  (batch, choices), 0 where a row has fewer choices than the longest: logit -inf,
+                     not computed
+        labels       (batch,) int64, the number of the right choice; or (batch, choices), 1 at every
+                     right one of several: the loss is then the mean −log p over a row's right
+                     choices (cross_entropy_of_several)
 
-        Raises ValueError for labels of another shape, a right choice that choice_mask leaves out, a row without one.
+        Raises ValueError for labels of another shape, a right choice that choice_mask leaves out, a
+        row without one.
         """
-        require(input_ids.dim() == 3, "input_ids", tuple(input_ids.shape), "shape (batch, choices, sequence)")
+        require(
+            input_ids.dim() == 3,
+            "input_ids",
+            tuple(input_ids.shape),
+            "shape (batch, choices, sequence)",
+        )
         shape = input_ids.shape[:2]
         real = torch.ones(shape, dtype=torch.bool, device=input_ids.device)
         real = real if choice_mask is None else choice_mask.bool()
@@ -233,33 +335,52 @@ class MultipleChoice(TaskHead):
             return replace(output, loss=cross_entropy_of_several(logits, right, label_smoothing))
         if labels is not None and labels.shape == shape[:1]:
             chosen = labels.clamp(0, shape[1] - 1)[:, None]
-            require(bool(real.gather(1, chosen).all()), "labels", "a choice that choice_mask leaves out", "a real one")
+            require(
+                bool(real.gather(1, chosen).all()),
+                "labels",
+                "a choice that choice_mask leaves out",
+                "a real one",
+            )
         return self._finish(logits, labels, label_smoothing, side, mask)
 
     @staticmethod
     def _several(labels: Tensor, real: Tensor) -> Tensor:
         """Multi-hot labels (batch, choices), checked, as bool."""
-        require(labels.shape == real.shape, "labels", tuple(labels.shape), f"shape {tuple(real.shape)}")
+        require(
+            labels.shape == real.shape, "labels", tuple(labels.shape), f"shape {tuple(real.shape)}"
+        )
         binary = bool(((labels == 0) | (labels == 1)).all())
         require(binary, "labels", "other numbers than 0 and 1", "1 at right choices, 0 elsewhere")
         right = labels.bool()
         require(bool(right.any(1).all()), "labels", "a row without a right choice", "at least one")
-        require(not bool((right & ~real).any()), "labels", "a choice that choice_mask leaves out", "real ones")
+        require(
+            not bool((right & ~real).any()),
+            "labels",
+            "a choice that choice_mask leaves out",
+            "real ones",
+        )
         return right
 
 
-HEADS = {cls.__name__: cls for cls in (SequenceClassifier, TokenClassifier, SpanExtractor, MultipleChoice)}
+HEADS = {
+    cls.__name__: cls
+    for cls in (SequenceClassifier, TokenClassifier, SpanExtractor, MultipleChoice)
+}
 
 
 def count_examples(model: nn.Module, labels: Tensor) -> int:
-    """How many examples `model`'s mean loss runs over: what a mean must be weighed by to join it with others.
+    """How many examples `model`'s mean loss runs over: what a mean must be weighed by to join it
+    with others.
 
-    Rows; labelled tokens for a TokenClassifier and a LanguageModel (a causal one does not predict its first).
+    Rows; labelled tokens for a TokenClassifier and a LanguageModel (a causal one does not predict
+    its first).
     """
     if isinstance(model, LanguageModel | TokenClassifier):
         shifted = isinstance(model, LanguageModel) and model.config.causal
         return int(((labels[:, 1:] if shifted else labels) != IGNORED).sum())
-    if isinstance(model, SpanExtractor) or (isinstance(model, MultipleChoice) and labels.dim() == 2):
+    if isinstance(model, SpanExtractor) or (
+        isinstance(model, MultipleChoice) and labels.dim() == 2
+    ):
         return len(labels)
     return int((labels != IGNORED).sum())
 

@@ -1,4 +1,5 @@
-"""Measures of task quality, by well-kept libraries where there is one. All from 0 to 1, but BLEU from 0 to 100."""
+"""Measures of task quality, by well-kept libraries where there is one. All from 0 to 1, but BLEU
+from 0 to 100."""
 
 import re
 import unicodedata
@@ -10,7 +11,9 @@ import numpy as np
 from moe_lib.errors import require, require_whole
 
 # Han characters, with kana and hangul, which are not set apart by spaces either.
-_HAN = re.compile(r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f])")
+_HAN = re.compile(
+    r"([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003134f])"
+)
 _ASCII_PUNCTUATION = set("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
@@ -23,39 +26,52 @@ def accuracy(predicted: Sequence, targets: Sequence) -> float:
 
 
 def macro_f1(predicted: Sequence, targets: Sequence) -> float:
-    """Mean over the classes of their F1 (scikit-learn). Classes: all in targets or predicted; F1 is 0 where a class was
-    never predicted, so a model that always says the commonest class scores low."""
+    """Mean over the classes of their F1 (scikit-learn). Classes: all in targets or predicted; F1 is
+    0 where a class was never predicted, so a model that always says the commonest class scores
+    low."""
     from sklearn.metrics import f1_score
 
     _pairs(predicted, targets)
-    return float(f1_score(np.asarray(targets), np.asarray(predicted), average="macro", zero_division=0))
+    return float(
+        f1_score(np.asarray(targets), np.asarray(predicted), average="macro", zero_division=0)
+    )
 
 
 def normalised_words(text: str) -> list[str]:
-    """SQuAD's normalisation (Rajpurkar et al. 2016): lower case, no punctuation, no a, an, the; then words.
+    """SQuAD's normalisation (Rajpurkar et al. 2016): lower case, no punctuation, no a, an, the;
+    then words.
 
-    A Chinese character is a word. Punctuation is ASCII's and all that Unicode calls so; SQuAD's own script leaves “ ” …
+    A Chinese character is a word. Punctuation is ASCII's and all that Unicode calls so; SQuAD's own
+    script leaves “ ” …
     """
-    kept = "".join(c for c in text.lower() if c not in _ASCII_PUNCTUATION and unicodedata.category(c)[0] != "P")
+    kept = "".join(
+        c for c in text.lower() if c not in _ASCII_PUNCTUATION and unicodedata.category(c)[0] != "P"
+    )
     return re.sub(r"\b(a|an|the)\b", " ", _HAN.sub(r" \1 ", kept)).split()
 
 
 def exact_match(predicted: Sequence[str], answers: Sequence[Sequence[str]]) -> float:
     """Share of predictions equal to one of their accepted answers after normalisation.
 
-    answers   one list of accepted texts per question; an empty list, or [""], means that there is no answer, and only
-              the prediction "" is right
+    answers   one list of accepted texts per question; an empty list, or [""], means that there is
+              no answer, and only the prediction "" is right
     """
     return _mean_best(lambda said, right: float(said == right), predicted, answers)
 
 
 def span_f1(predicted: Sequence[str], answers: Sequence[Sequence[str]]) -> float:
-    """Mean F1 of the words that prediction and answer share, the best accepted answer counting. Arguments as above."""
+    """Mean F1 of the words that prediction and answer share, the best accepted answer counting.
+    Arguments as above."""
     return _mean_best(_word_f1, predicted, answers)
 
 
-def bleu(predicted: Sequence[str], references: Sequence[str] | Sequence[Sequence[str]], language: str = "en") -> float:
-    """Corpus BLEU from 0 to 100 by sacreBLEU (Post 2018); language "zh" cuts Chinese into characters, "en" is "13a".
+def bleu(
+    predicted: Sequence[str],
+    references: Sequence[str] | Sequence[Sequence[str]],
+    language: str = "en",
+) -> float:
+    """Corpus BLEU from 0 to 100 by sacreBLEU (Post 2018); language "zh" cuts Chinese into
+    characters, "en" is "13a".
 
     references   one text per prediction, or a list of them; lists may differ in length
     """
@@ -66,14 +82,21 @@ def bleu(predicted: Sequence[str], references: Sequence[str] | Sequence[Sequence
     lists = [[r] if isinstance(r, str) else list(r) for r in references]
     require(all(lists), "references", "an empty list", "at least one reference per prediction")
     # sacreBLEU wants the first references of all, then all second ones …
-    streams = [[r[place] if place < len(r) else None for r in lists] for place in range(max(map(len, lists)))]
+    streams = [
+        [r[place] if place < len(r) else None for r in lists]
+        for place in range(max(map(len, lists)))
+    ]
     tokenize = {"en": "13a", "zh": "zh"}[language]
     return float(sacrebleu.corpus_bleu(list(predicted), streams, tokenize=tokenize).score)
 
 
-def rouge(predicted: Sequence[str], references: Sequence[str],
-          kinds: Sequence[str] = ("rouge1", "rouge2", "rougeL")) -> dict[str, float]:  # fmt: skip
-    """Mean F of ROUGE (Lin 2004) by rouge-score, no stemming, with words in Chinese, a character each.
+def rouge(
+    predicted: Sequence[str],
+    references: Sequence[str],
+    kinds: Sequence[str] = ("rouge1", "rouge2", "rougeL"),
+) -> dict[str, float]:
+    """Mean F of ROUGE (Lin 2004) by rouge-score, no stemming, with words in Chinese, a character
+    each.
 
     rouge-score's own tokenizer keeps a–z and 0–9 only: any two Chinese texts would score 0.
     """
@@ -81,7 +104,9 @@ def rouge(predicted: Sequence[str], references: Sequence[str],
 
     _pairs(predicted, references)
     scorer = RougeScorer(list(kinds), tokenizer=_Words())
-    scores = [scorer.score(target, said) for said, target in zip(predicted, references, strict=True)]
+    scores = [
+        scorer.score(target, said) for said, target in zip(predicted, references, strict=True)
+    ]
     return {kind: float(np.mean([score[kind].fmeasure for score in scores])) for kind in kinds}
 
 
@@ -92,22 +117,37 @@ def recall_at_k(ranked: Sequence[Sequence], relevant: Sequence[Sequence], k: int
     """
     require_whole("k", k)
     _pairs(ranked, relevant)
-    require(all(len(items) for items in relevant), "relevant", "an empty list", "at least one item per query")
-    return float(np.mean([len(set(found[:k]) & set(right)) / len(set(right))
-                          for found, right in zip(ranked, relevant, strict=True)]))  # fmt: skip
+    require(
+        all(len(items) for items in relevant),
+        "relevant",
+        "an empty list",
+        "at least one item per query",
+    )
+    return float(
+        np.mean(
+            [
+                len(set(found[:k]) & set(right)) / len(set(right))
+                for found, right in zip(ranked, relevant, strict=True)
+            ]
+        )
+    )
 
 
 def expected_calibration_error(probabilities, targets: Sequence[int], n_bins: int = 10) -> float:
-    """Σ over bins of (share of examples) · |accuracy − mean confidence| (Guo et al. 2017, equation 5).
+    """Σ over bins of (share of examples) · |accuracy − mean confidence| (Guo et al. 2017, equation
+    5).
 
-    probabilities (n, K): rows sum to 1. Confidence is the largest; bins are equal parts of (0, 1], upper end counted
-    in. 0 means: of the answers given with 80 %, 80 % are right.
+    probabilities (n, K): rows sum to 1. Confidence is the largest; bins are equal parts of (0, 1],
+    upper end counted in. 0 means: of the answers given with 80 %, 80 % are right.
     """
     require_whole("n_bins", n_bins)
     table = np.asarray(probabilities, dtype=np.float64)
     require(table.ndim == 2, "probabilities", table.shape, "shape (n, K)")
     require(
-        bool(np.allclose(table.sum(1), 1, atol=1e-3)), "probabilities", "rows that do not sum to 1", "probabilities"
+        bool(np.allclose(table.sum(1), 1, atol=1e-3)),
+        "probabilities",
+        "rows that do not sum to 1",
+        "probabilities",
     )
     _pairs(table, targets)
     confidence, right = table.max(1), table.argmax(1) == np.asarray(targets)
@@ -120,7 +160,8 @@ def expected_calibration_error(probabilities, targets: Sequence[int], n_bins: in
 
 
 class _Words:
-    """A tokenizer for rouge-score: lower-case words of letters and digits; each Chinese character is a word."""
+    """A tokenizer for rouge-score: lower-case words of letters and digits; each Chinese character
+    is a word."""
 
     def tokenize(self, text: str) -> list[str]:
         return re.findall(r"[^\W_]+", _HAN.sub(r" \1 ", text.lower()))
@@ -135,11 +176,26 @@ def _word_f1(said: list[str], right: list[str]) -> float:
 
 def _mean_best(score: Callable[[list, list], float], predicted, answers) -> float:
     _pairs(predicted, answers)
-    require(not any(isinstance(texts, str) for texts in answers), "answers", "a text", "a list of texts per question")
-    return float(np.mean([max(score(normalised_words(said), normalised_words(text)) for text in texts or [""])
-                          for said, texts in zip(predicted, answers, strict=True)]))  # fmt: skip
+    require(
+        not any(isinstance(texts, str) for texts in answers),
+        "answers",
+        "a text",
+        "a list of texts per question",
+    )
+    return float(
+        np.mean(
+            [
+                max(score(normalised_words(said), normalised_words(text)) for text in texts or [""])
+                for said, texts in zip(predicted, answers, strict=True)
+            ]
+        )
+    )
 
 
 def _pairs(predicted, targets) -> None:
-    require(len(predicted) == len(targets) > 0, "predicted", f"{len(predicted)} beside {len(targets)} targets",
-            "equally many, at least one")  # fmt: skip
+    require(
+        len(predicted) == len(targets) > 0,
+        "predicted",
+        f"{len(predicted)} beside {len(targets)} targets",
+        "equally many, at least one",
+    )

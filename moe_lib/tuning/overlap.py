@@ -1,4 +1,5 @@
-"""Words that a question and its passage share: a mark for a SpanExtractor, and a baseline that learns nothing."""
+"""Words that a question and its passage share: a mark for a SpanExtractor, and a baseline that
+learns nothing."""
 
 import math
 import re
@@ -8,28 +9,40 @@ from functools import lru_cache
 
 from moe_lib.errors import require
 
-_WORD = re.compile(r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+")  # Chinese writes no spaces: a character is a word there
+_WORD = re.compile(
+    r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+"
+)  # Chinese writes no spaces: a character is a word there
 
 
 def shared_places(question: str, passage: str) -> list[tuple[int, int]]:
-    """First character and last + 1 of every word of the passage that the question has too, in some form.
+    """First character and last + 1 of every word of the passage that the question has too, in some
+    form.
 
-    Words are compared by their stems in lower case ("walked", "Walking"); English function words ("the", "of") are
-    left out: they stand in every sentence and tell nothing.
+    Words are compared by their stems in lower case ("walked", "Walking"); English function words
+    ("the", "of") are left out: they stand in every sentence and tell nothing.
     """
     wanted = _stems(question)
     return [(start, end) for stem, start, end in _words(passage) if stem in wanted]
 
 
 def overlap_answers(questions: Sequence[str], contexts: Sequence[str]) -> list[str]:
-    """An answer to each question by counting shared words, after Richardson et al. (2013): no learning, no silence.
+    """An answer to each question by counting shared words, after Richardson et al. (2013): no
+    learning, no silence.
 
-    The sentence with the largest sum of log(1 + 1 / count in the passage) over the words that it shares with the
-    question; in it, the shortest run of words between function words and words of the question at its ends. The first
-    one of several equal ones.
+    The sentence with the largest sum of log(1 + 1 / count in the passage) over the words that it
+    shares with the question; in it, the shortest run of words between function words and words of
+    the question at its ends. The first one of several equal ones.
     """
-    require(len(questions) == len(contexts), "contexts", len(contexts), f"one per question ({len(questions)})")
-    return [_overlap_answer(question, context) for question, context in zip(questions, contexts, strict=True)]
+    require(
+        len(questions) == len(contexts),
+        "contexts",
+        len(contexts),
+        f"one per question ({len(questions)})",
+    )
+    return [
+        _overlap_answer(question, context)
+        for question, context in zip(questions, contexts, strict=True)
+    ]
 
 
 def _overlap_answer(question: str, context: str) -> str:
@@ -41,7 +54,9 @@ def _overlap_answer(question: str, context: str) -> str:
         return [word for word in words if start <= word[1] < start + len(text)]
 
     def weight(part: list) -> float:
-        return sum(math.log(1 + 1 / counts[stem]) for stem in {stem for stem, _, _ in part} & wanted)
+        return sum(
+            math.log(1 + 1 / counts[stem]) for stem in {stem for stem, _, _ in part} & wanted
+        )
 
     best = max((inside(*sentence) for sentence in sentences(context)), key=weight)
     runs = _runs(best, wanted, context) or [best or words[:1]]
@@ -66,7 +81,9 @@ def _runs(words: list, wanted: set[str], context: str) -> list[list]:
 
 def _words(text: str) -> list[tuple[str, int, int]]:
     """Stem, first character and last + 1 of each word."""
-    return [(_stem(match.group().lower()), match.start(), match.end()) for match in _WORD.finditer(text)]
+    return [
+        (_stem(match.group().lower()), match.start(), match.end()) for match in _WORD.finditer(text)
+    ]
 
 
 def _stems(question: str) -> set[str]:
@@ -94,6 +111,13 @@ def _function_words() -> frozenset[str]:
 
 
 def sentences(text: str) -> list[tuple[int, str]]:
-    """The sentences of an English text with their offsets: cut after . ! or ? (and a quote) before a space."""
-    starts = [0, *(match.end() for match in re.finditer(r"[.!?][\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])", text))]
-    return [(start, text[start:end].strip()) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    """The sentences of an English text with their offsets: cut after . ! or ? (and a quote) before
+    a space."""
+    starts = [
+        0,
+        *(match.end() for match in re.finditer(r"[.!?][\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9])", text)),
+    ]
+    return [
+        (start, text[start:end].strip())
+        for start, end in zip(starts, [*starts[1:], len(text)], strict=True)
+    ]

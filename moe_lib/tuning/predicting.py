@@ -1,4 +1,5 @@
-"""Measuring and predicting with a task head: in eval mode (no dropout), every example counted once."""
+"""Measuring and predicting with a task head: in eval mode (no dropout), every example counted
+once."""
 
 from collections.abc import Iterable
 from contextlib import contextmanager
@@ -20,8 +21,9 @@ from moe_lib.tuning.heads import (
 
 @dataclass(frozen=True)
 class Predictions:
-    """probabilities (n, K) float, rows sum to 1, and predicted (n,) int64, the likeliest; targets (n,) int64, or None
-    where the batches have no labels. n counts texts, questions with choices, or tokens.
+    """probabilities (n, K) float, rows sum to 1, and predicted (n,) int64, the likeliest; targets
+    (n,) int64, or None where the batches have no labels. n counts texts, questions with choices, or
+    tokens.
 
     Where several choices are right, targets is (n, K), 1 at each of them."""
 
@@ -32,18 +34,28 @@ class Predictions:
 
 @torch.no_grad()
 def predict(head: TaskHead, batches: Iterable[dict]) -> Predictions:
-    """Predictions of a SequenceClassifier, TokenClassifier or MultipleChoice for all batches, in order, on the CPU.
+    """Predictions of a SequenceClassifier, TokenClassifier or MultipleChoice for all batches, in
+    order, on the CPU.
 
-    A TokenClassifier gives the labelled tokens; without labels, the real ones. A choice that a row lacks has
-    probability 0. For a SpanExtractor see `predict_answers`. Raises TypeError for another model.
+    A TokenClassifier gives the labelled tokens; without labels, the real ones. A choice that a row
+    lacks has probability 0. For a SpanExtractor see `predict_answers`. Raises TypeError for another
+    model.
     """
     fits = isinstance(head, SequenceClassifier | TokenClassifier | MultipleChoice)
-    require(fits, "head", type(head).__name__, "a SequenceClassifier, TokenClassifier or MultipleChoice", TypeError)
+    require(
+        fits,
+        "head",
+        type(head).__name__,
+        "a SequenceClassifier, TokenClassifier or MultipleChoice",
+        TypeError,
+    )
     logits, targets = [], []
     with eval_mode(head):
         for batch in batches:
             labels = batch.get("labels")
-            inputs = {name: part.to(head.base.device) for name, part in batch.items() if name != "labels"}
+            inputs = {
+                name: part.to(head.base.device) for name, part in batch.items() if name != "labels"
+            }
             out = head(**inputs).logits.float().cpu()
             if isinstance(head, TokenClassifier):
                 real = labels != IGNORED if labels is not None else batch["attention_mask"].bool()
@@ -56,18 +68,20 @@ def predict(head: TaskHead, batches: Iterable[dict]) -> Predictions:
     probabilities = torch.cat(wide).softmax(-1)
     if any(part is None for part in targets):
         return Predictions(probabilities, probabilities.argmax(-1), None)
-    if targets[0].dim() == 2:  # several right choices; batches may differ in their number of choices
+    if (
+        targets[0].dim() == 2
+    ):  # several right choices; batches may differ in their number of choices
         targets = [nn.functional.pad(part, (0, widest - part.shape[1])) for part in targets]
     return Predictions(probabilities, probabilities.argmax(-1), torch.cat(targets).cpu())
 
 
 @torch.no_grad()
 def measure(model: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
-    """loss in nats per example over all batches, and accuracy for heads with one answer per example, 0 to 1. (Where
-    several choices are right, choosing any of them counts.)
+    """loss in nats per example over all batches, and accuracy for heads with one answer per
+    example, 0 to 1. (Where several choices are right, choosing any of them counts.)
 
-    Batches differ in size: their means are weighed by their examples. (The mean of batch means is another number, and
-    divided once more by the number of examples it is far too small.)
+    Batches differ in size: their means are weighed by their examples. (The mean of batch means is
+    another number, and divided once more by the number of examples it is far too small.)
     """
     device = next(model.parameters()).device
     loss = right = 0.0

@@ -1,4 +1,5 @@
-"""Questions about passages, for a SpanExtractor: windows over long passages, and answers mapped to tokens."""
+"""Questions about passages, for a SpanExtractor: windows over long passages, and answers mapped to
+tokens."""
 
 from collections.abc import Sequence
 
@@ -9,34 +10,57 @@ from moe_lib.tuning.overlap import shared_places
 NO_ANSWER = [-1, -1]
 
 
-def encode_questions(questions: Sequence[str], contexts: Sequence[str], answers: Sequence[dict] | None, tokenizer, *,
-                     max_length: int = 256, stride: int = 64, mark_shared_words: bool = False) -> Encoded:  # fmt: skip
+def encode_questions(
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    answers: Sequence[dict] | None,
+    tokenizer,
+    *,
+    max_length: int = 256,
+    stride: int = 64,
+    mark_shared_words: bool = False,
+) -> Encoded:
     """Question, separator, a window of the passage, end token -> Encoded, for a SpanExtractor.
 
-    answers      as in SQuAD 2: {"text": [...], "answer_start": [...]}, empty lists for no answer. Training uses the
-                 first. None: labels are not known
+    answers      as in SQuAD 2: {"text": [...], "answer_start": [...]}, empty lists for no answer.
+                 Training uses the first. None: labels are not known
     max_length   tokens of a row. A longer passage gets several windows, none of it is lost
-    stride       tokens that neighbouring windows share, as in transformers; make it longer than an answer, or one at
-                 the seam is whole in no window
-    mark_shared_words   True: context_mask is 2 at the tokens of words that the question has too (`shared_places`), for
+    stride       tokens that neighbouring windows share, as in transformers; make it longer than an
+                 answer, or one at the seam is whole in no window
+    mark_shared_words   True: context_mask is 2 at the tokens of words that the question has too
+                        (`shared_places`), for
                  a SpanExtractor with a match_vector
 
-    Row by row: "example" (which question), "context_mask" (1 in the passage), "offsets" (first and last + 1 character
-    of each token in the passage, spaces in front left out; (0, 0) elsewhere), "labels" [first token, last token];
-    [-1, -1] if the window does not hold the whole answer: the model must learn to say "not here".
+    Row by row: "example" (which question), "context_mask" (1 in the passage), "offsets" (first and
+    last + 1 character of each token in the passage, spaces in front left out; (0, 0) elsewhere),
+    "labels" [first token, last token]; [-1, -1] if the window does not hold the whole answer: the
+    model must learn to say "not here".
 
-    Raises ValueError for a span that is not in its passage, naming it, or a question that leaves no room.
+    Raises ValueError for a span that is not in its passage, naming it, or a question that leaves no
+    room.
     """
-    require(len(questions) == len(contexts), "contexts", len(contexts), f"one per question ({len(questions)})")
+    require(
+        len(questions) == len(contexts),
+        "contexts",
+        len(contexts),
+        f"one per question ({len(questions)})",
+    )
     require_whole("stride", stride, at_least=0)
-    question_ids, context_ids = _tokens(questions, tokenizer, "questions"), _tokens(contexts, tokenizer, "contexts")
+    question_ids, context_ids = (
+        _tokens(questions, tokenizer, "questions"),
+        _tokens(contexts, tokenizer, "contexts"),
+    )
     spans = [None] * len(questions) if answers is None else _spans(answers, contexts)
     kept: dict[str, list] = {}  # several questions share a passage
     rows = []
     for index, (question, context) in enumerate(zip(question_ids, context_ids, strict=True)):
         room = max_length - len(question) - 2
-        require(room > stride, f"questions[{index}]", f"{len(question)} tokens",
-                f"at most {max_length - 3 - stride}: max_length − stride − 3")  # fmt: skip
+        require(
+            room > stride,
+            f"questions[{index}]",
+            f"{len(question)} tokens",
+            f"at most {max_length - 3 - stride}: max_length − stride − 3",
+        )
         if contexts[index] not in kept:
             kept[contexts[index]] = token_places(contexts[index], tokenizer)
         places = kept[contexts[index]]
@@ -45,9 +69,12 @@ def encode_questions(questions: Sequence[str], contexts: Sequence[str], answers:
         marks = [1 + any(first < b and last > a for a, b in shared) for first, last in places]
         for start in window_starts(len(context), room, stride):
             end = min(start + room, len(context))
-            row = {"example": index, "input_ids": [*head, *context[start:end], tokenizer.eos_token_id],
-                   "context_mask": [0] * len(head) + marks[start:end] + [0],
-                   "offsets": [(0, 0)] * len(head) + places[start:end] + [(0, 0)]}  # fmt: skip
+            row = {
+                "example": index,
+                "input_ids": [*head, *context[start:end], tokenizer.eos_token_id],
+                "context_mask": [0] * len(head) + marks[start:end] + [0],
+                "offsets": [(0, 0)] * len(head) + places[start:end] + [(0, 0)],
+            }
             if answers is not None:
                 row["labels"] = _label(spans[index], places, start, end, len(head))
             rows.append(row)
@@ -55,7 +82,8 @@ def encode_questions(questions: Sequence[str], contexts: Sequence[str], answers:
 
 
 def window_starts(length: int, room: int, stride: int) -> list[int]:
-    """Where windows of `room` tokens begin so that they cover `length` tokens and neighbours share `stride`."""
+    """Where windows of `room` tokens begin so that they cover `length` tokens and neighbours share
+    `stride`."""
     starts = [0]
     while starts[-1] + room < length:
         starts.append(starts[-1] + room - stride)
@@ -63,9 +91,15 @@ def window_starts(length: int, room: int, stride: int) -> list[int]:
 
 
 def token_places(text: str, tokenizer) -> list[tuple[int, int]]:
-    """First character and last + 1 of every token; the spaces that byte-level tokens begin with are left out."""
-    offsets = tokenizer(text, add_special_tokens=False, split_special_tokens=True, return_offsets_mapping=True,
-                        verbose=False)["offset_mapping"]  # fmt: skip
+    """First character and last + 1 of every token; the spaces that byte-level tokens begin with are
+    left out."""
+    offsets = tokenizer(
+        text,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=True,
+        verbose=False,
+    )["offset_mapping"]
     places = []
     for start, end in offsets:
         while start < end and text[start].isspace():
@@ -76,7 +110,12 @@ def token_places(text: str, tokenizer) -> list[tuple[int, int]]:
 
 def _spans(answers: Sequence[dict], contexts: Sequence[str]) -> list[tuple[int, int] | None]:
     """Character spans, checked; None for no answer."""
-    require(len(answers) == len(contexts), "answers", len(answers), f"one per question ({len(contexts)})")
+    require(
+        len(answers) == len(contexts),
+        "answers",
+        len(answers),
+        f"one per question ({len(contexts)})",
+    )
     spans = []
     for index, (answer, context) in enumerate(zip(answers, contexts, strict=True)):
         texts, starts = answer["text"], answer["answer_start"]
@@ -84,17 +123,26 @@ def _spans(answers: Sequence[dict], contexts: Sequence[str]) -> list[tuple[int, 
         for text, start in zip(texts, starts, strict=True):
             there = start >= 0 and text.strip() != "" and context[start : start + len(text)] == text
             found = context[start : start + len(text)] if start >= 0 else ""
-            require(there, f"answers[{index}]", f"{text!r} at {start}, where the passage has {found!r}",
-                    "a span that is in its passage")  # fmt: skip
+            require(
+                there,
+                f"answers[{index}]",
+                f"{text!r} at {start}, where the passage has {found!r}",
+                "a span that is in its passage",
+            )
         spans.append((starts[0], starts[0] + len(texts[0])) if texts else None)
     return spans
 
 
-def _label(span: tuple[int, int] | None, places: list, start: int, end: int, before: int) -> list[int]:
-    """First and last token of a character span in the window start … end, which stands after `before` tokens."""
+def _label(
+    span: tuple[int, int] | None, places: list, start: int, end: int, before: int
+) -> list[int]:
+    """First and last token of a character span in the window start … end, which stands after
+    `before` tokens."""
     if span is None:
         return list(NO_ANSWER)
-    tokens = [token for token, (first, last) in enumerate(places) if first < span[1] and last > span[0]]
+    tokens = [
+        token for token, (first, last) in enumerate(places) if first < span[1] and last > span[0]
+    ]
     if not tokens or tokens[0] < start or tokens[-1] >= end:
         return list(NO_ANSWER)
     return [tokens[0] - start + before, tokens[-1] - start + before]

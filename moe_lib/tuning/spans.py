@@ -31,10 +31,13 @@ class Span:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one question: text and its place in the passage; "" and None where the passage has none.
+    """The answer to one question: text and its place in the passage; "" and None where the passage
+    has none.
 
-    probability   of this answer in its window; for no answer, the smallest no-answer probability of the windows
-    margin        score of the best span minus that of "no answer" in the same window: above the threshold, it answers
+    probability   of this answer in its window; for no answer, the smallest no-answer probability of
+                  the windows
+    margin        score of the best span minus that of "no answer" in the same window: above the
+                  threshold, it answers
     """
 
     text: str
@@ -45,13 +48,19 @@ class Answer:
 
 
 def best_span(logits: Tensor, max_answer_tokens: int = 30) -> Span:
-    """The span with the largest start + end logit that is allowed: end not before start, at most max_answer_tokens.
+    """The span with the largest start + end logit that is allowed: end not before start, at most
+    max_answer_tokens.
 
-    logits (sequence + 1, 2): a row of SpanExtractor's, -inf outside the passage (so neither the question nor padding
-    can be chosen), "no answer" last. Raises ValueError if no token is allowed.
+    logits (sequence + 1, 2): a row of SpanExtractor's, -inf outside the passage (so neither the
+    question nor padding can be chosen), "no answer" last. Raises ValueError if no token is allowed.
     """
     require_whole("max_answer_tokens", max_answer_tokens)
-    require(logits.dim() == 2 and logits.shape[1] == 2, "logits", tuple(logits.shape), "shape (sequence + 1, 2)")
+    require(
+        logits.dim() == 2 and logits.shape[1] == 2,
+        "logits",
+        tuple(logits.shape),
+        "shape (sequence + 1, 2)",
+    )
     tokens, nowhere = logits[:-1].double(), float(logits[-1].double().sum())
     scores = tokens[:, :1] + tokens[None, :, 1]  # (start, end)
     places = torch.arange(len(tokens), device=scores.device)
@@ -60,37 +69,57 @@ def best_span(logits: Tensor, max_answer_tokens: int = 30) -> Span:
     place = int(scores.argmax())
     start, end = divmod(place, len(tokens))
     best = float(scores[start, end])
-    require(best > -float("inf"), "logits", "-inf at every token", "at least one token of the passage")
+    require(
+        best > -float("inf"), "logits", "-inf at every token", "at least one token of the passage"
+    )
     total = torch.logsumexp(torch.cat([scores.flatten(), scores.new_tensor([nowhere])]), 0)
     chances = torch.exp(torch.tensor([best, nowhere], dtype=torch.float64) - total.cpu())
     return Span(start, end, best, nowhere, float(chances[0]), float(chances[1]))
 
 
 @torch.no_grad()
-def predict_answers(head: SpanExtractor, encoded: Encoded, *, batch_size: int = 32, max_answer_tokens: int = 30,
-                    threshold: float = 0.0) -> list[Answer]:  # fmt: skip
+def predict_answers(
+    head: SpanExtractor,
+    encoded: Encoded,
+    *,
+    batch_size: int = 32,
+    max_answer_tokens: int = 30,
+    threshold: float = 0.0,
+) -> list[Answer]:
     """One Answer per question of `encoded` (from `encode_questions`), in their order.
 
-    A question has several windows of its passage. In each, the best span is compared with that window's own "no
-    answer"; the window with the largest margin speaks for the question, and there is an answer if its margin is above
-    `threshold`: raise it to answer less often. Runs in eval mode and puts the mode back.
+    A question has several windows of its passage. In each, the best span is compared with that
+    window's own "no answer"; the window with the largest margin speaks for the question, and there
+    is an answer if its margin is above `threshold`: raise it to answer less often. Runs in eval
+    mode and puts the mode back.
     """
-    require(isinstance(head, SpanExtractor), "head", type(head).__name__, "a SpanExtractor", TypeError)
+    require(
+        isinstance(head, SpanExtractor), "head", type(head).__name__, "a SpanExtractor", TypeError
+    )
     found: dict[int, list[tuple[Span, dict]]] = {}
     with eval_mode(head):
         for start in range(0, len(encoded.rows), batch_size):
             rows = encoded.rows[start : start + batch_size]
-            batch = {name: part.to(head.base.device) for name, part in collate(rows, encoded.pad_token_id).items()}
+            batch = {
+                name: part.to(head.base.device)
+                for name, part in collate(rows, encoded.pad_token_id).items()
+            }
             batch.pop("labels", None)
             for row, logits in zip(rows, head(**batch).logits.cpu(), strict=True):
-                found.setdefault(row["example"], []).append((best_span(logits, max_answer_tokens), row))
-    return [answer_of(found[example], encoded.contexts[example], threshold) for example in sorted(found)]
+                found.setdefault(row["example"], []).append(
+                    (best_span(logits, max_answer_tokens), row)
+                )
+    return [
+        answer_of(found[example], encoded.contexts[example], threshold) for example in sorted(found)
+    ]
 
 
 def answer_of(windows: list[tuple[Span, dict]], context: str, threshold: float = 0.0) -> Answer:
-    """The Answer of one question, from its windows: pairs of the best span and the row (`encode_questions`) it is of.
+    """The Answer of one question, from its windows: pairs of the best span and the row
+    (`encode_questions`) it is of.
 
-    context is the passage. The window with the largest margin speaks; there is an answer if that is above threshold.
+    context is the passage. The window with the largest margin speaks; there is an answer if that is
+    above threshold.
     """
     span, row = max(windows, key=lambda window: window[0].score - window[0].no_answer)
     margin = span.score - span.no_answer

@@ -15,11 +15,12 @@ def examples_of(encoded: Encoded) -> int:
 
 
 def draw_examples(encoded: Encoded, n: int, *, seed: int = 0) -> Encoded:
-    """n examples, each class with its share (to about one example); questions with all their windows.
+    """n examples, each class with its share (to about one example); questions with all their
+    windows.
 
-    One order per seed, cut after n: the draw of 100 is part of the draw of 300 with the same seed. A class is the
-    row's label; for questions, whether there is an answer; token by token there are none.
-    Raises ValueError or TypeError if n is no whole number from 1 to the number of examples.
+    One order per seed, cut after n: the draw of 100 is part of the draw of 300 with the same seed.
+    A class is the row's label; for questions, whether there is an answer; token by token there are
+    none. Raises ValueError or TypeError if n is no whole number from 1 to the number of examples.
     """
     groups = _groups(encoded)
     require_whole("n", n)
@@ -28,7 +29,8 @@ def draw_examples(encoded: Encoded, n: int, *, seed: int = 0) -> Encoded:
     for index, rows in enumerate(groups):
         members.setdefault(_class(rows, encoded), []).append(index)
     generator = seeded_generator(seed, _DRAW, 0)
-    places = []  # member i of m in its class stands at (i + chance) / m of the way: any beginning has all shares
+    # member i of m in its class stands at (i + chance) / m of the way: any beginning has all shares
+    places = []
     for group in members.values():
         order = torch.randperm(len(group), generator=generator).tolist()
         chance = torch.rand(len(group), generator=generator).tolist()
@@ -48,4 +50,6 @@ def _class(rows: list[int], encoded: Encoded):
     labels = [encoded.rows[row].get("labels") for row in rows]
     if "example" in encoded.rows[rows[0]]:
         return any(label is not None and label[0] >= 0 for label in labels)
-    return labels[0] if isinstance(labels[0], int) and "choices" not in encoded.rows[rows[0]] else None
+    return (
+        labels[0] if isinstance(labels[0], int) and "choices" not in encoded.rows[rows[0]] else None
+    )

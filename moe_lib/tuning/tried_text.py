@@ -1,4 +1,5 @@
-"""What a fine-tuned head says about one text, with the routing of the tokens behind it: a record to show.
+"""What a fine-tuned head says about one text, with the routing of the tokens behind it: a record to
+show.
 
     answer = ClassifyText(head, tokenizer, label_names, abstain_below=0.5)
     answer("The parcel never came.").bars        # (("refund_missing", 0.61), …)
@@ -23,7 +24,8 @@ from moe_lib.tuning.spans import Span, answer_of, best_span
 
 @dataclass(frozen=True)
 class TokenRoute:
-    """One token that the model read: its text, and in `experts` {layer: ((expert, weight), …)}, best first."""
+    """One token that the model read: its text, and in `experts` {layer: ((expert, weight), …)},
+    best first."""
 
     text: str
     experts: dict[int, tuple[tuple[int, float], ...]]
@@ -35,9 +37,11 @@ class TriedText:
 
     answer       the likeliest label, or the span found; "" where it abstains or finds no answer
     bars         (name, probability) of labels, or of spans and "no answer"; likeliest first
-    span         (start, end) of the answer in the text, in characters; None for labels and without an answer
+    span         (start, end) of the answer in the text, in characters; None for labels and without
+                 an answer
     no_answer    why there is none, in words; "" where there is one
-    routes       a TokenRoute for each token behind the answer; routes_of says which tokens these are
+    routes       a TokenRoute for each token behind the answer; routes_of says which tokens these
+                 are
     n_experts    {layer: number of experts}; empty for a dense model
     note         what else a reader should know (text that was cut)
     """
@@ -54,9 +58,11 @@ class TriedText:
 
 @dataclass(frozen=True)
 class ClassifyText:
-    """text -> TriedText with a bar per label. Below `abstain_below` the likeliest label is not given as an answer.
+    """text -> TriedText with a bar per label. Below `abstain_below` the likeliest label is not
+    given as an answer.
 
-    Raises TypeError if head is no SequenceClassifier, ValueError for label_names that do not fit it.
+    Raises TypeError if head is no SequenceClassifier, ValueError for label_names that do not fit
+    it.
     """
 
     head: SequenceClassifier
@@ -69,33 +75,55 @@ class ClassifyText:
 
     def __post_init__(self):
         kind = type(self.head).__name__
-        require(isinstance(self.head, SequenceClassifier), "head", kind, "a SequenceClassifier", TypeError)
+        require(
+            isinstance(self.head, SequenceClassifier),
+            "head",
+            kind,
+            "a SequenceClassifier",
+            TypeError,
+        )
         n_labels = self.head.settings["n_labels"]
-        require(len(self.label_names) == n_labels, "label_names", len(self.label_names), f"{n_labels}, as the head has")
+        require(
+            len(self.label_names) == n_labels,
+            "label_names",
+            len(self.label_names),
+            f"{n_labels}, as the head has",
+        )
         require(0 <= self.abstain_below <= 1, "abstain_below", self.abstain_below, "0 to 1")
 
     @torch.no_grad()
     def __call__(self, text: str, question: str | None = None) -> TriedText:
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         cut = max(0, len(ids) - self.max_length + 1)
-        encoded = encode_texts([text], None, self.tokenizer, max_length=max(self.max_length, len(ids) + 1))
+        encoded = encode_texts(
+            [text], None, self.tokenizer, max_length=max(self.max_length, len(ids) + 1)
+        )
         row = {"input_ids": [*ids[: len(ids) - cut], *encoded.rows[0]["input_ids"][-1:]]}
         output = _forward(self.head, [row], encoded.pad_token_id)
         probabilities = output.logits[0].float().softmax(-1).tolist()
         bars = sorted(zip(self.label_names, probabilities, strict=True), key=lambda bar: -bar[1])
         sure = bars[0][1] >= self.abstain_below
-        why = "" if sure else (f"The likeliest label, {bars[0][0]}, has {100 * bars[0][1]:.0f} %, less than the "
-                               f"{100 * self.abstain_below:.0f} % asked for: the model abstains.")  # fmt: skip
+        why = (
+            ""
+            if sure
+            else (
+                f"The likeliest label, {bars[0][0]}, has {100 * bars[0][1]:.0f} %, less than the "
+                f"{100 * self.abstain_below:.0f} % asked for: the model abstains."
+            )
+        )
         tokens = _pieces(text, self.tokenizer)[: len(row["input_ids"]) - 1]
         routes, sizes = _routes(output.routing, range(len(tokens)), tokens, 0)
         note = f"{cut} tokens beyond the first {self.max_length - 1} were not read." if cut else ""
         answer = bars[0][0] if sure else ""
-        return TriedText(answer, tuple(bars), None, why, routes, "all tokens of the text", sizes, note)
+        return TriedText(
+            answer, tuple(bars), None, why, routes, "all tokens of the text", sizes, note
+        )
 
 
 @dataclass(frozen=True)
 class FindAnswer:
-    """(text, question) -> TriedText with the span that answers it, as `predict_answers` finds it, or "no answer".
+    """(text, question) -> TriedText with the span that answers it, as `predict_answers` finds it,
+    or "no answer".
 
     The bars are the likeliest spans and "no answer" in the window that speaks for the text.
     Raises TypeError if head is no SpanExtractor.
@@ -111,13 +139,25 @@ class FindAnswer:
     asks = True
 
     def __post_init__(self):
-        require(isinstance(self.head, SpanExtractor), "head", type(self.head).__name__, "a SpanExtractor", TypeError)
+        require(
+            isinstance(self.head, SpanExtractor),
+            "head",
+            type(self.head).__name__,
+            "a SpanExtractor",
+            TypeError,
+        )
 
     @torch.no_grad()
     def __call__(self, text: str, question: str) -> TriedText:
-        encoded = encode_questions([question], [text], None, self.tokenizer, max_length=self.max_length,
-                                   stride=self.stride,
-                                   mark_shared_words=self.head.settings["match_vector"])  # fmt: skip
+        encoded = encode_questions(
+            [question],
+            [text],
+            None,
+            self.tokenizer,
+            max_length=self.max_length,
+            stride=self.stride,
+            mark_shared_words=self.head.settings["match_vector"],
+        )
         rows = encoded.rows
         output = _forward(self.head, rows, encoded.pad_token_id)
         spans = [best_span(logits, self.max_answer_tokens) for logits in output.logits]
@@ -138,7 +178,10 @@ class FindAnswer:
         why = "" if there else "No answer: the model holds that the text does not say."
         if not there and self.threshold > 0 and margins[number] > 0:
             lead = margins[number]
-            why = f"No answer: the best span leads by {lead:.2f}, less than the threshold {self.threshold:g}."
+            why = (
+                f"No answer: the best span leads by {lead:.2f}, less than the threshold "
+                f"{self.threshold:g}."
+            )
         bars = _span_bars(output.logits[number], row, text, span, self.max_answer_tokens)
         note = f"Read in {len(rows)} overlapping windows." if len(rows) > 1 else ""
         place = (answer.start, answer.end) if there else None
@@ -156,22 +199,31 @@ def _pieces(text: str, tokenizer) -> list[str]:
     return [text[start:end] for start, end in token_places(text, tokenizer)]
 
 
-def _routes(routing, shown, tokens: list[str], offset: int) -> tuple[tuple[TokenRoute, ...], dict[int, int]]:
-    """Routes of the tokens at places `shown` of a row whose first token is number `offset` of the batch."""
+def _routes(
+    routing, shown, tokens: list[str], offset: int
+) -> tuple[tuple[TokenRoute, ...], dict[int, int]]:
+    """Routes of the tokens at places `shown` of a row whose first token is number `offset` of the
+    batch."""
     layers = {index: layer for index, layer in enumerate(routing) if layer is not None}
     routes = []
     for place, token in zip(shown, tokens, strict=True):
         experts = {}
         for index, layer in layers.items():
-            columns = zip(*(part[offset + place].tolist() for part in (layer.experts, layer.weights, layer.choices())),
-                          strict=True)  # fmt: skip
+            columns = zip(
+                *(
+                    part[offset + place].tolist()
+                    for part in (layer.experts, layer.weights, layer.choices())
+                ),
+                strict=True,
+            )
             experts[index] = tuple((expert, weight) for expert, weight, chosen in columns if chosen)
         routes.append(TokenRoute(token, experts))
     return tuple(routes), {index: layer.n_experts for index, layer in layers.items()}
 
 
 def _span_bars(logits: Tensor, row: dict, text: str, best: Span, longest: int, n: int = 4) -> tuple:
-    """The n likeliest spans of a window, and "no answer": all shares of one softmax, as in `best_span`."""
+    """The n likeliest spans of a window, and "no answer": all shares of one softmax, as in
+    `best_span`."""
     scores = (logits[:-1, :1] + logits[None, :-1, 1]).double().cpu()  # (start, end)
     places = torch.arange(len(scores))
     length = places[None] - places[:, None]
@@ -180,5 +232,7 @@ def _span_bars(logits: Tensor, row: dict, text: str, best: Span, longest: int, n
     bars = [("no answer", float(shares[-1]))]
     for place in shares[:-1].topk(min(n, int((scores > -torch.inf).sum()))).indices.tolist():
         start, end = divmod(place, len(places))
-        bars.append((f"“{text[row['offsets'][start][0] : row['offsets'][end][1]]}”", float(shares[place])))
+        bars.append(
+            (f"“{text[row['offsets'][start][0] : row['offsets'][end][1]]}”", float(shares[place]))
+        )
     return tuple(sorted(bars, key=lambda bar: -bar[1]))

@@ -1,4 +1,5 @@
-"""The benchmarks at a tiny size: they compare what they say, save every row, and their report types nothing by hand."""
+"""The benchmarks at a tiny size: they compare what they say, save every row, and their report types
+nothing by hand."""
 
 import re
 
@@ -55,14 +56,18 @@ def test_skew_makes_the_load_uneven_and_dense_has_the_active_size():
 
 def test_four_first_cases_are_those_of_the_goals():
     assert [(c.d, c.E, c.I, c.k, c.tokens) for c in CASES[:4]] == [
-        (128, 8, 128, 2, 2048), (256, 16, 128, 4, 2048), (256, 64, 64, 6, 2048), (512, 16, 256, 4, 4096),
-    ]  # fmt: skip
+        (128, 8, 128, 2, 2048),
+        (256, 16, 128, 4, 2048),
+        (256, 64, 64, 6, 2048),
+        (512, 16, 256, 4, 4096),
+    ]
     assert max(c.E for c in CASES) == 256 and max(c.k for c in CASES) == 8
     assert {64, 8192} <= {c.tokens for c in CASES} and any(c.skew for c in CASES)
 
 
 def test_ratio_is_taken_within_each_round():
-    """Both slow down together: medians of times would say 2, the competitor is twice as slow in every round."""
+    """Both slow down together: medians of times would say 2, the competitor is twice as slow in
+    every round."""
     summary = timing.summarise({"base": [1.0, 5.0, 1.0], "other": [2.0, 10.0, 2.0]}, "base")
     assert summary["other"] == {"median_ms": 2000.0, "min_ms": 2000.0, "ratio": 2.0, "rounds": 3}
     summary = timing.summarise({"base": [1.0, 1.0, 5.0], "other": [2.0, 9.0, 10.0]}, "base")
@@ -71,8 +76,12 @@ def test_ratio_is_taken_within_each_round():
 
 def test_interleave_takes_turns_and_prepares_each_run():
     calls = []
-    taken = timing.interleave({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
-                              lambda: calls.append("p"), seconds=0.0, rounds=(2, 9))  # fmt: skip
+    taken = timing.interleave(
+        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")},
+        lambda: calls.append("p"),
+        seconds=0.0,
+        rounds=(2, 9),
+    )
     assert calls == ["p", "a", "p", "b"] * 3 and [len(t) for t in taken.values()] == [2, 2]
 
 
@@ -99,7 +108,12 @@ def test_layer_rows(results):
     assert [row["competitor"] for row in rows] == [DENSE, OURS, EAGER, GROUPED]
     for row in rows:
         assert float(row["median_ms"]) >= float(row["min_ms"]) > 0 and int(row["rounds"]) >= 5
-        assert row["threads"] == "1" and row["torch"] == torch.__version__ and row["machine"] and row["date"]
+        assert (
+            row["threads"] == "1"
+            and row["torch"] == torch.__version__
+            and row["machine"]
+            and row["date"]
+        )
     assert float(rows[0]["ratio"]) == 1.0
     ways = [row["competitor"] for row in timing.load(results / "moe_layer_cpu_ways.csv")]
     assert ways[-3:] == ["run_masked", "run_loop", "run_sorted"]
@@ -107,7 +121,9 @@ def test_layer_rows(results):
 
 def test_parts_rows(results):
     rows = timing.load(results / "moe_parts_cpu.csv")
-    names = {kind: [row["name"] for row in rows if row["kind"] == kind] for kind in ("part", "step")}
+    names = {
+        kind: [row["name"] for row in rows if row["kind"] == kind] for kind in ("part", "step")
+    }
     assert len(names["part"]) == 9 and names["step"] == [DENSE, OURS, GROUPED, "run_sorted"]
     assert all(row["page_faults"].isdigit() for row in rows if row["kind"] == "step")
 
@@ -116,14 +132,22 @@ def test_train_rows_and_equal_models(results):
     rows = {row["competitor"]: row for row in timing.load(results / "train_step_cpu.csv")}
     assert list(rows)[:3] == [EAGER, GROUPED, OURS] and len(rows) == 6
     assert rows[EAGER]["parameters"] == rows[GROUPED]["parameters"] == rows[OURS]["parameters"]
-    assert float(rows[OURS]["third_loss"]) == pytest.approx(float(rows[EAGER]["third_loss"]), abs=1e-3)
+    assert float(rows[OURS]["third_loss"]) == pytest.approx(
+        float(rows[EAGER]["third_loss"]), abs=1e-3
+    )
 
 
 def test_model_without_experts_has_the_active_width():
     models = train_step.make_models(TINY_MODEL)
     width = models["ours, no experts"].config.intermediate_size
-    assert width == (TINY_MODEL.num_experts_per_tok + TINY_MODEL.n_shared_experts) * TINY_MODEL.moe_intermediate_size
-    assert models["ours, balance loss"].config.aux_loss_alpha > 0 == models[OURS].config.aux_loss_alpha
+    assert (
+        width
+        == (TINY_MODEL.num_experts_per_tok + TINY_MODEL.n_shared_experts)
+        * TINY_MODEL.moe_intermediate_size
+    )
+    assert (
+        models["ours, balance loss"].config.aux_loss_alpha > 0 == models[OURS].config.aux_loss_alpha
+    )
 
 
 def test_report_fills_every_table_from_the_files(results):

@@ -1,4 +1,5 @@
-"""The benchmark of generation at a tiny size: equal weights, equal tokens, every row saved, a false peer found."""
+"""The benchmark of generation at a tiny size: equal weights, equal tokens, every row saved, a false
+peer found."""
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ CASES = {
     "latent, experts": LATENT_EXPERTS,
     "dense": QUICK["dense, multi-head"],
     "grouped-query": ModelConfig(**SMALL, num_key_value_heads=2),
-    "grouped-query, experts": ModelConfig(**SMALL, num_key_value_heads=1, n_routed_experts=4, norm_topk_prob=True),
+    "grouped-query, experts": ModelConfig(
+        **SMALL, num_key_value_heads=1, n_routed_experts=4, norm_topk_prob=True
+    ),
 }
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -31,7 +34,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @torch.no_grad()
 def test_all_models_of_a_case_give_the_same_logits(config):
     models = make_models(config)
-    assert list(models)[0] == OURS and len(models) == (1 + len(WAYS) if config.n_routed_experts else 2)
+    assert list(models)[0] == OURS and len(models) == (
+        1 + len(WAYS) if config.n_routed_experts else 2
+    )
     ids = torch.randint(96, (2, 9), generator=torch.Generator().manual_seed(0))
     wanted = models.pop(OURS)(ids).logits
     for name, model in models.items():
@@ -59,10 +64,22 @@ def test_a_competitor_that_writes_something_else_stops_the_run():
 
 
 def test_the_cases_are_those_of_the_goal():
-    assert generation.REQUESTS == [(1, 16), (1, 128), (8, 16), (8, 128)] and generation.NEW_TOKENS == 64
+    assert (
+        generation.REQUESTS == [(1, 16), (1, 128), (8, 16), (8, 128)]
+        and generation.NEW_TOKENS == 64
+    )
     mini = CONFIGS["mini-v2"]
-    assert (mini.vocab_size, mini.hidden_size, mini.n_routed_experts, mini.num_experts_per_tok) == (6144, 128, 32, 4)
-    latent = [config for config in CONFIGS.values() if config.attention == "mla" and config.n_routed_experts]
+    assert (mini.vocab_size, mini.hidden_size, mini.n_routed_experts, mini.num_experts_per_tok) == (
+        6144,
+        128,
+        32,
+        4,
+    )
+    latent = [
+        config
+        for config in CONFIGS.values()
+        if config.attention == "mla" and config.n_routed_experts
+    ]
     assert {config.n_routed_experts for config in latent} == {16, 32, 64}
 
 
@@ -83,4 +100,6 @@ def test_rows_and_their_table(results):
         assert float(row["ratio"]) == 1.0 or row["competitor"] != OURS
     fastest = min(float(row["ratio"]) for row in rows[1:4])
     table = report.generation_table(rows)
-    assert f"| {fastest:.2f} |" in table and table.count("\n") == 7, "a line for each of four requests"
+    assert f"| {fastest:.2f} |" in table and table.count("\n") == 7, (
+        "a line for each of four requests"
+    )

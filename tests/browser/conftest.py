@@ -31,17 +31,21 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def watch() -> Watch:
-    """What the page asked for outside this machine and complained about; a test may clear what it expects."""
+    """What the page asked for outside this machine and complained about; a test may clear what it
+    expects."""
     return Watch()
 
 
 @pytest.fixture
 def page(browser: Browser, lab: LabServer, watch: Watch) -> Iterator[Page]:
-    """A page on JupyterLab. A test fails that makes it reach outside this machine or log an error."""
+    """A page on JupyterLab. A test fails that makes it reach outside this machine or log an
+    error."""
     lab.restore_notebooks()
     with lab_page(browser, lab, watch=watch) as page:
         yield page
-    assert watch.outside == [], f"the page asked for something outside this machine: {watch.outside}"
+    assert watch.outside == [], (
+        f"the page asked for something outside this machine: {watch.outside}"
+    )
     assert watch.errors == [], f"the page logged errors: {watch.errors}"
 
 

@@ -1,7 +1,9 @@
-"""What a browser test does in JupyterLab: open a notebook, run it, look into its kernel, take a picture.
+"""What a browser test does in JupyterLab: open a notebook, run it, look into its kernel, take a
+picture.
 
-Everything goes through `window.jupyterapp`, JupyterLab's own object, which `--expose-app-in-browser` hands
-out: its answers are facts, where the page's indicators are sometimes a moment early or late.
+Everything goes through `window.jupyterapp`, JupyterLab's own object, which
+`--expose-app-in-browser` hands out: its answers are facts, where the page's indicators are
+sometimes a moment early or late.
 """
 
 import ast
@@ -89,7 +91,8 @@ def launch(playwright: Playwright) -> Browser:
 def lab_page(
     browser: Browser, server: LabServer, watch: Watch, theme: str = "light", size=(1280, 900)
 ) -> Iterator[Page]:
-    """A fresh page on `server`, logged in; `watch` gets what it asks for outside and complains about."""
+    """A fresh page on `server`, logged in; `watch` gets what it asks for outside and complains
+    about."""
     context = browser.new_context(
         base_url=server.url,
         viewport={"width": size[0], "height": size[1]},
@@ -98,7 +101,10 @@ def lab_page(
     )
     context.route(lambda url: not _is_here(url), lambda route: _refuse(route, watch))
     page = context.new_page()
-    page.on("websocket", lambda socket: None if _is_here(socket.url) else watch.outside.append(socket.url))
+    page.on(
+        "websocket",
+        lambda socket: None if _is_here(socket.url) else watch.outside.append(socket.url),
+    )
     page.on("console", lambda m: watch.errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: watch.errors.append(str(error)))
     page.goto(f"/login?token={server.token}&next=%2Fapi%2Fstatus")
@@ -120,7 +126,8 @@ def _refuse(route, watch: Watch) -> None:
 
 
 def open_notebook(page: Page, name: str, timeout: float = 60) -> None:
-    """Open a notebook of the server's `notebooks` folder and wait until its kernel is connected and idle.
+    """Open a notebook of the server's `notebooks` folder and wait until its kernel is connected and
+    idle.
 
     Args:
         name: its file name, such as "00_start_here.ipynb".
@@ -171,7 +178,8 @@ def kernel_value(page: Page, expression: str, timeout: float = 60):
 
 
 def wait_for_value(page: Page, expression: str, expected, timeout: float = 20) -> None:
-    """Ask the kernel until `expression` has the expected value, as widgets report with a small delay.
+    """Ask the kernel until `expression` has the expected value, as widgets report with a small
+    delay.
 
     Raises:
         AssertionError: with the last value, if that takes longer than `timeout` seconds.
@@ -184,7 +192,8 @@ def wait_for_value(page: Page, expression: str, expected, timeout: float = 20) -
 
 
 def set_theme(page: Page, theme: str) -> None:
-    """Switch to "dark" or "light" the way a reader's system does: the course's JupyterLab follows it."""
+    """Switch to "dark" or "light" the way a reader's system does: the course's JupyterLab follows
+    it."""
     if theme not in ("dark", "light"):
         raise ValueError(f"theme: got {theme!r}, want 'dark' or 'light'")
     splash_is_gone(page)
@@ -197,8 +206,9 @@ def set_theme(page: Page, theme: str) -> None:
 def splash_is_gone(page: Page) -> None:
     """Wait until JupyterLab's splash screen has left the page.
 
-    It takes the splash away 200 ms after a change of theme. A second change within that time makes it take it away
-    twice, and the second time fails with an error ("removeChild … not a child of this node") that is not ours.
+    It takes the splash away 200 ms after a change of theme. A second change within that time makes
+    it take it away twice, and the second time fails with an error ("removeChild … not a child of
+    this node") that is not ours.
     """
     page.wait_for_selector("#jupyterlab-splash", state="detached")
 

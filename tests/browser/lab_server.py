@@ -1,4 +1,5 @@
-"""A JupyterLab of our own for the browser tests: on this machine only, without the user's settings."""
+"""A JupyterLab of our own for the browser tests: on this machine only, without the user's
+settings."""
 
 import json
 import os
@@ -45,11 +46,14 @@ class LabServer:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> "LabServer":
-        """Start the server and wait until it answers. Raises RuntimeError with its log if it does not."""
+        """Start the server and wait until it answers. Raises RuntimeError with its log if it does
+        not."""
         self.restore_notebooks()
         self._write_settings()
         new_group = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+            if os.name == "nt"
+            else {"start_new_session": True}
         )
         with open(self.log, "w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
@@ -65,7 +69,9 @@ class LabServer:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                raise RuntimeError("JupyterLab did not start:\n" + self.log.read_text(encoding="utf-8")[-3000:])
+                raise RuntimeError(
+                    "JupyterLab did not start:\n" + self.log.read_text(encoding="utf-8")[-3000:]
+                )
             time.sleep(0.1)
         return self
 
@@ -116,7 +122,9 @@ class LabServer:
         settings = self.folder / "settings" / "overrides.d"
         settings.mkdir(parents=True)
         shutil.copy(OVERRIDES, settings)
-        (settings.parent / "overrides.json").write_text(json.dumps(self._settings), encoding="utf-8")
+        (settings.parent / "overrides.json").write_text(
+            json.dumps(self._settings), encoding="utf-8"
+        )
 
     def _command(self) -> list[str]:
         options = [
@@ -142,7 +150,9 @@ class LabServer:
             "IPYTHONDIR": "ipython",
         }
         folders = {name: str(self.folder / "jupyter" / folder) for name, folder in own.items()}
-        environ = os.environ | folders | {"JUPYTER_TOKEN": self.token, "JUPYTER_PREFER_ENV_PATH": "1"}
+        environ = (
+            os.environ | folders | {"JUPYTER_TOKEN": self.token, "JUPYTER_PREFER_ENV_PATH": "1"}
+        )
         # Kernels inherit this one, and then draw no pictures.
         environ.pop("MPLBACKEND", None)
         return environ

@@ -1,6 +1,7 @@
 """Open a notebook in a real JupyterLab, run it, and save pictures of it from top to bottom.
 
-    python -m tests.browser.look 00_start_here.ipynb --out pictures [--dark] [--no-run] [--width 1280]
+    python -m tests.browser.look 00_start_here.ipynb --out pictures [--dark] [--no-run] [--width
+    1280]
 
 The way to see a notebook as its reader does, page by page. Prints what the page complained about.
 """
@@ -37,14 +38,19 @@ def take_slices(page: Page, folder: Path, prefix: str) -> list[Path]:
         page.locator(PANEL).first.screenshot(path=path)
         taken.append(path)
         # Asked anew each time: pictures and widgets may still be growing.
-        seen, height, total = scroller.evaluate("e => [e.scrollTop, e.clientHeight, e.scrollHeight]")
+        seen, height, total = scroller.evaluate(
+            "e => [e.scrollTop, e.clientHeight, e.scrollHeight]"
+        )
         if seen + height >= total - 1:
             return taken
         position = seen + height - OVERLAP
 
 
-def look(notebook: str, folder: Path, dark: bool, run: bool, size: tuple[int, int], timeout: float) -> bool:
-    """Take the pictures; returns False if a cell failed, or the page logged an error or reached outside."""
+def look(
+    notebook: str, folder: Path, dark: bool, run: bool, size: tuple[int, int], timeout: float
+) -> bool:
+    """Take the pictures; returns False if a cell failed, or the page logged an error or reached
+    outside."""
     watch, went_well = Watch(), True
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as work:
         server = LabServer(Path(work), settings=ALL_CELLS).start()
@@ -73,8 +79,12 @@ def look(notebook: str, folder: Path, dark: bool, run: bool, size: tuple[int, in
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("notebook", help="file name in the folder notebooks/, or a path to any notebook")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "notebook", help="file name in the folder notebooks/, or a path to any notebook"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
     parser.add_argument("--dark", action="store_true", help="JupyterLab's dark theme")
     parser.add_argument("--no-run", action="store_true", help="show the notebook as it was saved")
@@ -83,7 +93,11 @@ def main() -> int:
     parser.add_argument("--timeout", type=float, default=300, help="seconds the notebook may run")
     chosen = parser.parse_args()
     size = (chosen.width, chosen.height)
-    return 0 if look(chosen.notebook, chosen.out, chosen.dark, not chosen.no_run, size, chosen.timeout) else 1
+    return (
+        0
+        if look(chosen.notebook, chosen.out, chosen.dark, not chosen.no_run, size, chosen.timeout)
+        else 1
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The balance dashboard in JupyterLab: a slider moved in mid-run, the kernel answering meanwhile, runs side by side."""
+"""The balance dashboard in JupyterLab: a slider moved in mid-run, the kernel answering meanwhile,
+runs side by side."""
 
 import nbformat
 import pytest
@@ -36,7 +37,11 @@ STEPS = "dashboard.training.steps_done"
 @pytest.fixture
 def dashboard(lab, page):
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "balance_dashboard.ipynb")
     open_notebook(page, "balance_dashboard.ipynb")
     assert run_all(page)
@@ -72,10 +77,13 @@ def test_a_slider_moved_in_mid_run_reaches_the_training_while_steps_go_on(page, 
     wait_for_value(page, "dashboard.runs[0].column('bias_update_speed')[-1] > 0", True)
     wait_for_steps(page, 2)
     page.wait_for_function(  # what the page draws follows the training, without a question from it
-        "document.querySelector('[data-testid=balance-done]').textContent.match(/step (\\d+)/)[1] > 10"
+        "document.querySelector('[data-testid=balance-done]').textContent.match(/step "
+        "(\\d+)/)[1] > 10"
     )
     # The title comes with the view, a moment after the steps that it speaks of.
-    expect(dashboard.get_by_test_id("balance-run-1")).to_contain_text("auxiliary loss 0.3 per sequence → bias")
+    expect(dashboard.get_by_test_id("balance-run-1")).to_contain_text(
+        "auxiliary loss 0.3 per sequence → bias"
+    )
 
     dashboard.get_by_test_id("balance-pause").click()
     wait_for_value(page, "dashboard.state", "paused")
@@ -87,7 +95,11 @@ def test_a_slider_moved_in_mid_run_reaches_the_training_while_steps_go_on(page, 
     wait_for_steps(page, 2)
     dashboard.get_by_test_id("balance-stop").click()
     wait_for_value(page, "dashboard.state", "stopped")
-    wait_for_value(page, "any('moe_lib' in thread.name for thread in __import__('threading').enumerate())", False)
+    wait_for_value(
+        page,
+        "any('moe_lib' in thread.name for thread in __import__('threading').enumerate())",
+        False,
+    )
 
 
 def test_runs_side_by_side_read_by_keyboard_in_both_themes(page, dashboard):
@@ -97,9 +109,14 @@ def test_runs_side_by_side_read_by_keyboard_in_both_themes(page, dashboard):
         kernel_value(page, "dashboard.stop()")
     for number in (1, 2):
         dashboard.get_by_test_id(f"balance-map-run-{number}-1").wait_for()
-    widths = {dashboard.get_by_test_id(f"balance-map-run-{n}-1").evaluate("c => c.width") for n in (1, 2)}
+    widths = {
+        dashboard.get_by_test_id(f"balance-map-run-{n}-1").evaluate("c => c.width") for n in (1, 2)
+    }
     assert len(widths) == 1, "the same axis for both"
-    tops = {round(dashboard.get_by_test_id(f"balance-map-run-{n}-1").bounding_box()["y"]) for n in (1, 2)}
+    tops = {
+        round(dashboard.get_by_test_id(f"balance-map-run-{n}-1").bounding_box()["y"])
+        for n in (1, 2)
+    }
     assert len(tops) == 1, "one beside the other"
 
     dashboard.get_by_test_id("balance-map-run-2-1").focus()

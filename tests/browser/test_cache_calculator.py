@@ -14,7 +14,11 @@ display(calculator, other)
 
 def test_keyboard_mouse_and_code_agree_in_both_themes(lab, page):
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "cache_calculator.ipynb")
     open_notebook(page, "cache_calculator.ipynb")
     assert run_all(page)
@@ -34,15 +38,20 @@ def test_keyboard_mouse_and_code_agree_in_both_themes(lab, page):
     calculator.get_by_label("GQA", exact=True).check()
     wait_for_value(page, "calculator.kind", "GQA")
     page.wait_for_function(
-        "document.querySelector('[data-testid=cache-summary]').textContent.includes('GQA (8 groups):')"
+        "document.querySelector('[data-testid=cache-summary]').textContent.includes('GQA (8 "
+        "groups):')"
     )
-    assert calculator.get_by_test_id("cache-summary").text_content() == kernel_value(page, "calculator.summary")
+    assert calculator.get_by_test_id("cache-summary").text_content() == kernel_value(
+        page, "calculator.summary"
+    )
 
     assert not calculator.get_by_role("slider", name="Layers").is_visible()
     calculator.get_by_text("Sizes of your own").click()
     calculator.get_by_role("slider", name="Heads", exact=True).focus()
     page.keyboard.press("Home")
-    wait_for_value(page, "[calculator.sizes.num_attention_heads, calculator.sizes.num_key_value_heads]", [1, 1])
+    wait_for_value(
+        page, "[calculator.sizes.num_attention_heads, calculator.sizes.num_key_value_heads]", [1, 1]
+    )
     calculator.get_by_test_id("cache-reset").click()
     wait_for_value(page, "[calculator.changed, calculator.kind]", [{}, "MLA"])
     calculator.get_by_test_id("cache-model").select_option("DeepSeek 67B")
@@ -53,5 +62,7 @@ def test_keyboard_mouse_and_code_agree_in_both_themes(lab, page):
     assert calculator.get_by_test_id("cache-value-batch_size").text_content() == "16"
     for theme in ("dark", "light"):
         set_theme(page, theme)
-        ink, ground = calculator.evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+        ink, ground = calculator.evaluate(
+            "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+        )
         assert ink != ground and calculator.get_by_role("radio").count() == 9

@@ -1,4 +1,5 @@
-"""The routing explorer in JupyterLab, used as a reader uses it; the kernel's state is read after every step."""
+"""The routing explorer in JupyterLab, used as a reader uses it; the kernel's state is read after
+every step."""
 
 import nbformat
 import pytest
@@ -29,7 +30,11 @@ explorer
 def explorer(lab, page):
     """A notebook with an explorer of a small random model; gives the page."""
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SET_UP)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "explorer.ipynb")
     open_notebook(page, "explorer.ipynb")
     assert run_all(page)
@@ -53,7 +58,9 @@ def test_typing_choosing_and_switching_off(explorer, tmp_path):
     wait_for_value(page, "explorer.layer", 1)
     shown = kernel_value(page, "explorer.reading.trace.layer(1).experts[0, :, 0].tolist()")
     expect(page.locator(".moe-number").last).to_have_text(str(shown[-1]))
-    assert [number.text_content() for number in page.locator(".moe-number").all()] == [str(e) for e in shown]
+    assert [number.text_content() for number in page.locator(".moe-number").all()] == [
+        str(e) for e in shown
+    ]
     page.get_by_role("button", name="2nd").click()
     wait_for_value(page, "explorer.rank", 2)
 
@@ -61,7 +68,9 @@ def test_typing_choosing_and_switching_off(explorer, tmp_path):
     wait_for_value(page, "explorer.selected['token']", 2)
     expect(page.get_by_test_id("detail")).to_contain_text("Expected here")
     scores = kernel_value(page, "explorer.reading.trace.layer(1).scores[0, 2].tolist()")
-    expect(page.get_by_test_id("affinity-3").locator(".moe-value")).to_contain_text(f"{100 * scores[3]:.1f} %")
+    expect(page.get_by_test_id("affinity-3").locator(".moe-value")).to_contain_text(
+        f"{100 * scores[3]:.1f} %"
+    )
 
     busiest = kernel_value(page, "explorer.reading.trace.load(1).argmax().item()")
     page.get_by_test_id(f"expert-{busiest}").click()
@@ -84,7 +93,9 @@ def test_typing_choosing_and_switching_off(explorer, tmp_path):
 def test_by_keyboard_alone(explorer):
     page = explorer
     page.get_by_role("textbox", name="Text").focus()
-    for _ in range(12):  # slider, choice buttons, then the strip; "switch on" cannot be reached while all are on
+    for _ in range(
+        12
+    ):  # slider, choice buttons, then the strip; "switch on" cannot be reached while all are on
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.dataset.testid ?? ''") == "token-0":
             break
@@ -113,12 +124,16 @@ def test_by_keyboard_alone(explorer):
     expect(page.get_by_test_id("toggle-expert")).to_be_focused()
     page.keyboard.press("Enter")
     wait_for_value(page, "explorer.off", {})
-    assert page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell").count() == 1  # our keys made no cell
+    assert (
+        page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-CodeCell").count() == 1
+    )  # our keys made no cell
 
 
 def test_code_moves_the_picture(explorer):
     page = explorer
-    kernel_value(page, "[setattr(explorer, 'layer', 1), explorer.select_token(3), explorer.select_expert(2)]")
+    kernel_value(
+        page, "[setattr(explorer, 'layer', 1), explorer.select_token(3), explorer.select_expert(2)]"
+    )
     expect(page.get_by_test_id("token-3")).to_have_attribute("aria-selected", "true")
     expect(page.get_by_test_id("expert-2")).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_test_id("load")).to_contain_text("Layer 1: load of each expert")
@@ -147,30 +162,45 @@ def test_256_tokens_change_layer_without_lag_and_nothing_is_cut_off(explorer):
       return [spent, document.querySelector('[data-testid="load"] h4').textContent];
     }"""
     spent, heading = page.evaluate(drawn)
-    assert heading.startswith("Layer 1") and spent < 500  # 100 ms are wanted; the test machine may be busy
+    assert (
+        heading.startswith("Layer 1") and spent < 500
+    )  # 100 ms are wanted; the test machine may be busy
     for theme, width in (("light", 1200), ("dark", 700)):
         set_theme(page, theme)
         page.set_viewport_size({"width": width, "height": 900})
         page.wait_for_timeout(300)
-        overflow = "[...document.querySelectorAll('.moe-explorer, .moe-columns section, .moe-row, .moe-layer')]"
-        assert page.evaluate(f"{overflow}.filter(e => e.scrollWidth > e.clientWidth + 2).map(e => e.className)") == []
+        overflow = (
+            "[...document.querySelectorAll('.moe-explorer, .moe-columns section, .moe-row, "
+            ".moe-layer')]"
+        )
+        assert (
+            page.evaluate(
+                f"{overflow}.filter(e => e.scrollWidth > e.clientWidth + 2).map(e => e.className)"
+            )
+            == []
+        )
 
 
 def test_exported_page_works_from_a_file(explorer, browser, tmp_path):
-    """Opened without a server: no request, no error, and layer, choice, token and expert can be chosen."""
+    """Opened without a server: no request, no error, and layer, choice, token and expert can be
+    chosen."""
     path = tmp_path / "page.html"
     kernel_value(explorer, f"str(explorer.save_html({str(path)!r}))")
     requests, errors = [], []
     page = browser.new_page()
     page.on("request", lambda request: requests.append(request.url))
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: errors.append(message.text) if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(path.as_uri())
     page.get_by_label("Layer", exact=True).select_option("1")
     page.get_by_label("Choice").select_option("2")
     expect(page.get_by_test_id("summary")).to_contain_text("Layer 1, 2nd choice")
     shown = kernel_value(explorer, "explorer.reading.trace.layer(1).experts[0, :, 1].tolist()")
-    assert [number.text_content() for number in page.locator(".moe-number").all()] == [str(e) for e in shown]
+    assert [number.text_content() for number in page.locator(".moe-number").all()] == [
+        str(e) for e in shown
+    ]
     page.get_by_test_id("token-3").click()
     expect(page.get_by_test_id("detail")).to_contain_text("Token 3")
     page.get_by_test_id("expert-0").click()

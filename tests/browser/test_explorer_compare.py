@@ -1,4 +1,5 @@
-"""Comparing two texts and changing k in the explorer in JupyterLab, by keyboard; and the page of a comparison."""
+"""Comparing two texts and changing k in the explorer in JupyterLab, by keyboard; and the page of a
+comparison."""
 
 import re
 
@@ -23,7 +24,9 @@ NUMBERS = "explorer.{reading}.trace.layer(explorer.layer).experts[0, :, 0].tolis
 
 
 def focused(page) -> str:
-    return page.evaluate("document.activeElement.dataset.testid ?? document.activeElement.textContent")
+    return page.evaluate(
+        "document.activeElement.dataset.testid ?? document.activeElement.textContent"
+    )
 
 
 def tab_to(page, wanted: str, most: int = 14) -> None:
@@ -41,7 +44,11 @@ def shown_numbers(page, name: str) -> list[int]:
 
 def test_compare_and_change_k_by_keyboard(lab, page, browser, tmp_path):
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SET_UP)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "compare.ipynb")
     open_notebook(page, "compare.ipynb")
     assert run_all(page)
@@ -65,13 +72,21 @@ def change_k(page) -> None:
     card = page.get_by_test_id("changes")
     expect(card).to_contain_text("What if: 3 experts per token instead of 2")
     expect(card.locator("tbody tr")).to_have_count(changed)
-    losses = kernel_value(page, "[-explorer.baseline.mean_log_probability, -explorer.reading.mean_log_probability]")
+    losses = kernel_value(
+        page, "[-explorer.baseline.mean_log_probability, -explorer.reading.mean_log_probability]"
+    )
     for loss in losses:
         expect(page.get_by_test_id("loss")).to_contain_text(f"{loss:.3f}")
     page.get_by_test_id("token-4").click()
     wait_for_value(page, "explorer.selected['token']", 4)
-    best = kernel_value(page, "[one.predictions[4].labels[0] for one in (explorer.baseline, explorer.reading)]")
-    first = page.get_by_test_id("detail").locator(".moe-beside").first.locator("li:first-child .moe-label")
+    best = kernel_value(
+        page, "[one.predictions[4].labels[0] for one in (explorer.baseline, explorer.reading)]"
+    )
+    first = (
+        page.get_by_test_id("detail")
+        .locator(".moe-beside")
+        .first.locator("li:first-child .moe-label")
+    )
     expect(first).to_have_text(best)
     page.get_by_role("slider", name="Experts per token").focus()
     page.keyboard.press("ArrowLeft")
@@ -109,7 +124,10 @@ def compare_texts(page) -> None:
 
 
 def nothing_is_cut_off(page) -> None:
-    parts = "[...document.querySelectorAll('.moe-explorer, .moe-columns section, .moe-row, .moe-layer, .moe-reading')]"
+    parts = (
+        "[...document.querySelectorAll('.moe-explorer, .moe-columns section, .moe-row, "
+        ".moe-layer, .moe-reading')]"
+    )
     for theme, width in (("light", 1200), ("dark", 700)):
         set_theme(page, theme)
         page.set_viewport_size({"width": width, "height": 900})
@@ -126,9 +144,13 @@ def the_page_holds_both(page, browser, path) -> None:
     file.goto(path.as_uri())
     expect(file.get_by_test_id("second-strip")).to_be_visible()
     file.get_by_label("Layer", exact=True).select_option(index=1)
-    expect(file.get_by_test_id("summary")).to_contain_text("“First text” against “Second text”, layer 1")
+    expect(file.get_by_test_id("summary")).to_contain_text(
+        "“First text” against “Second text”, layer 1"
+    )
     kernel_value(page, "setattr(explorer, 'layer', 1)")
-    assert shown_numbers(file, "second-strip") == kernel_value(page, NUMBERS.format(reading="compared"))
+    assert shown_numbers(file, "second-strip") == kernel_value(
+        page, NUMBERS.format(reading="compared")
+    )
     expect(file.locator("body")).to_contain_text("that needs the notebook")
     file.close()
     assert requests == [path.as_uri()] and errors == []

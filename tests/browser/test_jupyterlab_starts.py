@@ -1,4 +1,5 @@
-"""JupyterLab starts, shows a widget, and the widget reaches the kernel: the ground of all browser tests."""
+"""JupyterLab starts, shows a widget, and the widget reaches the kernel: the ground of all browser
+tests."""
 
 import nbformat
 import pytest
@@ -25,8 +26,14 @@ def notebook(lab, page):
     """Puts a notebook of the given code cells into JupyterLab's folder and opens it."""
 
     def make(*cells: str) -> None:
-        content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        content = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
+        )
+        content.metadata.kernelspec = {
+            "name": "python3",
+            "display_name": "Python 3",
+            "language": "python",
+        }
         nbformat.write(content, lab.notebooks / "made_by_test.ipynb")
         open_notebook(page, "made_by_test.ipynb")
 
@@ -80,14 +87,17 @@ def test_follows_the_systems_theme(page, notebook, tmp_path):
 def test_a_request_to_the_outside_is_noticed(page, notebook, watch):
     notebook("1 + 1")
     address = "https://example.invalid/script.js"
-    assert page.evaluate("url => fetch(url).then(() => 'came', () => 'refused')", address) == "refused"
+    assert (
+        page.evaluate("url => fetch(url).then(() => 'came', () => 'refused')", address) == "refused"
+    )
     assert watch.outside == [address]
     watch.outside.clear()
     watch.errors.clear()
 
 
 def test_the_theme_can_be_changed_at_once_again(page, notebook, watch):
-    """Without a pause between two changes JupyterLab itself logs an error: `set_theme` waits it out."""
+    """Without a pause between two changes JupyterLab itself logs an error: `set_theme` waits it
+    out."""
     notebook("1")
     for theme in ("dark", "light") * 3:
         set_theme(page, theme)

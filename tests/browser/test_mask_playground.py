@@ -1,4 +1,5 @@
-"""The mask playground in JupyterLab: pressed with the mouse and by keyboard, typed into, in both themes."""
+"""The mask playground in JupyterLab: pressed with the mouse and by keyboard, typed into, in both
+themes."""
 
 import nbformat
 import pytest
@@ -27,7 +28,11 @@ playground
 @pytest.fixture
 def playground(lab, page):
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "mask_playground.ipynb")
     open_notebook(page, "mask_playground.ipynb")
     assert run_all(page)
@@ -51,12 +56,16 @@ def test_mouse_keyboard_and_typing_reach_the_kernel(page, playground):
     wait_for_value(page, "playground.masked", [1, 3, 4])
     page.wait_for_function("document.querySelectorAll('.moe-mask-card').length == 3")
     shown = playground.get_by_test_id("mask-card-0").locator(".moe-mask-value").all_text_contents()
-    expected = kernel_value(page, "[round(100 * p, 1) for p in playground.predictions[0].probabilities]")
+    expected = kernel_value(
+        page, "[round(100 * p, 1) for p in playground.predictions[0].probabilities]"
+    )
     assert [float(text.removesuffix(" %")) for text in shown[:5]] == expected
     assert "3 words masked" in playground.get_by_test_id("mask-summary").text_content()
 
     playground.get_by_test_id("mask-text").fill("Oh, <b>the</b> key is not found.")
-    wait_for_value(page, "[playground.words[n].text for n in playground.masked]", ["key", "not", "found"])
+    wait_for_value(
+        page, "[playground.words[n].text for n in playground.masked]", ["key", "not", "found"]
+    )
     assert playground.locator("b").count() == 0, "typed text is never taken for HTML"
     playground.get_by_test_id("mask-clear").press("Enter")
     wait_for_value(page, "playground.masked", [])

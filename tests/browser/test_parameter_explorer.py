@@ -15,7 +15,11 @@ explorer
 @pytest.fixture
 def explorer(lab, page):
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "parameter_explorer.ipynb")
     open_notebook(page, "parameter_explorer.ipynb")
     assert run_all(page)
@@ -40,8 +44,12 @@ def test_keyboard_and_mouse_reach_the_kernel_and_back(page, explorer):
     wait_for_value(page, "explorer.batch_size", 16)
     explorer.get_by_label("int4").check()
     wait_for_value(page, "explorer.precision", "int4")
-    page.wait_for_function("document.querySelector('[data-testid=par-summary]').textContent.includes('16 tokens')")
-    assert explorer.get_by_test_id("par-summary").text_content() == kernel_value(page, "explorer.summary")
+    page.wait_for_function(
+        "document.querySelector('[data-testid=par-summary]').textContent.includes('16 tokens')"
+    )
+    assert explorer.get_by_test_id("par-summary").text_content() == kernel_value(
+        page, "explorer.summary"
+    )
 
     explorer.get_by_test_id("par-reset").click()
     wait_for_value(page, "explorer.changed", {})
@@ -50,15 +58,23 @@ def test_keyboard_and_mouse_reach_the_kernel_and_back(page, explorer):
     explorer.get_by_test_id("par-total-stored").get_by_text("671.0B").wait_for()
     explorer.get_by_role("slider", name="Routed experts, E").focus()
     page.keyboard.press("Home")
-    wait_for_value(page, "[explorer.sizes.n_routed_experts, explorer.sizes.num_experts_per_tok]", [1, 1])
+    wait_for_value(
+        page, "[explorer.sizes.n_routed_experts, explorer.sizes.num_experts_per_tok]", [1, 1]
+    )
 
 
 def test_code_moves_the_page_in_both_themes(page, explorer):
     kernel_value(page, "explorer.set(model='OLMoE-1B-7B', batch_size=128)")
     explorer.get_by_test_id("par-title").get_by_text("OLMoE-1B-7B").wait_for()
     assert explorer.get_by_test_id("par-value-batch_size").text_content() == "128"
-    assert explorer.get_by_role("img").get_attribute("aria-label").startswith("A batch of 128 touches 64.0")
+    assert (
+        explorer.get_by_role("img")
+        .get_attribute("aria-label")
+        .startswith("A batch of 128 touches 64.0")
+    )
     for theme in ("dark", "light"):
         set_theme(page, theme)
-        ink, ground = explorer.evaluate("e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]")
+        ink, ground = explorer.evaluate(
+            "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor]"
+        )
         assert ink != ground and explorer.get_by_role("slider").count() == 5

@@ -1,4 +1,5 @@
-"""The page that `python -m moe_lib explore` writes, of models of other families, opened from a file."""
+"""The page that `python -m moe_lib explore` writes, of models of other families, opened from a
+file."""
 
 import pytest
 from playwright.sync_api import expect
@@ -17,11 +18,16 @@ def opened(browser, tmp_path):
     asked, errors, pages = [], [], []
 
     def open_page(family: str):
-        reading = read_text(build(family, vocab_size=4096, max_position_embeddings=256), load_tokenizer(), TEXT)
+        reading = read_text(
+            build(family, vocab_size=4096, max_position_embeddings=256), load_tokenizer(), TEXT
+        )
         path = write_reading(tmp_path / f"{family}.html", reading, family)
         page = browser.new_page()
         page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: errors.append(message.text) if message.type == "error" else None,
+        )
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(path.as_uri())
         pages.append((page, path.as_uri()))
@@ -41,8 +47,13 @@ def test_dense_layers_and_shared_experts_are_named(opened):
         page.get_by_test_id(f"token-{token}").click()
         groups = {expert // 2 for expert in reading.trace.layer(1).experts[0, token].tolist()}
         for card in ("load", "detail"):
-            marks = [("used by the token" in page.get_by_test_id(card).get_by_test_id(f"group-{group}").text_content())
-                     for group in range(4)]  # fmt: skip
+            marks = [
+                (
+                    "used by the token"
+                    in page.get_by_test_id(card).get_by_test_id(f"group-{group}").text_content()
+                )
+                for group in range(4)
+            ]
             assert marks == [group in groups for group in range(4)]
     expect(page.get_by_test_id("layer-1")).to_contain_text("MaxVio")
     expect(page.get_by_test_id("load")).to_contain_text("every token passes the shared expert")

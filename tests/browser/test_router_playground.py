@@ -1,4 +1,5 @@
-"""The router playground in JupyterLab: dragged, moved by keyboard, its controls used, in both themes."""
+"""The router playground in JupyterLab: dragged, moved by keyboard, its controls used, in both
+themes."""
 
 import nbformat
 import pytest
@@ -16,7 +17,11 @@ playground
 @pytest.fixture
 def playground(lab, page):
     content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "router_playground.ipynb")
     open_notebook(page, "router_playground.ipynb")
     assert run_all(page)
@@ -39,7 +44,9 @@ def fill(playground, token):
 
 
 def test_tokens_and_experts_are_dragged_with_the_mouse(page, playground):
-    token, expert = (playground.get_by_test_id(f"router-{name}") for name in ("token-2", "expert-0"))
+    token, expert = (
+        playground.get_by_test_id(f"router-{name}") for name in ("token-2", "expert-0")
+    )
     before = fill(playground, 2)
     x, y = middle(token)
     goal_x, goal_y = middle(playground.get_by_test_id("router-token-0"))
@@ -50,7 +57,9 @@ def test_tokens_and_experts_are_dragged_with_the_mouse(page, playground):
     page.mouse.up()
     experts = "playground.result.routing.experts"
     wait_for_value(page, f"{experts}[2].tolist() == {experts}[0].tolist()", True)
-    (moved_x, moved_y), (other_x, other_y) = kernel_value(page, "playground.tokens[2], playground.tokens[0]")
+    (moved_x, moved_y), (other_x, other_y) = kernel_value(
+        page, "playground.tokens[2], playground.tokens[0]"
+    )
     assert abs(moved_x - other_x) < 0.06 and abs(moved_y - other_y) < 0.06
     wait_for_value(page, "playground.selected", 2)
     page.wait_for_function(
@@ -92,12 +101,16 @@ def test_controls_reach_the_kernel_and_the_picture_follows(page, playground):
     wait_for_value(page, "playground.capacity_factor", 0.25)
     room = kernel_value(page, "playground.result.capacity")
     page.wait_for_function(
-        f"document.querySelector('[data-testid=router-summary]').textContent.includes('room for {room}')"
+        "document.querySelector('[data-testid=router-summary]').textContent.includes('room "
+        f"for {room}')"
     )
-    dropped = kernel_value(page, "sum(any(not kept for _, _, kept in c) for c in playground.view['choices'])")
+    dropped = kernel_value(
+        page, "sum(any(not kept for _, _, kept in c) for c in playground.view['choices'])"
+    )
     assert playground.locator(".moe-router-dropped").count() == dropped > 0
     loads = [
-        playground.get_by_test_id(f"router-load-{e}").locator(".moe-router-value").text_content() for e in range(6)
+        playground.get_by_test_id(f"router-load-{e}").locator(".moe-router-value").text_content()
+        for e in range(6)
     ]
     assert [int(text.split()[0]) for text in loads] == kernel_value(
         page, "playground.result.routing.kept_load().tolist()"
@@ -115,24 +128,36 @@ def test_controls_reach_the_kernel_and_the_picture_follows(page, playground):
     page.get_by_text("No regions are drawn").wait_for()
     assert playground.get_by_test_id("router-capacity").is_disabled()
     playground.get_by_test_id("router-reset").click()
-    wait_for_value(page, "(playground.method, playground.training, playground.selection_bias[0])", ("topk", True, 0.0))
+    wait_for_value(
+        page,
+        "(playground.method, playground.training, playground.selection_bias[0])",
+        ("topk", True, 0.0),
+    )
     page.wait_for_function("document.querySelector('[data-testid=router-method]').value === 'topk'")
     assert summary.text_content() == kernel_value(page, "playground.summary")
 
 
 def test_code_moves_the_page_and_colours_hold_in_both_themes(page, playground):
     kernel_value(page, "setattr(playground, 'method', 'switch')")
-    page.wait_for_function("document.querySelector('[data-testid=router-method]').value === 'switch'")
+    page.wait_for_function(
+        "document.querySelector('[data-testid=router-method]').value === 'switch'"
+    )
     for theme in ("dark", "light"):
         set_theme(page, theme)
         assert playground.evaluate(CONTRAST) >= 4.5
         for expert in range(6):
             badge = playground.get_by_test_id(f"router-load-{expert}").locator(".moe-router-badge")
             assert badge.evaluate(CONTRAST) >= 4.5
-            inks = playground.get_by_test_id(f"router-expert-{expert}").locator("text").evaluate(
-                "text => getComputedStyle(text).fill")  # fmt: skip
+            inks = (
+                playground.get_by_test_id(f"router-expert-{expert}")
+                .locator("text")
+                .evaluate("text => getComputedStyle(text).fill")
+            )
             assert inks == badge.evaluate("badge => getComputedStyle(badge).color")
-    ground = "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, c.height).data).some(value => value > 0)"
+    ground = (
+        "c => Array.from(c.getContext('2d').getImageData(0, 0, c.width, "
+        "c.height).data).some(value => value > 0)"
+    )
     assert playground.get_by_test_id("router-regions").evaluate(ground)
     kernel_value(page, "setattr(playground, 'method', 'hash')")
     page.get_by_text("No regions are drawn").wait_for()

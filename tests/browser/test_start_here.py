@@ -1,4 +1,5 @@
-"""Notebook 00 as `course.py lab` opens it: its first cell, with the shipped checkpoint, used by mouse and keyboard."""
+"""Notebook 00 as `course.py lab` opens it: its first cell, with the shipped checkpoint, used by
+mouse and keyboard."""
 
 import nbformat
 import pytest

@@ -1,4 +1,5 @@
-"""The fine-tuning comparator and the try-out box in JupyterLab: chosen, run, stopped, typed into, in both themes."""
+"""The fine-tuning comparator and the try-out box in JupyterLab: chosen, run, stopped, typed into,
+in both themes."""
 
 import nbformat
 import pytest
@@ -12,8 +13,8 @@ from tests.browser.harness import (
     wait_for_value,
 )
 
-# Made-up numbers and answers: these tests are about the page. The notebook's folder is elsewhere, so the cell is told
-# where the made-up comparisons live.
+# Made-up numbers and answers: these tests are about the page. The notebook's folder is elsewhere,
+# so the cell is told where the made-up comparisons live.
 COMPARATOR = """
 import sys, threading
 sys.path.insert(0, {root!r})
@@ -57,7 +58,11 @@ def widgets(lab, page, request):
     root = str(request.config.rootpath)
     cells = [nbformat.v4.new_code_cell(code) for code in (COMPARATOR.format(root=root), TRYOUT)]
     content = nbformat.v4.new_notebook(cells=cells)
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, lab.notebooks / "tuning_widgets.ipynb")
     open_notebook(page, "tuning_widgets.ipynb")
     assert run_all(page)
@@ -79,13 +84,19 @@ def test_the_comparator_is_used_and_a_run_started_watched_and_stopped(page, widg
     page.keyboard.press("Space")
     wait_for_value(page, "comparator.methods", ["full", "LoRA"])
     page.wait_for_function("document.querySelectorAll('.moe-tuning tbody tr').length === 2")
-    assert comparator.get_by_test_id("tuning-method-2").evaluate("box => box === document.activeElement")
-    assert "do not show that full is better than LoRA" in comparator.get_by_test_id("tuning-warnings").text_content()
+    assert comparator.get_by_test_id("tuning-method-2").evaluate(
+        "box => box === document.activeElement"
+    )
+    assert (
+        "do not show that full is better than LoRA"
+        in comparator.get_by_test_id("tuning-warnings").text_content()
+    )
     comparator.get_by_test_id("tuning-size").select_option("100")
     wait_for_value(page, "comparator.n_train", 100)
     mean = kernel_value(page, "float(comparator.table['test_accuracy'][0])")
     page.wait_for_function(
-        "mean => document.querySelector('[data-testid=tuning-row-0] td:nth-of-type(2)').textContent === mean",
+        "mean => document.querySelector('[data-testid=tuning-row-0] "
+        "td:nth-of-type(2)').textContent === mean",
         arg=f"{mean:.3f}",
     )
     comparator.get_by_test_id("tuning-curve").select_option("validation_loss")
@@ -96,7 +107,9 @@ def test_the_comparator_is_used_and_a_run_started_watched_and_stopped(page, widg
     comparator.get_by_test_id("tuning-task").select_option("sentiment")
     wait_for_value(page, "comparator.task, comparator.n_train", ("sentiment", 50))
     page.wait_for_function("document.querySelectorAll('.moe-tuning tbody tr').length === 1")
-    assert comparator.get_by_test_id("tuning-words").text_content() == kernel_value(page, "comparator.view['words']")
+    assert comparator.get_by_test_id("tuning-words").text_content() == kernel_value(
+        page, "comparator.view['words']"
+    )
     kernel_value(page, "setattr(comparator, 'methods', ['full', 'prefix'])")
     page.wait_for_function("document.querySelectorAll('.moe-tuning tbody tr').length === 2")
 
@@ -107,11 +120,16 @@ def test_the_comparator_is_used_and_a_run_started_watched_and_stopped(page, widg
     assert stop.is_disabled()
     run.click()
     comparator.get_by_text("run 2 of 4, full, seed 9").wait_for()
-    assert run.is_disabled() and comparator.get_by_test_id("tuning-progress").evaluate("bar => bar.value") == 0.25
+    assert (
+        run.is_disabled()
+        and comparator.get_by_test_id("tuning-progress").evaluate("bar => bar.value") == 0.25
+    )
     stop.click()
     wait_for_value(page, "comparator.state", "stopped")
     comparator.get_by_text("Stopped.").wait_for()
-    assert texts(comparator.locator("tbody th"))[3:] == [f"{name} (run now)" for name in ("full", "LoRA", "head")]
+    assert texts(comparator.locator("tbody th"))[3:] == [
+        f"{name} (run now)" for name in ("full", "LoRA", "head")
+    ]
     assert "one seed only" in comparator.get_by_test_id("tuning-warnings").text_content()
     assert kernel_value(page, "len(steps)") < 2000 and run.is_enabled()
 
@@ -125,18 +143,23 @@ def test_the_box_marks_answers_takes_text_literally_and_colours_hold_in_both_the
     assert texts(badges) == ["0", "15", "1", "15", "2", "15", "3", "15"]
     box.get_by_test_id("tryout-example-1").click()
     wait_for_value(page, "box.text, box.question", ("four five", "and now?"))
-    page.wait_for_function("document.querySelector('[data-testid=tryout-mark]').textContent === 'five'")
+    page.wait_for_function(
+        "document.querySelector('[data-testid=tryout-mark]').textContent === 'five'"
+    )
     box.get_by_test_id("tryout-question").fill("no question")
     wait_for_value(page, "box.question", "no question")
     box.get_by_test_id("tryout-verdict").get_by_text("No answer: not a question.").wait_for()
     assert box.get_by_test_id("tryout-mark").count() == 0
     box.get_by_test_id("tryout-text").fill("")
     page.wait_for_function(
-        "document.querySelector('[data-testid=tryout-verdict]').textContent.startsWith('Type a text')"
+        "document.querySelector('[data-testid=tryout-verdict]').textContent.startsWith('Type "
+        "a text')"
     )
     assert kernel_value(page, "box.result is None")
     kernel_value(page, "bool(box.ask('six seven', 'what?'))")
-    page.wait_for_function("document.querySelector('[data-testid=tryout-text]').value === 'six seven'")
+    page.wait_for_function(
+        "document.querySelector('[data-testid=tryout-text]').value === 'six seven'"
+    )
     assert box.get_by_test_id("tryout-summary").text_content() == kernel_value(page, "box.summary")
 
     for theme in ("dark", "light"):

@@ -1,4 +1,5 @@
-"""The article's lines fail as the notebook says, and for the reason that it gives: mended, they run."""
+"""The article's lines fail as the notebook says, and for the reason that it gives: mended, they
+run."""
 
 import math
 
@@ -13,19 +14,32 @@ def find(line, number=0):
     return [piece for piece in PIECES if piece.line.startswith(line)][number]
 
 
-@pytest.mark.parametrize(("line", "number", "error"), [
-    ("from transformers import GPT3", 0, "ImportError"), ("inputs = tokenizer", 0, "NameError"),
-    ("loss.backward()", 0, "AttributeError"), ("answer = outputs.logits", 0, "AttributeError"),
-    ("from transformers import Bert", 0, "ImportError"), ("train_dataset =", 0, "NameError"),
-    ("outputs = model", 0, "ValueError"), ("outputs = model", 1, "RuntimeError"), ("model = Bert", 0, ""),
-    ("batches =", 0, ""), ("printed =", 0, "")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("line", "number", "error"),
+    [
+        ("from transformers import GPT3", 0, "ImportError"),
+        ("inputs = tokenizer", 0, "NameError"),
+        ("loss.backward()", 0, "AttributeError"),
+        ("answer = outputs.logits", 0, "AttributeError"),
+        ("from transformers import Bert", 0, "ImportError"),
+        ("train_dataset =", 0, "NameError"),
+        ("outputs = model", 0, "ValueError"),
+        ("outputs = model", 1, "RuntimeError"),
+        ("model = Bert", 0, ""),
+        ("batches =", 0, ""),
+        ("printed =", 0, ""),
+    ],
+)
 def test_each_line_does_what_is_said(line, number, error):
     found = run_piece(find(line, number))
     assert found.error == error and found.message
 
 
 def test_which_names_exist():
-    assert not any(hasattr(transformers, name) for name in ("AdamW", "GPT3ForQuestionAnswering", "GPT3Tokenizer"))
+    assert not any(
+        hasattr(transformers, name)
+        for name in ("AdamW", "GPT3ForQuestionAnswering", "GPT3Tokenizer")
+    )
     for name in ("BertTokenizer", "BertForSequenceClassification", "BertForQuestionAnswering"):
         assert hasattr(transformers, name)
     assert hasattr(torch.optim, "AdamW")
@@ -34,7 +48,9 @@ def test_which_names_exist():
 def test_mended_lines_run():
     names = find("outputs = model", 0).given()
     assert names["inputs"]["input_ids"].shape == (16, 1, 512)
-    mended = {name: part.squeeze(1) if part.dim() == 3 else part for name, part in names["inputs"].items()}
+    mended = {
+        name: part.squeeze(1) if part.dim() == 3 else part for name, part in names["inputs"].items()
+    }
     assert names["model"](**mended).logits.shape == (16, 2)
 
     names = find("outputs = model", 1).given()

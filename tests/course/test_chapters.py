@@ -21,7 +21,9 @@ def test_ready_chapters_only_need_ready_ones():
     assert all(set(chapter.needs) <= ready for chapter in CHAPTERS if chapter.ready)
 
 
-@pytest.mark.parametrize("name", ["03", "3", "transformer", "03_transformer", "03_transformer.ipynb"])
+@pytest.mark.parametrize(
+    "name", ["03", "3", "transformer", "03_transformer", "03_transformer.ipynb"]
+)
 def test_find_chapter(name):
     assert find_chapter(name).filename == "03_transformer.ipynb"
 
@@ -48,4 +50,6 @@ def test_map_has_a_row_per_chapter_and_links_what_is_ready():
     assert page.rows == 1 + len(CHAPTERS)
     assert page.links == [chapter.filename for chapter in CHAPTERS if chapter.ready]
     text = repr(course_map())
-    assert "09  DeepSeek-V2 (after 07, 08)" in text and all(chapter.sentence in text for chapter in CHAPTERS)
+    assert "09  DeepSeek-V2 (after 07, 08)" in text and all(
+        chapter.sentence in text for chapter in CHAPTERS
+    )

@@ -26,16 +26,24 @@ def official():
 
 
 def stack(folder):
-    """Rewrite a folder of one entry per expert with the experts stacked, as they are in transformers' memory."""
+    """Rewrite a folder of one entry per expert with the experts stacked, as they are in
+    transformers' memory."""
     tensors = load_file(folder / "model.safetensors")
     rest = {name: tensor for name, tensor in tensors.items() if ".experts." not in name}
     for name in [name for name in tensors if name.endswith("experts.0.gate_proj.weight")]:
         at = name.removesuffix(".0.gate_proj.weight")
-        numbers = range(sum(key.startswith(f"{at}.") and key.endswith("down_proj.weight") for key in tensors))
-        rest[f"{at}.down_proj"] = torch.stack([tensors[f"{at}.{e}.down_proj.weight"] for e in numbers])
-        rest[f"{at}.gate_up_proj"] = torch.stack([
-            torch.cat([tensors[f"{at}.{e}.{part}_proj.weight"] for part in ("gate", "up")]) for e in numbers
-        ])  # fmt: skip
+        numbers = range(
+            sum(key.startswith(f"{at}.") and key.endswith("down_proj.weight") for key in tensors)
+        )
+        rest[f"{at}.down_proj"] = torch.stack(
+            [tensors[f"{at}.{e}.down_proj.weight"] for e in numbers]
+        )
+        rest[f"{at}.gate_up_proj"] = torch.stack(
+            [
+                torch.cat([tensors[f"{at}.{e}.{part}_proj.weight"] for part in ("gate", "up")])
+                for e in numbers
+            ]
+        )
     save_file(rest, folder / "model.safetensors", {"format": "pt"})
 
 
@@ -73,7 +81,9 @@ def test_weights_are_in_memory_once(official, tmp_path, monkeypatch):
     assert max(peak) <= largest, "never more than one tensor of the file beside the new model"
     names = [name for name in reads if name != "opened"]
     assert len(names) == len(set(names)), "nothing is read twice"
-    assert reads.count("opened") > 5, "the file is mapped anew now and then, so that its pages can go"
+    assert reads.count("opened") > 5, (
+        "the file is mapped anew now and then, so that its pages can go"
+    )
 
 
 def test_export_has_the_names_of_transformers_own_files(official, tmp_path):
@@ -91,7 +101,9 @@ def test_large_models_are_written_in_shards_and_old_files_go(official, tmp_path)
     ours = from_transformers(official)
     save_transformers(ours, tmp_path, max_shard_bytes=30_000)
     shards = sorted(path.name for path in tmp_path.glob("*.safetensors"))
-    assert len(shards) > 3 and all(len(path.read_bytes()) < 45_000 for path in tmp_path.glob("*.safetensors"))
+    assert len(shards) > 3 and all(
+        len(path.read_bytes()) < 45_000 for path in tmp_path.glob("*.safetensors")
+    )
     back, info = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert relative_error(back, official).max() < 1e-6
@@ -102,21 +114,40 @@ def test_large_models_are_written_in_shards_and_old_files_go(official, tmp_path)
     assert [path.name for path in tmp_path.glob("*.safetensors*")] == ["model.safetensors"]
     assert relative_error(AutoModelForCausalLM.from_pretrained(tmp_path), other).max() < 1e-5
     save_transformers(ours, tmp_path, max_shard_bytes=30_000)
-    assert not (tmp_path / "model.safetensors").exists(), "transformers would read it before the shards"
+    assert not (tmp_path / "model.safetensors").exists(), (
+        "transformers would read it before the shards"
+    )
 
 
 def test_the_course_tokenizer_goes_along_and_ends_generation(tmp_path):
     tokenizer = load_tokenizer("course")
     torch.manual_seed(0)
-    ours = LanguageModel(ModelConfig(
-        vocab_size=len(tokenizer), hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=32,
-        attention="mla", kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=8, v_head_dim=6, n_routed_experts=4,
-        moe_intermediate_size=8, initializer_range=0.3,
-    )).eval()  # fmt: skip
+    ours = LanguageModel(
+        ModelConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=3,
+            intermediate_size=32,
+            attention="mla",
+            kv_lora_rank=12,
+            qk_nope_head_dim=8,
+            qk_rope_head_dim=8,
+            v_head_dim=6,
+            n_routed_experts=4,
+            moe_intermediate_size=8,
+            initializer_range=0.3,
+        )
+    ).eval()
     save_transformers(ours, tmp_path, tokenizer)
-    opened, back = AutoTokenizer.from_pretrained(tmp_path), AutoModelForCausalLM.from_pretrained(tmp_path)
+    opened, back = (
+        AutoTokenizer.from_pretrained(tmp_path),
+        AutoModelForCausalLM.from_pretrained(tmp_path),
+    )
     text = "def route(x):\n    return 42  # naïve café"
-    assert opened(text)["input_ids"] == tokenizer(text)["input_ids"] and opened.decode(opened(text)["input_ids"])
+    assert opened(text)["input_ids"] == tokenizer(text)["input_ids"] and opened.decode(
+        opened(text)["input_ids"]
+    )
     assert back.config.eos_token_id == tokenizer.eos_token_id == opened.eos_token_id
     assert back.config.pad_token_id == tokenizer.pad_token_id
     x = torch.tensor([tokenizer(text)["input_ids"]])
@@ -161,28 +192,52 @@ def damage(folder, what):
         config.write_text(json.dumps(fields))
 
 
-@pytest.mark.parametrize(("what", "error", "message"), [
-    ("cut", ValueError, r"model.safetensors: not a complete safetensors file"),
-    ("no weights", FileNotFoundError, "model.safetensors: missing"),
-    ("bin only", FileNotFoundError, "model.safetensors: missing"),
-    ("no config", FileNotFoundError, "config.json: missing"),
-    ("bad json", ValueError, "config.json: not valid JSON"),
-    ("missing tensor", ValueError, f"none named {PER_EXPERT}"),
-    ("extra tensor", ValueError, "also model.layers.9.input_layernorm.weight"),
-    ("wrong shape", ValueError, rf"{PER_EXPERT}: got \(12, 23\); wants shape \(12, 24\)"),
-    ("untied", ValueError, "lm_head.weight: got 'another matrix than the embedding'"),
-    (dict(model_type="mixtral"), ValueError, "model_type: got 'mixtral'; wants \"deepseek_v2\""),
-    (dict(quantization_config={"bits": 4}), ValueError, "quantization_config: got 'a quantised model'"),
-    (dict(hidden_size="24"), ValueError, "config.json: .*hidden_size"),
-    (dict(hidden_act="gelu"), ValueError, "hidden_act: got 'gelu'"),
-    (dict(attention_dropout=0.1), ValueError, "attention_dropout: got 0.1"),
-    (dict(topk_method="noaux_tc"), ValueError, "topk_method: got 'noaux_tc'"),
-    (dict(num_key_value_heads=1), ValueError, "num_key_value_heads: got 1"),
-    (dict(num_experts_per_tok=9, topk_method="greedy"), ValueError, "num_experts_per_tok: got 9"),
-    (dict(rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=1e4)), ValueError, "rope_type: got 'linear'"),
-    (dict(rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5)), ValueError,
-     "partial_rotary_factor: got 0.5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [
+        ("cut", ValueError, r"model.safetensors: not a complete safetensors file"),
+        ("no weights", FileNotFoundError, "model.safetensors: missing"),
+        ("bin only", FileNotFoundError, "model.safetensors: missing"),
+        ("no config", FileNotFoundError, "config.json: missing"),
+        ("bad json", ValueError, "config.json: not valid JSON"),
+        ("missing tensor", ValueError, f"none named {PER_EXPERT}"),
+        ("extra tensor", ValueError, "also model.layers.9.input_layernorm.weight"),
+        ("wrong shape", ValueError, rf"{PER_EXPERT}: got \(12, 23\); wants shape \(12, 24\)"),
+        ("untied", ValueError, "lm_head.weight: got 'another matrix than the embedding'"),
+        (
+            dict(model_type="mixtral"),
+            ValueError,
+            "model_type: got 'mixtral'; wants \"deepseek_v2\"",
+        ),
+        (
+            dict(quantization_config={"bits": 4}),
+            ValueError,
+            "quantization_config: got 'a quantised model'",
+        ),
+        (dict(hidden_size="24"), ValueError, "config.json: .*hidden_size"),
+        (dict(hidden_act="gelu"), ValueError, "hidden_act: got 'gelu'"),
+        (dict(attention_dropout=0.1), ValueError, "attention_dropout: got 0.1"),
+        (dict(topk_method="noaux_tc"), ValueError, "topk_method: got 'noaux_tc'"),
+        (dict(num_key_value_heads=1), ValueError, "num_key_value_heads: got 1"),
+        (
+            dict(num_experts_per_tok=9, topk_method="greedy"),
+            ValueError,
+            "num_experts_per_tok: got 9",
+        ),
+        (
+            dict(rope_parameters=dict(rope_type="linear", factor=2.0, rope_theta=1e4)),
+            ValueError,
+            "rope_type: got 'linear'",
+        ),
+        (
+            dict(
+                rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5)
+            ),
+            ValueError,
+            "partial_rotary_factor: got 0.5",
+        ),
+    ],
+)
 def test_damage_and_unknown_settings_are_named(official, tmp_path, what, error, message):
     official.save_pretrained(tmp_path)
     damage(tmp_path, what)
@@ -196,9 +251,14 @@ def test_shard_lists_are_checked(official, tmp_path):
     listed = json.loads(index.read_text())
     first = sorted(tmp_path.glob("*.safetensors"))[0]
     first.rename(tmp_path / "away")
-    with pytest.raises(FileNotFoundError, match=f"{first.name}: missing; model.safetensors.index.json lists it"):
+    with pytest.raises(
+        FileNotFoundError, match=f"{first.name}: missing; model.safetensors.index.json lists it"
+    ):
         from_transformers(tmp_path)
-    for wrong, message in ((dict(weight_map={"a": "../x"}), "lists '../x'"), (dict(metadata={}), "no weight_map")):
+    for wrong, message in (
+        (dict(weight_map={"a": "../x"}), "lists '../x'"),
+        (dict(metadata={}), "no weight_map"),
+    ):
         index.write_text(json.dumps(wrong))
         with pytest.raises(ValueError, match=message):
             from_transformers(tmp_path)
@@ -214,7 +274,9 @@ def test_other_models_are_refused(tmp_path):
         save_transformers(torch.nn.Linear(2, 2), tmp_path)
     model = LanguageModel(ModelConfig.preset("tiny", vocab_size=20))
     save_checkpoint(model, tmp_path / "own")
-    with pytest.raises(ValueError, match="model_type: got 'moe_lib'.*load_checkpoint reads this one"):
+    with pytest.raises(
+        ValueError, match="model_type: got 'moe_lib'.*load_checkpoint reads this one"
+    ):
         from_transformers(tmp_path / "own")
     tokenizer = load_tokenizer("course")
     ours = from_transformers(make_official())
@@ -223,23 +285,48 @@ def test_other_models_are_refused(tmp_path):
     assert not (tmp_path / "x").exists(), "nothing is written before all is known to fit"
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    (dict(attention="mha", kv_lora_rank=None, qk_nope_head_dim=None, qk_rope_head_dim=None, v_head_dim=None),
-     "attention: got 'mha'"),
-    (dict(causal=False), "causal: got False"),
-    (dict(num_attention_heads=5), "hidden_size: got 24; wants a multiple"),
-    (dict(norm_topk_prob=True), "norm_topk_prob: got True; wants False: transformers' DeepSeek-V2 ignores"),
-    (dict(scoring_func="sigmoid"), "scoring_func: got 'sigmoid'"),
-    (dict(capacity_factor=1.0), "capacity_factor: got 1.0"),
-    (dict(router="biased_topk"), "router: got 'biased_topk'"),
-    (dict(router="topk_softmax"), "router: got 'topk_softmax'"),
-    (dict(router="switch", num_experts_per_tok=1), "router: got 'switch'"),
-    (dict(router="hash"), "router: got 'hash'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            dict(
+                attention="mha",
+                kv_lora_rank=None,
+                qk_nope_head_dim=None,
+                qk_rope_head_dim=None,
+                v_head_dim=None,
+            ),
+            "attention: got 'mha'",
+        ),
+        (dict(causal=False), "causal: got False"),
+        (dict(num_attention_heads=5), "hidden_size: got 24; wants a multiple"),
+        (
+            dict(norm_topk_prob=True),
+            "norm_topk_prob: got True; wants False: transformers' DeepSeek-V2 ignores",
+        ),
+        (dict(scoring_func="sigmoid"), "scoring_func: got 'sigmoid'"),
+        (dict(capacity_factor=1.0), "capacity_factor: got 1.0"),
+        (dict(router="biased_topk"), "router: got 'biased_topk'"),
+        (dict(router="topk_softmax"), "router: got 'topk_softmax'"),
+        (dict(router="switch", num_experts_per_tok=1), "router: got 'switch'"),
+        (dict(router="hash"), "router: got 'hash'"),
+    ],
+)
 def test_what_transformers_cannot_express_is_refused(changes, message, tmp_path):
-    sizes = dict(vocab_size=20, hidden_size=24, num_hidden_layers=1, num_attention_heads=3, attention="mla",
-                 kv_lora_rank=8, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=4, n_routed_experts=4,
-                 moe_intermediate_size=8, intermediate_size=8)  # fmt: skip
+    sizes = dict(
+        vocab_size=20,
+        hidden_size=24,
+        num_hidden_layers=1,
+        num_attention_heads=3,
+        attention="mla",
+        kv_lora_rank=8,
+        qk_nope_head_dim=4,
+        qk_rope_head_dim=4,
+        v_head_dim=4,
+        n_routed_experts=4,
+        moe_intermediate_size=8,
+        intermediate_size=8,
+    )
     if changes.get("num_attention_heads") == 5:
         changes = changes | dict(num_key_value_heads=5)
     with pytest.raises(ValueError, match=message):

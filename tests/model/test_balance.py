@@ -12,7 +12,9 @@ from moe_lib.training import expert_balance_loss, load_entropy, max_violation
 def routing_of(scores, k=1):
     scores = torch.as_tensor(scores, dtype=torch.float64)
     weights, experts = scores.topk(k, dim=-1)
-    return Routing(experts, weights, scores, scores.log(), torch.ones_like(experts, dtype=torch.bool))
+    return Routing(
+        experts, weights, scores, scores.log(), torch.ones_like(experts, dtype=torch.bool)
+    )
 
 
 def naive(routing, sequences):
@@ -22,10 +24,16 @@ def naive(routing, sequences):
     losses = []
     for s in range(sequences):
         rows = range(s * length, (s + 1) * length)
-        losses.append(sum(
-            n_experts / (k * length) * sum(experts[t].count(i) for t in rows) * sum(scores[t][i] for t in rows) / length
-            for i in range(n_experts)
-        ))  # fmt: skip
+        losses.append(
+            sum(
+                n_experts
+                / (k * length)
+                * sum(experts[t].count(i) for t in rows)
+                * sum(scores[t][i] for t in rows)
+                / length
+                for i in range(n_experts)
+            )
+        )
     return sum(losses) / sequences
 
 
@@ -33,7 +41,9 @@ def naive(routing, sequences):
 def test_equals_the_formula_in_loops(sequences, k):
     torch.manual_seed(0)
     routing = routing_of(torch.randn(24, 5, dtype=torch.float64).softmax(-1), k)
-    assert float(expert_balance_loss(routing, sequences)) == pytest.approx(naive(routing, sequences), abs=1e-12)
+    assert float(expert_balance_loss(routing, sequences)) == pytest.approx(
+        naive(routing, sequences), abs=1e-12
+    )
 
 
 def test_one_is_not_a_lower_bound():
@@ -86,7 +96,9 @@ def test_max_violation_and_entropy_by_hand():
     assert max_violation(torch.tensor([4, 2, 1, 1])) == pytest.approx(1.0)
     assert max_violation(torch.tensor([3, 3])) == 0 and max_violation(torch.tensor([0, 0])) == 0
     assert load_entropy(torch.tensor([5, 5, 5])) == pytest.approx(1.0)
-    assert load_entropy(torch.tensor([1, 3])) == pytest.approx(-(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75)))
+    assert load_entropy(torch.tensor([1, 3])) == pytest.approx(
+        -(0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
+    )
     assert load_entropy(torch.tensor([7, 0, 0])) == 0
 
 

@@ -27,7 +27,12 @@ def routing_of(scores, k=1, chosen=None):
 
 def test_device_loss_by_hand():
     """Two devices of two experts. Loads 2, 0, 1, 1 are uneven for experts and even for devices."""
-    scores = [[0.4, 0.2, 0.3, 0.1], [0.5, 0.1, 0.2, 0.2], [0.1, 0.2, 0.6, 0.1], [0.2, 0.1, 0.3, 0.4]]
+    scores = [
+        [0.4, 0.2, 0.3, 0.1],
+        [0.5, 0.1, 0.2, 0.2],
+        [0.1, 0.2, 0.6, 0.1],
+        [0.2, 0.1, 0.3, 0.4],
+    ]
     routing = routing_of(scores)
     assert routing.load().tolist() == [2, 0, 1, 1]
     # f = 2, 0, 1, 1; P = 0.3, 0.15, 0.35, 0.2; f' = 1, 1; P' = 0.45, 0.55
@@ -38,15 +43,21 @@ def test_device_loss_by_hand():
 def test_device_loss_is_the_expert_loss_when_every_expert_has_its_device():
     torch.manual_seed(0)
     routing = routing_of(torch.randn(12, 6, dtype=torch.float64).softmax(-1), 2)
-    assert float(device_balance_loss(routing, 6, 3)) == pytest.approx(float(expert_balance_loss(routing, 3)))
+    assert float(device_balance_loss(routing, 6, 3)) == pytest.approx(
+        float(expert_balance_loss(routing, 3))
+    )
 
 
 def test_communication_loss_by_hand():
     """Three devices of two experts, k = 2, at most M = 2 devices per token."""
-    scores = [[0.4, 0.3, 0.1, 0.1, 0.05, 0.05], [0.3, 0.1, 0.4, 0.1, 0.05, 0.05], [0.1, 0.05, 0.4, 0.05, 0.3, 0.1]]
+    scores = [
+        [0.4, 0.3, 0.1, 0.1, 0.05, 0.05],
+        [0.3, 0.1, 0.4, 0.1, 0.05, 0.05],
+        [0.1, 0.05, 0.4, 0.05, 0.3, 0.1],
+    ]
     routing = routing_of(scores, 2)
-    # tokens go to devices {0}, {0, 1}, {1, 2}: received 2, 2, 1; f'' = 3 / (2 · 3) · received = 1, 1, 0.5
-    # P' = mean of 0.7, 0.4, 0.15; of 0.2, 0.5, 0.45; of 0.1, 0.1, 0.4
+    # tokens go to devices {0}, {0, 1}, {1, 2}: received 2, 2, 1; f'' = 3 / (2 · 3) · received = 1,
+    # 1, 0.5 P' = mean of 0.7, 0.4, 0.15; of 0.2, 0.5, 0.45; of 0.1, 0.1, 0.4
     expected = 1 * 1.25 / 3 + 1 * 1.15 / 3 + 0.5 * 0.6 / 3
     assert float(communication_balance_loss(routing, 3, 2)) == pytest.approx(expected)
 
@@ -54,17 +65,26 @@ def test_communication_loss_by_hand():
 @pytest.mark.parametrize("sequences", [1, 4])
 def test_communication_loss_equals_loops(sequences):
     torch.manual_seed(0)
-    routing, length, devices, most = routing_of(torch.randn(24, 8).double().softmax(-1), 3), 24 // sequences, 4, 2
+    routing, length, devices, most = (
+        routing_of(torch.randn(24, 8).double().softmax(-1), 3),
+        24 // sequences,
+        4,
+        2,
+    )
     losses = []
     for s in range(sequences):
         tokens, loss = range(s * length, (s + 1) * length), 0.0
         for d in range(devices):
             sent = sum(any(e // 2 == d for e in routing.experts[t].tolist()) for t in tokens)
-            affinity = sum(float(routing.scores[t, 2 * d : 2 * d + 2].sum()) for t in tokens) / length
+            affinity = (
+                sum(float(routing.scores[t, 2 * d : 2 * d + 2].sum()) for t in tokens) / length
+            )
             loss += devices / (most * length) * sent * affinity
         losses.append(loss)
     expected = sum(losses) / sequences
-    assert float(communication_balance_loss(routing, devices, most, sequences)) == pytest.approx(expected)
+    assert float(communication_balance_loss(routing, devices, most, sequences)) == pytest.approx(
+        expected
+    )
 
 
 def test_sigmoid_scores_are_normalised_first():
@@ -88,10 +108,14 @@ def test_choices_that_were_not_made_are_not_counted():
 def test_z_loss_by_hand():
     logits = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [7.0, 7.0]])
     ones = torch.ones(3, 1, dtype=torch.bool)
-    routing = Routing(torch.zeros(3, 1, dtype=torch.long), torch.ones(3, 1), logits.softmax(-1), logits, ones)
+    routing = Routing(
+        torch.zeros(3, 1, dtype=torch.long), torch.ones(3, 1), logits.softmax(-1), logits, ones
+    )
     expected = [math.log(2) ** 2, math.log(4) ** 2, (7 + math.log(2)) ** 2]
     assert float(router_z_loss(routing)) == pytest.approx(sum(expected) / 3)
-    assert float(router_z_loss(routing, torch.tensor([True, True, False]))) == pytest.approx(sum(expected[:2]) / 2)
+    assert float(router_z_loss(routing, torch.tensor([True, True, False]))) == pytest.approx(
+        sum(expected[:2]) / 2
+    )
 
 
 def noisy(k=2, tokens=40, n_experts=5):
@@ -146,28 +170,48 @@ def test_bad_devices_are_named():
         communication_balance_loss(routing, 2, 3)
 
 
-FACTORS = dict(aux_loss_alpha=0.003, device_loss_alpha=0.05, communication_loss_alpha=0.02, router_z_loss_alpha=0.001)
+FACTORS = dict(
+    aux_loss_alpha=0.003,
+    device_loss_alpha=0.05,
+    communication_loss_alpha=0.02,
+    router_z_loss_alpha=0.001,
+)
 
 
 @pytest.mark.parametrize("seq_aux", [True, False])
 def test_the_model_adds_every_loss_with_its_factor_layer_by_layer(seq_aux):
-    """DeepSeek-V2's three losses and the z-loss, over two layers; none of it in the language-model loss."""
+    """DeepSeek-V2's three losses and the z-loss, over two layers; none of it in the language-model
+    loss."""
     torch.manual_seed(0)
-    config = ModelConfig.preset("tiny", vocab_size=40, router="group_limited", n_group=4, topk_group=2,
-                                seq_aux=seq_aux, initializer_range=0.3, **FACTORS)  # fmt: skip
+    config = ModelConfig.preset(
+        "tiny",
+        vocab_size=40,
+        router="group_limited",
+        n_group=4,
+        topk_group=2,
+        seq_aux=seq_aux,
+        initializer_range=0.3,
+        **FACTORS,
+    )
     model, ids = LanguageModel(config), torch.randint(0, 40, (3, 10))
     output = model(ids, labels=ids)
     n = 3 if seq_aux else 1
     expected = sum(
-        0.003 * expert_balance_loss(r, n) + 0.05 * device_balance_loss(r, 4, n)
-        + 0.02 * communication_balance_loss(r, 4, 2, n) + 0.001 * router_z_loss(r) for r in output.routing
-    )  # fmt: skip
+        0.003 * expert_balance_loss(r, n)
+        + 0.05 * device_balance_loss(r, 4, n)
+        + 0.02 * communication_balance_loss(r, 4, 2, n)
+        + 0.001 * router_z_loss(r)
+        for r in output.routing
+    )
     assert output.balance_loss.item() == pytest.approx(expected.item(), rel=1e-5) and expected > 0.1
     logits = output.logits[:, :-1].flatten(0, 1)
     assert output.loss.item() == pytest.approx(
         torch.nn.functional.cross_entropy(logits, ids[:, 1:].flatten()).item(), rel=1e-5
     )
-    assert float(total_balance_loss(output.routing, config.replace(**dict.fromkeys(FACTORS, 0.0)), n)) == 0
+    assert (
+        float(total_balance_loss(output.routing, config.replace(**dict.fromkeys(FACTORS, 0.0)), n))
+        == 0
+    )
 
 
 def test_balance_losses_reach_the_routers():
@@ -175,8 +219,17 @@ def test_balance_losses_reach_the_routers():
     torch.manual_seed(0)
     for name in FACTORS:
         others = {**dict.fromkeys(FACTORS, 0.0), name: 1.0}
-        config = ModelConfig.preset("tiny", vocab_size=40, router="group_limited", n_group=4, topk_group=2,
-                                    initializer_range=0.3, **others)  # fmt: skip
+        config = ModelConfig.preset(
+            "tiny",
+            vocab_size=40,
+            router="group_limited",
+            n_group=4,
+            topk_group=2,
+            initializer_range=0.3,
+            **others,
+        )
         model = LanguageModel(config)
         model(torch.randint(0, 40, (2, 12))).balance_loss.backward()
-        assert all(layer.feed_forward.router.weight.grad.abs().max() > 1e-6 for layer in model.layers), name
+        assert all(
+            layer.feed_forward.router.weight.grad.abs().max() > 1e-6 for layer in model.layers
+        ), name

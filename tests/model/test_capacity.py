@@ -17,14 +17,19 @@ def routing_of(experts, scores=None, n_experts=4, chosen=None):
 
 
 def test_capacity_rounds_up_and_is_never_zero():
-    """PITFALLS 8: int(1 · 2 / 64 · 1.0) is 0, and the one token of a generation step would lose all its experts."""
+    """PITFALLS 8: int(1 · 2 / 64 · 1.0) is 0, and the one token of a generation step would lose all
+    its experts."""
     assert capacity(1 * 2, 64, 1.0) == 1
-    assert capacity(8 * 2, 4, 1.0) == 4 and capacity(8 * 2, 4, 1.1) == 5 and capacity(8, 4, 0.01) == 1
+    assert (
+        capacity(8 * 2, 4, 1.0) == 4 and capacity(8 * 2, 4, 1.1) == 5 and capacity(8, 4, 0.01) == 1
+    )
 
 
 def test_first_choices_are_seated_before_second_ones():
     """Expert 0 is wanted by all four tokens and has room for two."""
-    routing = limit_experts(routing_of([[1, 0], [0, 1], [0, 2], [0, 3]]), 0.8)  # ceil(0.8 · 8 / 4) = 2
+    routing = limit_experts(
+        routing_of([[1, 0], [0, 1], [0, 2], [0, 3]]), 0.8
+    )  # ceil(0.8 · 8 / 4) = 2
     assert routing.kept.tolist() == [[True, False], [True, True], [True, True], [False, True]]
     assert routing.load().tolist() == [4, 2, 1, 1] and routing.kept_load().tolist() == [2, 2, 1, 1]
     assert routing.dropped_share() == pytest.approx(2 / 8)
@@ -52,14 +57,23 @@ def test_expert_limit_equals_a_loop():
 
 
 def test_lowest_affinity_is_dropped_on_a_full_device():
-    scores = [[0.4, 0.1, 0.3, 0.2], [0.5, 0.2, 0.2, 0.1], [0.3, 0.1, 0.4, 0.2], [0.1, 0.6, 0.2, 0.1]]
+    scores = [
+        [0.4, 0.1, 0.3, 0.2],
+        [0.5, 0.2, 0.2, 0.1],
+        [0.3, 0.1, 0.4, 0.2],
+        [0.1, 0.6, 0.2, 0.1],
+    ]
     experts = [[0], [0], [2], [1]]  # device 0 holds experts 0 and 1: three tokens, room for two
     routing = limit_devices(routing_of(experts, scores), 1.0, n_devices=2)
     assert routing.kept[:, 0].tolist() == [False, True, True, True]  # affinities 0.4, 0.5 and 0.6
     protected = torch.tensor([True, False, False, False])
     saved = limit_devices(routing_of(experts, scores), 1.0, 2, protected=protected)
-    assert saved.kept[:, 0].tolist() == [True, False, True, True], "a protected token is seated first"
-    everybody = limit_devices(routing_of(experts, scores), 1.0, 2, protected=torch.ones(4, dtype=torch.bool))
+    assert saved.kept[:, 0].tolist() == [True, False, True, True], (
+        "a protected token is seated first"
+    )
+    everybody = limit_devices(
+        routing_of(experts, scores), 1.0, 2, protected=torch.ones(4, dtype=torch.bool)
+    )
     assert everybody.kept.all(), "protected tokens are never dropped, even beyond the room"
 
 
@@ -96,7 +110,9 @@ def test_padding_takes_no_room():
 def test_generation_with_capacity_is_the_same_with_and_without_cache():
     """PITFALLS 12: a capacity that depends on the length must not reach generation."""
     torch.manual_seed(0)
-    config = ModelConfig.preset("tiny", vocab_size=50, router="gshard", capacity_factor=0.5, initializer_range=0.3)
+    config = ModelConfig.preset(
+        "tiny", vocab_size=50, router="gshard", capacity_factor=0.5, initializer_range=0.3
+    )
     model = LanguageModel(config)
     prompt = torch.randint(0, 50, (2, 5))
     cached = model.generate(prompt, 12)
@@ -108,8 +124,16 @@ def test_generation_with_capacity_is_the_same_with_and_without_cache():
 
 def test_never_drop_share_protects_whole_sequences():
     torch.manual_seed(0)
-    router = make_router("topk", 8, 8, 2, capacity_factor=0.25, capacity_per="device", n_group=4,
-                         never_drop_share=0.5).train()  # fmt: skip
+    router = make_router(
+        "topk",
+        8,
+        8,
+        2,
+        capacity_factor=0.25,
+        capacity_per="device",
+        n_group=4,
+        never_drop_share=0.5,
+    ).train()
     kept = router(torch.randn(20 * 16, 8), n_sequences=20).kept.view(20, 32).float().mean(1)
     untouched = int((kept == 1).sum())
     assert 4 <= untouched <= 16 and kept.min() < 0.5

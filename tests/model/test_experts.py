@@ -27,14 +27,21 @@ def make_routing(tokens, load, dtype):
     scores = logits.softmax(-1).to(dtype)
     weights, experts = scores.topk(K, dim=-1)
     return Routing(
-        experts, weights.detach().requires_grad_(), scores, logits, torch.ones_like(experts, dtype=torch.bool)
+        experts,
+        weights.detach().requires_grad_(),
+        scores,
+        logits,
+        torch.ones_like(experts, dtype=torch.bool),
     )
 
 
 def run(function, tokens, load, dtype, d=D, width=WIDTH):
     torch.manual_seed(0)
-    inputs = [torch.randn(tokens, d, dtype=dtype), torch.randn(E, 2 * width, d, dtype=dtype) / d**0.5,
-              torch.randn(E, d, width, dtype=dtype) / width**0.5]  # fmt: skip
+    inputs = [
+        torch.randn(tokens, d, dtype=dtype),
+        torch.randn(E, 2 * width, d, dtype=dtype) / d**0.5,
+        torch.randn(E, d, width, dtype=dtype) / width**0.5,
+    ]
     for tensor in inputs:
         tensor.requires_grad_()
     routing = make_routing(tokens, load, dtype)
@@ -55,7 +62,9 @@ def buffer(request, monkeypatch):
 def assert_equals_loop(function, tokens, load, dtype, sizes):
     expected = run(run_loop, tokens, load, dtype, *sizes)
     actual = run(function, tokens, load, dtype, *sizes)
-    for name, a, e in zip(("output", "x", "gate_up", "down", "weights"), actual, expected, strict=True):
+    for name, a, e in zip(
+        ("output", "x", "gate_up", "down", "weights"), actual, expected, strict=True
+    ):
         assert torch.allclose(a, e, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]), name
         assert e.abs().max() > 0, f"{name}: comparing zeros proves nothing"
 
@@ -63,8 +72,10 @@ def assert_equals_loop(function, tokens, load, dtype, sizes):
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("load", ["even", "skewed", "empty experts"])
 @pytest.mark.parametrize("tokens", [1, 2, 37])
-@pytest.mark.parametrize(("function", "sizes"), [(run_masked, (D, WIDTH)), (run_sorted, (D, WIDTH)),
-                                                 (run_sorted, ALIGNED)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "sizes"),
+    [(run_masked, (D, WIDTH)), (run_sorted, (D, WIDTH)), (run_sorted, ALIGNED)],
+)
 def test_mask_and_sorted_equal_the_loop_forward_and_backward(function, sizes, tokens, load, dtype):
     assert_equals_loop(function, tokens, load, dtype, sizes)
 
@@ -78,7 +89,11 @@ def test_parts_equal_the_loop_forward_and_backward(tokens, load, buffer):
 def test_no_token_gives_no_token():
     layer = MoELayer(D, WIDTH, E, K, n_shared_experts=1)
     output, routing = layer(torch.empty(3, 0, D))
-    assert output.shape == (3, 0, D) and routing.experts.shape == (0, K) and routing.load().tolist() == [0] * E
+    assert (
+        output.shape == (3, 0, D)
+        and routing.experts.shape == (0, K)
+        and routing.load().tolist() == [0] * E
+    )
 
 
 def test_dropped_pairs_add_nothing():
@@ -86,7 +101,13 @@ def test_dropped_pairs_add_nothing():
     kept = torch.rand(9, K) > 0.4
     x, gate_up, down = torch.randn(9, D), torch.randn(E, 2 * WIDTH, D), torch.randn(E, D, WIDTH)
     dropped = Routing(routing.experts, routing.weights, routing.scores, routing.logits, kept)
-    zeroed = Routing(routing.experts, routing.weights * kept, routing.scores, routing.logits, torch.ones_like(kept))
+    zeroed = Routing(
+        routing.experts,
+        routing.weights * kept,
+        routing.scores,
+        routing.logits,
+        torch.ones_like(kept),
+    )
     assert not kept.all()
     expected = run_loop(x, zeroed, gate_up, down)
     for function in (run_masked, run_loop, run_sorted):
@@ -99,13 +120,23 @@ def test_dropped_pairs_get_no_gradient_and_do_not_run(function):
     routing = make_routing(9, "even", torch.float32)
     kept = torch.rand(9, K, generator=torch.Generator().manual_seed(3)) > 0.4
     kept[4] = False  # a token without any expert
-    routing = replace(routing, kept=kept & (routing.experts != 2))  # and an expert without any token
-    x, gate_up, down = (t.requires_grad_() for t in (torch.randn(9, d), torch.randn(E, 2 * width, d),
-                                                     torch.randn(E, d, width)))  # fmt: skip
+    routing = replace(
+        routing, kept=kept & (routing.experts != 2)
+    )  # and an expert without any token
+    x, gate_up, down = (
+        t.requires_grad_()
+        for t in (torch.randn(9, d), torch.randn(E, 2 * width, d), torch.randn(E, d, width))
+    )
     output = function(x, routing, gate_up, down)
     output.square().sum().backward()
-    assert (output[4] == 0).all() and (x.grad[4] == 0).all() and (output[routing.kept.any(1)] != 0).any(1).all()
-    assert (routing.weights.grad[~routing.kept] == 0).all() and (routing.weights.grad[routing.kept] != 0).all()
+    assert (
+        (output[4] == 0).all()
+        and (x.grad[4] == 0).all()
+        and (output[routing.kept.any(1)] != 0).any(1).all()
+    )
+    assert (routing.weights.grad[~routing.kept] == 0).all() and (
+        routing.weights.grad[routing.kept] != 0
+    ).all()
     assert (gate_up.grad[2] == 0).all() and (down.grad[2] == 0).all()
     if function is not run_masked:
         with torch.no_grad():
@@ -125,13 +156,21 @@ def test_everything_dropped_gives_zeros(function):
 
 
 def test_columns_without_a_choice_do_not_run():
-    """Expert choice gives tokens different numbers of experts: an empty column names an expert all the same."""
+    """Expert choice gives tokens different numbers of experts: an empty column names an expert all
+    the same."""
     d, width = ALIGNED
     routing = make_routing(5, "even", torch.float32)
     chosen = torch.tensor([[True, False]] * 5)
-    routing = replace(routing, experts=routing.experts[:, :1].repeat(1, 2), kept=chosen, chosen=chosen)
-    alone = replace(routing, experts=routing.experts[:, :1], weights=routing.weights[:, :1], kept=chosen[:, :1],
-                    chosen=None)  # fmt: skip
+    routing = replace(
+        routing, experts=routing.experts[:, :1].repeat(1, 2), kept=chosen, chosen=chosen
+    )
+    alone = replace(
+        routing,
+        experts=routing.experts[:, :1],
+        weights=routing.weights[:, :1],
+        kept=chosen[:, :1],
+        chosen=None,
+    )
     x, gate_up, down = torch.randn(5, d), torch.randn(E, 2 * width, d), torch.randn(E, d, width)
     expected = run_loop(x, alone, gate_up, down)
     for function in (run_masked, run_loop, run_sorted, run_in_parts):
@@ -145,8 +184,12 @@ def test_frozen_inputs_get_no_gradient_and_the_others_theirs(frozen):
     for function in (run_loop, run_sorted):
         torch.manual_seed(0)
         routing = make_routing(9, "even", torch.float32)
-        inputs = dict(x=torch.randn(9, d), gate_up=torch.randn(E, 2 * width, d), down=torch.randn(E, d, width),
-                      weights=routing.weights.detach())  # fmt: skip
+        inputs = dict(
+            x=torch.randn(9, d),
+            gate_up=torch.randn(E, 2 * width, d),
+            down=torch.randn(E, d, width),
+            weights=routing.weights.detach(),
+        )
         for name, tensor in inputs.items():
             tensor.requires_grad_(name != frozen)
         routing = replace(routing, weights=inputs["weights"])
@@ -165,7 +208,10 @@ def some_kept(tokens=7):
 
 
 def test_order_by_hand():
-    experts, kept = torch.tensor([[2, 0], [0, 1], [2, 1]]), torch.tensor([[True, True], [True, False], [False, True]])
+    experts, kept = (
+        torch.tensor([[2, 0], [0, 1], [2, 1]]),
+        torch.tensor([[True, True], [True, False], [False, True]]),
+    )
     order = sort_by_expert(Routing(experts, kept.float(), torch.rand(3, 4), torch.rand(3, 4), kept))
     assert order.pair.tolist() == [1, 2, 5, 0] and order.token.tolist() == [0, 1, 2, 0]
     assert order.load.tolist() == [2, 1, 1, 0]
@@ -176,16 +222,23 @@ def test_dispatch_and_combine_are_a_matrix_and_its_transpose():
     order = sort_by_expert(some_kept())
     matrix = torch.zeros(len(order.pair), 7, dtype=torch.float64)
     matrix[torch.arange(len(order.pair)), order.token] = 1
-    x, rows = torch.randn(7, 5, dtype=torch.float64), torch.randn(len(order.pair), 5, dtype=torch.float64)
-    assert torch.equal(dispatch(x, order), matrix @ x) and torch.allclose(combine(rows, order), matrix.T @ rows)
+    x, rows = (
+        torch.randn(7, 5, dtype=torch.float64),
+        torch.randn(len(order.pair), 5, dtype=torch.float64),
+    )
+    assert torch.equal(dispatch(x, order), matrix @ x) and torch.allclose(
+        combine(rows, order), matrix.T @ rows
+    )
 
 
 def test_written_out_gradients_pass_gradcheck():
     order = sort_by_expert(some_kept())
     n = len(order.pair)
     make = torch.Generator().manual_seed(0)
-    x, rows, gate_up, weight = (torch.randn(*size, generator=make, dtype=torch.float64, requires_grad=True)
-                                for size in ((7, 3), (n, 3), (n, 8), (n, 1)))  # fmt: skip
+    x, rows, gate_up, weight = (
+        torch.randn(*size, generator=make, dtype=torch.float64, requires_grad=True)
+        for size in ((7, 3), (n, 3), (n, 8), (n, 1))
+    )
     assert torch.autograd.gradcheck(lambda x: dispatch(x, order), x)
     assert torch.autograd.gradcheck(lambda rows: combine(rows, order), rows)
     assert torch.autograd.gradcheck(weighted_swiglu, (gate_up, weight))
@@ -207,9 +260,19 @@ def test_layer_equals_transformers_deepseek_v2(scaling):
     from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Moe
 
     torch.manual_seed(0)
-    config = DeepseekV2Config(hidden_size=D, moe_intermediate_size=WIDTH, n_routed_experts=E, num_experts_per_tok=K,
-                              n_shared_experts=2, routed_scaling_factor=scaling, topk_method="greedy", n_group=1,
-                              topk_group=1, hidden_act="silu", num_attention_heads=2)  # fmt: skip
+    config = DeepseekV2Config(
+        hidden_size=D,
+        moe_intermediate_size=WIDTH,
+        n_routed_experts=E,
+        num_experts_per_tok=K,
+        n_shared_experts=2,
+        routed_scaling_factor=scaling,
+        topk_method="greedy",
+        n_group=1,
+        topk_group=1,
+        hidden_act="silu",
+        num_attention_heads=2,
+    )
     official = DeepseekV2Moe(config).eval()
     layer = MoELayer(D, WIDTH, E, K, n_shared_experts=2, routed_scaling_factor=scaling)
     with torch.no_grad():
@@ -224,7 +287,8 @@ def test_layer_equals_transformers_deepseek_v2(scaling):
 
 
 def test_layer_by_hand():
-    """Two experts, one number: worked out with pencil. silu(1)=0.731059, softmax([1, 0])=[0.731059, 0.268941]."""
+    """Two experts, one number: worked out with pencil. silu(1)=0.731059, softmax([1, 0])=[0.731059,
+    0.268941]."""
     layer = MoELayer(1, 1, 2, 1)
     with torch.no_grad():
         layer.router.weight.copy_(torch.tensor([[1.0], [0.0]]))
@@ -245,14 +309,18 @@ def test_layer_by_hand():
     ],
 )
 def test_bad_sizes_are_named(arguments, message):
-    good = dict(hidden_size=D, moe_intermediate_size=WIDTH, n_routed_experts=E, num_experts_per_tok=K)
+    good = dict(
+        hidden_size=D, moe_intermediate_size=WIDTH, n_routed_experts=E, num_experts_per_tok=K
+    )
     with pytest.raises(ValueError, match=message):
         MoELayer(**{**good, **arguments})
 
 
 def test_bad_input_is_named():
     layer = MoELayer(D, WIDTH, E, K)
-    with pytest.raises(ValueError, match=r"x: got \(3, 4\); wants a last dimension of hidden_size \(10\)"):
+    with pytest.raises(
+        ValueError, match=r"x: got \(3, 4\); wants a last dimension of hidden_size \(10\)"
+    ):
         layer(torch.randn(3, 4))
     with pytest.raises(TypeError, match="x: got torch.int64"):
         layer(torch.ones(3, D, dtype=torch.long))

@@ -6,7 +6,14 @@ import torch
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.model.generation import choose
 
-LATENT = dict(attention="mla", kv_lora_rank=6, q_lora_rank=8, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5)
+LATENT = dict(
+    attention="mla",
+    kv_lora_rank=6,
+    q_lora_rank=8,
+    qk_nope_head_dim=6,
+    qk_rope_head_dim=4,
+    v_head_dim=5,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -14,11 +21,23 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module", params=[dict(), LATENT], ids=["mha", "mla"])
 def model(request):
     torch.manual_seed(0)
-    return LanguageModel(ModelConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24,
-        n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
-        first_k_dense_replace=1, max_position_embeddings=40, initializer_range=0.4, **request.param,
-    )).train()  # fmt: skip
+    return LanguageModel(
+        ModelConfig(
+            vocab_size=40,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=24,
+            n_routed_experts=6,
+            num_experts_per_tok=2,
+            n_shared_experts=1,
+            moe_intermediate_size=8,
+            first_k_dense_replace=1,
+            max_position_embeddings=40,
+            initializer_range=0.4,
+            **request.param,
+        )
+    ).train()
 
 
 PROMPT = torch.tensor([[3, 9, 27, 1], [5, 6, 7, 8]])
@@ -72,14 +91,18 @@ def test_sampling_follows_the_probabilities():
     top_2 = torch.bincount(choose(logits, 1.0, top_k=2, generator=generator), minlength=4) / 40_000
     assert torch.allclose(top_2, torch.tensor([0.7311, 0.2689, 0, 0]), atol=0.01)
     # probabilities .644 .237 .087 .032: the first two reach 0.7, the first alone does not
-    nucleus = torch.bincount(choose(logits, 1.0, top_p=0.7, generator=generator), minlength=4) / 40_000
+    nucleus = (
+        torch.bincount(choose(logits, 1.0, top_p=0.7, generator=generator), minlength=4) / 40_000
+    )
     assert torch.allclose(nucleus, torch.tensor([0.7311, 0.2689, 0, 0]), atol=0.01)
     assert choose(logits[:3], 1.0, top_p=0.01).tolist() == [0, 0, 0]
 
 
 def test_seeded_sampling_repeats(model):
     def sample(seed):
-        return model.generate(PROMPT, 15, temperature=1.0, generator=torch.Generator().manual_seed(seed))
+        return model.generate(
+            PROMPT, 15, temperature=1.0, generator=torch.Generator().manual_seed(seed)
+        )
 
     assert torch.equal(sample(1), sample(1)) and not torch.equal(sample(1), sample(2))
 
@@ -102,7 +125,9 @@ def test_stream_writes_what_generate_writes_with_each_tokens_own_routing(model, 
         experts = torch.stack([step.routing[layer].experts for step in steps], dim=1)
         assert torch.equal(experts, routing.experts.view(2, 16, 2)[:, 4:])
         weights = torch.stack([step.routing[layer].weights for step in steps], dim=1)
-        torch.testing.assert_close(weights, routing.weights.view(2, 16, 2)[:, 4:], rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            weights, routing.weights.view(2, 16, 2)[:, 4:], rtol=0, atol=1e-5
+        )
 
 
 def test_stream_stops_marks_finished_rows_and_leaves_the_mode_alone(model):
@@ -143,10 +168,14 @@ def test_refusals_name_the_argument(model):
         ("temperature: got -1", lambda: model.generate(PROMPT, 3, temperature=-1)),
         ("top_p: got 0", lambda: model.generate(PROMPT, 3, top_p=0)),
         ("top_k: got 0", lambda: model.generate(PROMPT, 3, top_k=0)),
-        ("attention_mask: got 'padding at the end",
-         lambda: model.generate(PROMPT, 3, attention_mask=torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]))),
+        (
+            "attention_mask: got 'padding at the end",
+            lambda: model.generate(
+                PROMPT, 3, attention_mask=torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+            ),
+        ),
         ("input_ids: got", lambda: model.generate(torch.empty(1, 0, dtype=torch.long), 3)),
-    ]  # fmt: skip
+    ]
     for message, call in cases:
         with pytest.raises(ValueError, match=message):
             call()

@@ -1,4 +1,5 @@
-"""The whole model: against transformers' Llama, position by position, with padding, and its refusals."""
+"""The whole model: against transformers' Llama, position by position, with padding, and its
+refusals."""
 
 import pytest
 import torch
@@ -8,9 +9,19 @@ from moe_lib import LanguageModel, ModelConfig
 from moe_lib.counting import count_parameters, flops_per_token, kv_cache_elements_per_token
 from moe_lib.model import KVCache
 
-SMALL = dict(vocab_size=50, hidden_size=16, num_hidden_layers=3, num_attention_heads=4, intermediate_size=24,
-             moe_intermediate_size=8, max_position_embeddings=32, initializer_range=0.3)  # fmt: skip
-EXPERTS = dict(n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, first_k_dense_replace=1)
+SMALL = dict(
+    vocab_size=50,
+    hidden_size=16,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=24,
+    moe_intermediate_size=8,
+    max_position_embeddings=32,
+    initializer_range=0.3,
+)
+EXPERTS = dict(
+    n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, first_k_dense_replace=1
+)
 
 
 def make(**changes):
@@ -27,20 +38,38 @@ def ids(batch=2, length=12):
 def test_dense_model_equals_transformers_llama(kv_heads, tied):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    ours = make(n_routed_experts=0, n_shared_experts=0, num_key_value_heads=kv_heads, tie_word_embeddings=tied)
+    ours = make(
+        n_routed_experts=0,
+        n_shared_experts=0,
+        num_key_value_heads=kv_heads,
+        tie_word_embeddings=tied,
+    )
     config = ours.config
-    official = LlamaForCausalLM(LlamaConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=kv_heads,
-        intermediate_size=24, rms_norm_eps=config.rms_norm_eps, tie_word_embeddings=tied, max_position_embeddings=32,
-    )).eval()  # fmt: skip
-    # Llama turns number i with number i + d/2, we turn neighbours: the same up to an order within each head
+    official = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=50,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=kv_heads,
+            intermediate_size=24,
+            rms_norm_eps=config.rms_norm_eps,
+            tie_word_embeddings=tied,
+            max_position_embeddings=32,
+        )
+    ).eval()
+    # Llama turns number i with number i + d/2, we turn neighbours: the same up to an order within
+    # each head
     halves = torch.cat((torch.arange(0, 4, 2), torch.arange(1, 4, 2)))
 
     def reorder(weight):
         return weight.view(-1, 4, 16)[:, halves].reshape(-1, 16)
 
-    state = {"model.embed_tokens.weight": ours.embedding.weight, "model.norm.weight": ours.norm.weight,
-             "lm_head.weight": ours.head.weight}  # fmt: skip
+    state = {
+        "model.embed_tokens.weight": ours.embedding.weight,
+        "model.norm.weight": ours.norm.weight,
+        "lm_head.weight": ours.head.weight,
+    }
     for i, layer in enumerate(ours.layers):
         at = f"model.layers.{i}"
         state[f"{at}.input_layernorm.weight"] = layer.attention_norm.weight
@@ -74,14 +103,18 @@ def test_padding_changes_nothing(causal, side):
     model, x = make(causal=causal), ids(1, 9)
     padding = torch.zeros(1, 4, dtype=torch.long)
     order = (padding, x) if side == "left" else (x, padding)
-    mask = torch.cat([torch.ones_like(part) if part is x else torch.zeros_like(part) for part in order], 1)
+    mask = torch.cat(
+        [torch.ones_like(part) if part is x else torch.zeros_like(part) for part in order], 1
+    )
     padded = model(torch.cat(order, 1), attention_mask=mask)
     assert torch.allclose(padded.logits[mask.bool()], model(x).logits[0], atol=1e-5)
     assert torch.isfinite(padded.logits).all()
     labels = torch.where(mask.bool(), torch.cat(order, 1), -100)
     assert padded.balance_loss.item() == pytest.approx(model(x).balance_loss.item(), rel=1e-5)
     with_loss = model(torch.cat(order, 1), attention_mask=mask, labels=labels)
-    if side == "right" or not causal:  # on the left, the first token is predicted from padding as well
+    if (
+        side == "right" or not causal
+    ):  # on the left, the first token is predicted from padding as well
         assert with_loss.loss.item() == pytest.approx(model(x, labels=x).loss.item(), rel=1e-5)
 
 
@@ -90,7 +123,9 @@ def test_loss_is_the_mean_over_labelled_positions_without_the_balance_loss():
     labels = torch.full_like(x, -100)
     labels[0, 3], labels[1, 8] = 7, 11
     output = model(x, labels=labels)
-    by_hand = -(output.logits[0, 3].log_softmax(-1)[7] + output.logits[1, 8].log_softmax(-1)[11]) / 2
+    by_hand = (
+        -(output.logits[0, 3].log_softmax(-1)[7] + output.logits[1, 8].log_softmax(-1)[11]) / 2
+    )
     assert output.loss.item() == pytest.approx(by_hand.item(), abs=1e-5)
     assert output.balance_loss > 1
 
@@ -105,7 +140,9 @@ def test_balance_loss_sums_layers_and_reaches_the_routers():
     model(x).balance_loss.backward()
     assert model.layers[1].feed_forward.router.weight.grad.abs().max() > 0
     doubled = make(aux_loss_alpha=1.0)
-    assert doubled(x).balance_loss.item() == pytest.approx(2 * model(x).balance_loss.item(), rel=1e-5)
+    assert doubled(x).balance_loss.item() == pytest.approx(
+        2 * model(x).balance_loss.item(), rel=1e-5
+    )
     assert make(aux_loss_alpha=0.0)(x).balance_loss.item() == 0
 
 
@@ -119,8 +156,15 @@ def test_cached_logits_equal_uncached_position_by_position():
     assert cache.number_of_elements() == 2 * 12 * kv_cache_elements_per_token(model.config)
 
 
-@pytest.mark.parametrize("changes", [{}, dict(num_key_value_heads=2), dict(n_routed_experts=0, n_shared_experts=0),
-                                     dict(tie_word_embeddings=False)])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        dict(num_key_value_heads=2),
+        dict(n_routed_experts=0, n_shared_experts=0),
+        dict(tie_word_embeddings=False),
+    ],
+)
 def test_counts_equal_the_built_model(changes):
     model = make(**changes)
     count = count_parameters(model.config)
@@ -158,9 +202,17 @@ def test_refusals_name_the_argument():
         (TypeError, "input_ids: got torch.float32", lambda: model(x.float())),
         (ValueError, "input_ids: got 'ids from 0 to 50'", lambda: model(torch.tensor([[0, 50]]))),
         (ValueError, r"input_ids: got \(3,\)", lambda: model(torch.tensor([1, 2, 3]))),
-        (ValueError, "at most max_position_embeddings", lambda: model(torch.zeros(1, 33, dtype=torch.long))),
+        (
+            ValueError,
+            "at most max_position_embeddings",
+            lambda: model(torch.zeros(1, 33, dtype=torch.long)),
+        ),
         (ValueError, "attention_mask: got", lambda: model(x, attention_mask=torch.ones(2, 5))),
-        (ValueError, "labels: got .*-100 at every", lambda: model(x, labels=torch.full_like(x, -100))),
+        (
+            ValueError,
+            "labels: got .*-100 at every",
+            lambda: model(x, labels=torch.full_like(x, -100)),
+        ),
         (ValueError, "labels: got .labels from", lambda: model(x, labels=x + 50)),
         (ValueError, "cache: got", lambda: make(causal=False)(x, cache=KVCache())),
     ]

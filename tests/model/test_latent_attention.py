@@ -1,4 +1,5 @@
-"""Latent attention: against the paper's equations in loops, absorbed against expanded, its cache, YaRN, refusals."""
+"""Latent attention: against the paper's equations in loops, absorbed against expanded, its cache,
+YaRN, refusals."""
 
 import math
 
@@ -10,11 +11,28 @@ from moe_lib.counting import kv_cache_elements_per_token
 from moe_lib.model import KVCache, LatentAttention, rotary_angles, visible_keys
 from moe_lib.model.rotary import rotary_magnitude, rotary_speeds, slowed_share, softmax_factor
 
-SMALL = dict(vocab_size=40, hidden_size=20, num_hidden_layers=2, num_attention_heads=3, intermediate_size=24,
-             n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
-             first_k_dense_replace=1, max_position_embeddings=48, initializer_range=0.3, attention="mla",
-             kv_lora_rank=10, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5)  # fmt: skip
-YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=8, beta_fast=4, mscale=1.0)
+SMALL = dict(
+    vocab_size=40,
+    hidden_size=20,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=24,
+    n_routed_experts=6,
+    num_experts_per_tok=2,
+    n_shared_experts=1,
+    moe_intermediate_size=8,
+    first_k_dense_replace=1,
+    max_position_embeddings=48,
+    initializer_range=0.3,
+    attention="mla",
+    kv_lora_rank=10,
+    qk_nope_head_dim=6,
+    qk_rope_head_dim=4,
+    v_head_dim=5,
+)
+YARN = dict(
+    rope_type="yarn", factor=4.0, original_max_position_embeddings=8, beta_fast=4, mscale=1.0
+)
 VARIANTS = {
     "no query latent": dict(),
     "query latent": dict(q_lora_rank=7),
@@ -23,7 +41,7 @@ VARIANTS = {
     "yarn, equal mscales": dict(rope_scaling={**YARN, "mscale_all_dim": 1.0}),
     "yarn, unequal mscales": dict(q_lora_rank=7, rope_scaling={**YARN, "mscale_all_dim": 0.5}),
     "yarn, no mscale": dict(rope_scaling=dict(factor=4.0, original_max_position_embeddings=8)),
-}  # fmt: skip
+}
 every_variant = pytest.mark.parametrize("changes", VARIANTS.values(), ids=VARIANTS.keys())
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,9 +61,17 @@ def ids(batch=2, length=12):
     return torch.randint(0, 40, (batch, length), generator=torch.Generator().manual_seed(3))
 
 
-def by_the_equations(attention: LatentAttention, config: ModelConfig, x: torch.Tensor) -> torch.Tensor:
-    """x (sequence, hidden) float64 -> the same shape: equations 37 to 47, one token and one head at a time."""
-    n, r, v, rank = config.qk_nope_head_dim, config.qk_rope_head_dim, config.v_head_dim, config.kv_lora_rank
+def by_the_equations(
+    attention: LatentAttention, config: ModelConfig, x: torch.Tensor
+) -> torch.Tensor:
+    """x (sequence, hidden) float64 -> the same shape: equations 37 to 47, one token and one head at
+    a time."""
+    n, r, v, rank = (
+        config.qk_nope_head_dim,
+        config.qk_rope_head_dim,
+        config.v_head_dim,
+        config.kv_lora_rank,
+    )
     weight = {name: parameter.double() for name, parameter in attention.named_parameters()}
 
     def linear(name, vector):
@@ -57,12 +83,18 @@ def by_the_equations(attention: LatentAttention, config: ModelConfig, x: torch.T
     def turn(vector, position):
         speeds = rotary_speeds(r, config.rope_theta, config.rope_scaling).double()
         unit = torch.polar(torch.ones_like(speeds), (position * speeds.float()).double())
-        turned = torch.view_as_complex(vector.view(-1, 2)) * unit * rotary_magnitude(config.rope_scaling)
+        turned = (
+            torch.view_as_complex(vector.view(-1, 2)) * unit * rotary_magnitude(config.rope_scaling)
+        )
         return torch.view_as_real(turned).flatten()
 
     keys, values, outputs = [], [], []
     for t, h in enumerate(x):
-        query = linear("q_up_proj", norm("q_norm", linear("q_down_proj", h))) if config.q_lora_rank else None
+        query = (
+            linear("q_up_proj", norm("q_norm", linear("q_down_proj", h)))
+            if config.q_lora_rank
+            else None
+        )
         query = linear("q_proj", h) if query is None else query
         down = linear("kv_down_proj", h)
         latent, shared_key = norm("kv_norm", down[:rank]), turn(down[rank:], t)
@@ -85,7 +117,9 @@ def test_both_forms_follow_the_equations(changes):
     model = make(torch.float64, **changes)
     attention, config = model.layers[1].attention, model.config
     x = torch.randn(1, 10, config.hidden_size, dtype=torch.float64)
-    angles = rotary_angles(torch.arange(10)[None], config.rotary_dim, config.rope_theta, config.rope_scaling)
+    angles = rotary_angles(
+        torch.arange(10)[None], config.rotary_dim, config.rope_theta, config.rope_scaling
+    )
     wanted = by_the_equations(attention, config, x[0])
     assert wanted.std() > 0.1
     query, memory = attention.query(x, angles), attention.memory(x, angles)
@@ -99,7 +133,9 @@ def test_both_forms_follow_the_equations(changes):
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 @every_variant
 @torch.no_grad()
-def test_cache_absorbed_and_expanded_agree_at_every_position(changes, dtype, tolerance, monkeypatch):
+def test_cache_absorbed_and_expanded_agree_at_every_position(
+    changes, dtype, tolerance, monkeypatch
+):
     model, x = make(dtype, **changes), ids(length=14)
     plain = model(x).logits
     bound = tolerance * plain.abs().max()
@@ -112,9 +148,13 @@ def test_cache_absorbed_and_expanded_agree_at_every_position(changes, dtype, tol
 
     calls = []
     absorbed = LatentAttention.absorbed
-    monkeypatch.setattr(LatentAttention, "absorbed", lambda *given: calls.append(1) or absorbed(*given))
+    monkeypatch.setattr(
+        LatentAttention, "absorbed", lambda *given: calls.append(1) or absorbed(*given)
+    )
     with_absorption = step_by_step()
-    assert len(calls) == 11 * model.config.num_hidden_layers, "eleven tokens after the prompt, in each layer"
+    assert len(calls) == 11 * model.config.num_hidden_layers, (
+        "eleven tokens after the prompt, in each layer"
+    )
     monkeypatch.setattr(LatentAttention, "absorbed", LatentAttention.expanded)
     without = step_by_step()
     for position in range(14):
@@ -133,7 +173,10 @@ def test_several_tokens_after_a_cache_and_padding_on_the_left():
     mask = torch.cat((torch.zeros(2, 3), torch.ones(2, 12)), dim=1)
     cache = KVCache()
     model(padded[:, :9], attention_mask=mask[:, :9], cache=cache)
-    ends = [model(padded[:, t : t + 1], attention_mask=mask[:, : t + 1], cache=cache).logits for t in range(9, 15)]
+    ends = [
+        model(padded[:, t : t + 1], attention_mask=mask[:, : t + 1], cache=cache).logits
+        for t in range(9, 15)
+    ]
     torch.testing.assert_close(torch.cat(ends, 1), model(x).logits[:, 6:], rtol=0, atol=1e-10)
 
 
@@ -146,7 +189,10 @@ def test_the_cache_holds_the_latent_and_one_rotary_key_and_no_more():
     assert cache.length == 10 and cache.values == []
     per_token_and_layer = SMALL["kv_lora_rank"] + SMALL["qk_rope_head_dim"]
     assert cache.number_of_elements() == 3 * 10 * SMALL["num_hidden_layers"] * per_token_and_layer
-    assert kv_cache_elements_per_token(model.config) == SMALL["num_hidden_layers"] * per_token_and_layer
+    assert (
+        kv_cache_elements_per_token(model.config)
+        == SMALL["num_hidden_layers"] * per_token_and_layer
+    )
     stored = sum(tensor.untyped_storage().nbytes() for tensor in cache.keys)
     assert stored == 4 * cache.number_of_elements(), "no larger tensor is kept alive behind a view"
 
@@ -156,7 +202,10 @@ def test_scores_depend_on_distance_alone():
     model = make(torch.float64)
     attention, config = model.layers[0].attention, model.config
     x = torch.randn(1, 8, config.hidden_size, dtype=torch.float64)
-    near, far = (attention(x, rotary_angles(torch.arange(s, s + 8)[None], config.rotary_dim)) for s in (0, 30))
+    near, far = (
+        attention(x, rotary_angles(torch.arange(s, s + 8)[None], config.rotary_dim))
+        for s in (0, 30)
+    )
     torch.testing.assert_close(near, far, rtol=0, atol=1e-5)
     restarted = attention(x, rotary_angles(torch.arange(8)[None] // 2, config.rotary_dim))
     assert (near - restarted).abs().max() > 1e-3, "positions must matter at all"
@@ -173,14 +222,25 @@ def test_a_missing_yarn_scale_is_invisible_at_position_0_only():
 
 
 def test_yarn_numbers_by_hand():
-    scaling = make(rope_scaling=dict(factor=40, original_max_position_embeddings=4096, mscale=0.707,
-                                     mscale_all_dim=0.707)).config.rope_scaling  # fmt: skip
+    scaling = make(
+        rope_scaling=dict(
+            factor=40, original_max_position_embeddings=4096, mscale=0.707, mscale_all_dim=0.707
+        )
+    ).config.rope_scaling
     # DeepSeek-V2, section 3.1.4: sqrt(t) = 0.0707 ln 40 + 1 = 1.2608
-    assert softmax_factor(scaling) == pytest.approx(1.2608**2, abs=1e-4) and rotary_magnitude(scaling) == 1
-    assert rotary_magnitude({**scaling, "mscale_all_dim": None}) == pytest.approx(1 + 0.1 * math.log(40))
-    assert rotary_magnitude({**scaling, "mscale": 1.0}) == pytest.approx((1 + 0.1 * math.log(40)) / 1.2608, abs=1e-4)
+    assert (
+        softmax_factor(scaling) == pytest.approx(1.2608**2, abs=1e-4)
+        and rotary_magnitude(scaling) == 1
+    )
+    assert rotary_magnitude({**scaling, "mscale_all_dim": None}) == pytest.approx(
+        1 + 0.1 * math.log(40)
+    )
+    assert rotary_magnitude({**scaling, "mscale": 1.0}) == pytest.approx(
+        (1 + 0.1 * math.log(40)) / 1.2608, abs=1e-4
+    )
     assert rotary_magnitude({**scaling, "attention_factor": 1.5}) == 1.5
-    # of 32 pairs, pair i turns 4096 / (2π · 10000^(i/32)) times: 32 times at i = 10.5, once at i = 22.5
+    # of 32 pairs, pair i turns 4096 / (2π · 10000^(i/32)) times: 32 times at i = 10.5, once at i =
+    # 22.5
     share = slowed_share(64, 10000.0, scaling)
     assert share[:11].tolist() == [0] * 11 and share[23:].tolist() == [1] * 9
     assert share[16] == pytest.approx(6 / 13)  # the ramp runs from 10 to 23
@@ -189,16 +249,36 @@ def test_yarn_numbers_by_hand():
     torch.testing.assert_close(slowed[23:], plain[23:] / 40)
 
 
-@pytest.mark.parametrize("changes", [dict(), dict(truncate=False), dict(beta_fast=32, beta_slow=32, factor=1.5),
-                                     dict(attention_factor=1.3), dict(mscale=None)])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(truncate=False),
+        dict(beta_fast=32, beta_slow=32, factor=1.5),
+        dict(attention_factor=1.3),
+        dict(mscale=None),
+    ],
+)
 def test_yarn_equals_transformers(changes):
     from transformers import DeepseekV2Config
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    rope = dict(rope_type="yarn", factor=8.0, original_max_position_embeddings=512, mscale=0.7, mscale_all_dim=0.9)
+    rope = dict(
+        rope_type="yarn",
+        factor=8.0,
+        original_max_position_embeddings=512,
+        mscale=0.7,
+        mscale_all_dim=0.9,
+    )
     rope = {name: value for name, value in (rope | changes).items() if value is not None}
-    official = DeepseekV2Config(hidden_size=64, num_attention_heads=2, qk_rope_head_dim=32, rope_theta=5000.0,
-                                max_position_embeddings=4096, rope_scaling=dict(rope))  # fmt: skip
+    official = DeepseekV2Config(
+        hidden_size=64,
+        num_attention_heads=2,
+        qk_rope_head_dim=32,
+        rope_theta=5000.0,
+        max_position_embeddings=4096,
+        rope_scaling=dict(rope),
+    )
     speeds, magnitude = ROPE_INIT_FUNCTIONS["yarn"](official, "cpu")
     scaling = make(rope_scaling=rope).config.rope_scaling
     torch.testing.assert_close(rotary_speeds(32, 5000.0, scaling), speeds, rtol=3e-7, atol=0)
@@ -228,7 +308,9 @@ def test_every_weight_learns_and_both_forms_have_the_same_gradient():
     gradients = []
     for attend in (attention.expanded, attention.absorbed):
         attention.zero_grad()
-        attend(attention.query(hidden, angles), attention.memory(hidden, angles)).sin().sum().backward()
+        attend(
+            attention.query(hidden, angles), attention.memory(hidden, angles)
+        ).sin().sum().backward()
         gradients.append(attention.kv_up_proj.weight.grad.clone())
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-10)
 
@@ -256,25 +338,60 @@ def test_checkpoints_keep_latent_attention(tmp_path):
         assert torch.equal(loaded(ids()).logits, model(ids()).logits)
 
 
-@pytest.mark.parametrize(("changes", "error", "message"), [
-    (dict(attention="mqa"), ValueError, "attention: got 'mqa'; wants \"mha\" or \"mla\""),
-    (dict(kv_lora_rank=None), TypeError, "kv_lora_rank: got None; wants a whole number"),
-    (dict(v_head_dim=0), ValueError, "v_head_dim: got 0"),
-    (dict(q_lora_rank=1.5), TypeError, "q_lora_rank: got 1.5"),
-    (dict(qk_rope_head_dim=3), ValueError, "qk_rope_head_dim: got 3; wants an even number"),
-    (dict(num_key_value_heads=1), ValueError, "num_key_value_heads: got 1; wants num_attention_heads"),
-    (dict(attention_bias=1), TypeError, "attention_bias: got 1"),
-    (dict(mlp_bias=None), TypeError, "mlp_bias: got None"),
-    (dict(rope_theta=1), ValueError, "rope_theta: got 1"),
-    (dict(rope_scaling="yarn"), TypeError, "rope_scaling: got 'str'"),
-    (dict(rope_scaling={**YARN, "rope_type": "linear"}), ValueError, "rope_scaling: got 'linear'"),
-    (dict(rope_scaling={**YARN, "betafast": 3}), ValueError, r"rope_scaling: got \['betafast'\]; wants only"),
-    (dict(rope_scaling={**YARN, "factor": 0.5}), ValueError, r"rope_scaling\['factor'\]: got 0.5"),
-    (dict(rope_scaling=dict(factor=2.0)), TypeError, "original_max_position_embeddings'\\]: got None"),
-    (dict(rope_scaling={**YARN, "beta_slow": 8}), ValueError, r"rope_scaling\['beta_slow'\]: got 8"),
-    (dict(rope_scaling={**YARN, "mscale": "1"}), TypeError, r"rope_scaling\['mscale'\]: got '1'"),
-    (dict(attention="mha"), ValueError, "kv_lora_rank: got 10; wants None with attention \"mha\""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (dict(attention="mqa"), ValueError, 'attention: got \'mqa\'; wants "mha" or "mla"'),
+        (dict(kv_lora_rank=None), TypeError, "kv_lora_rank: got None; wants a whole number"),
+        (dict(v_head_dim=0), ValueError, "v_head_dim: got 0"),
+        (dict(q_lora_rank=1.5), TypeError, "q_lora_rank: got 1.5"),
+        (dict(qk_rope_head_dim=3), ValueError, "qk_rope_head_dim: got 3; wants an even number"),
+        (
+            dict(num_key_value_heads=1),
+            ValueError,
+            "num_key_value_heads: got 1; wants num_attention_heads",
+        ),
+        (dict(attention_bias=1), TypeError, "attention_bias: got 1"),
+        (dict(mlp_bias=None), TypeError, "mlp_bias: got None"),
+        (dict(rope_theta=1), ValueError, "rope_theta: got 1"),
+        (dict(rope_scaling="yarn"), TypeError, "rope_scaling: got 'str'"),
+        (
+            dict(rope_scaling={**YARN, "rope_type": "linear"}),
+            ValueError,
+            "rope_scaling: got 'linear'",
+        ),
+        (
+            dict(rope_scaling={**YARN, "betafast": 3}),
+            ValueError,
+            r"rope_scaling: got \['betafast'\]; wants only",
+        ),
+        (
+            dict(rope_scaling={**YARN, "factor": 0.5}),
+            ValueError,
+            r"rope_scaling\['factor'\]: got 0.5",
+        ),
+        (
+            dict(rope_scaling=dict(factor=2.0)),
+            TypeError,
+            "original_max_position_embeddings'\\]: got None",
+        ),
+        (
+            dict(rope_scaling={**YARN, "beta_slow": 8}),
+            ValueError,
+            r"rope_scaling\['beta_slow'\]: got 8",
+        ),
+        (
+            dict(rope_scaling={**YARN, "mscale": "1"}),
+            TypeError,
+            r"rope_scaling\['mscale'\]: got '1'",
+        ),
+        (
+            dict(attention="mha"),
+            ValueError,
+            'kv_lora_rank: got 10; wants None with attention "mha"',
+        ),
+    ],
+)
 def test_refusals_name_the_setting(changes, error, message):
     with pytest.raises(error, match=message):
         ModelConfig(**{**SMALL, **changes})

@@ -57,7 +57,11 @@ def test_dot_products_depend_on_distance_alone():
 def test_attention_equals_loops(causal, kv_heads):
     torch.manual_seed(0)
     config = ModelConfig(
-        vocab_size=9, hidden_size=16, num_attention_heads=4, num_key_value_heads=kv_heads, causal=causal
+        vocab_size=9,
+        hidden_size=16,
+        num_attention_heads=4,
+        num_key_value_heads=kv_heads,
+        causal=causal,
     )
     layer, x = Attention(config, 0), torch.randn(1, 6, 16)
     angles = rotary_angles(torch.arange(6)[None], 4)
@@ -81,6 +85,13 @@ def test_visible_keys_by_hand():
         [False, True, False],
         [False, True, True],
     ]
-    assert visible_keys(False, 3, mask)[0, 0].tolist() == [[True, True, True], [False, True, True], [False, True, True]]
-    assert visible_keys(True, 2, None, past=2)[0, 0].tolist() == [[True, True, True, False], [True] * 4]
+    assert visible_keys(False, 3, mask)[0, 0].tolist() == [
+        [True, True, True],
+        [False, True, True],
+        [False, True, True],
+    ]
+    assert visible_keys(True, 2, None, past=2)[0, 0].tolist() == [
+        [True, True, True, False],
+        [True] * 4,
+    ]
     assert visible_keys(True, 5, None) is None and visible_keys(True, 1, None, past=4) is None

@@ -24,19 +24,43 @@ DEEPSEEK = dict(**HEADS, n_routed_experts=E, num_experts_per_tok=K, routed_scali
 GROUPS = dict(n_group=4, topk_group=2)
 
 CASES = {
-    "DeepSeek-V2, groups": (DeepseekV2TopkRouter,
-                            DeepseekV2Config(topk_method="group_limited_greedy", **DEEPSEEK, **GROUPS),
-                            "group_limited", dict(routed_scaling_factor=2.5, **GROUPS)),
-    "DeepSeek-V2, greedy": (DeepseekV2TopkRouter, DeepseekV2Config(topk_method="greedy", **DEEPSEEK),
-                            "topk", dict(routed_scaling_factor=2.5)),
-    "DeepSeek-V3": (DeepseekV3TopkRouter, DeepseekV3Config(**DEEPSEEK, **GROUPS),
-                    "biased_topk", dict(routed_scaling_factor=2.5, **GROUPS)),
-    "Mixtral": (MixtralTopKRouter, MixtralConfig(**HEADS, num_local_experts=E, num_experts_per_tok=K),
-                "topk", dict(norm_topk_prob=True)),
-    "OLMoE": (OlmoeTopKRouter, OlmoeConfig(**HEADS, num_experts=E, num_experts_per_tok=K), "topk", {}),
-    "gpt-oss": (GptOssTopKRouter, GptOssConfig(**HEADS, num_local_experts=E, num_experts_per_tok=K),
-                "topk_softmax", {}),
-}  # fmt: skip
+    "DeepSeek-V2, groups": (
+        DeepseekV2TopkRouter,
+        DeepseekV2Config(topk_method="group_limited_greedy", **DEEPSEEK, **GROUPS),
+        "group_limited",
+        dict(routed_scaling_factor=2.5, **GROUPS),
+    ),
+    "DeepSeek-V2, greedy": (
+        DeepseekV2TopkRouter,
+        DeepseekV2Config(topk_method="greedy", **DEEPSEEK),
+        "topk",
+        dict(routed_scaling_factor=2.5),
+    ),
+    "DeepSeek-V3": (
+        DeepseekV3TopkRouter,
+        DeepseekV3Config(**DEEPSEEK, **GROUPS),
+        "biased_topk",
+        dict(routed_scaling_factor=2.5, **GROUPS),
+    ),
+    "Mixtral": (
+        MixtralTopKRouter,
+        MixtralConfig(**HEADS, num_local_experts=E, num_experts_per_tok=K),
+        "topk",
+        dict(norm_topk_prob=True),
+    ),
+    "OLMoE": (
+        OlmoeTopKRouter,
+        OlmoeConfig(**HEADS, num_experts=E, num_experts_per_tok=K),
+        "topk",
+        {},
+    ),
+    "gpt-oss": (
+        GptOssTopKRouter,
+        GptOssConfig(**HEADS, num_local_experts=E, num_experts_per_tok=K),
+        "topk_softmax",
+        {},
+    ),
+}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -51,7 +75,9 @@ def test_equals_the_router_of_transformers(name):
         if hasattr(theirs, "bias"):
             ours.bias.copy_(theirs.bias)
         if hasattr(theirs, "e_score_correction_bias"):
-            theirs.e_score_correction_bias.copy_(torch.linspace(-1.5, 0.2, E))  # mostly negative sums
+            theirs.e_score_correction_bias.copy_(
+                torch.linspace(-1.5, 0.2, E)
+            )  # mostly negative sums
             ours.selection_bias.copy_(theirs.e_score_correction_bias)
     x = torch.randn(200, D)
     _, weights, experts = theirs(x)
@@ -72,7 +98,8 @@ def collapsed(expert, tokens=64, n_experts=4):
 
 
 def test_transformers_pools_the_layers_and_ours_does_not():
-    """PITFALLS 4: four layers collapsed onto four experts score as four even ones when they are pooled."""
+    """PITFALLS 4: four layers collapsed onto four experts score as four even ones when they are
+    pooled."""
     router = make_router("topk", D, 4, 1)
     layers = [collapsed(expert) for expert in range(4)]
     pooled = load_balancing_loss_func(tuple(layers), num_experts=4, top_k=1)
@@ -87,4 +114,6 @@ def test_transformers_value_is_k_times_ours_on_one_layer(k):
     torch.manual_seed(0)
     logits = torch.randn(64, 6)
     ours = expert_balance_loss(make_router("topk", D, 6, k).route(logits)).item()
-    assert load_balancing_loss_func((logits,), num_experts=6, top_k=k).item() == pytest.approx(k * ours, rel=1e-5)
+    assert load_balancing_loss_func((logits,), num_experts=6, top_k=k).item() == pytest.approx(
+        k * ours, rel=1e-5
+    )

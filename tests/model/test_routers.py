@@ -8,14 +8,19 @@ import torch
 from moe_lib.model import ROUTERS, make_router
 
 D, E, TOKENS, VOCABULARY = 6, 8, 24, 30
-OPTIONS = {"group_limited": dict(n_group=4, topk_group=2), "biased_topk": dict(n_group=4, topk_group=2),
-           "hash": dict(vocab_size=VOCABULARY)}  # fmt: skip
+OPTIONS = {
+    "group_limited": dict(n_group=4, topk_group=2),
+    "biased_topk": dict(n_group=4, topk_group=2),
+    "hash": dict(vocab_size=VOCABULARY),
+}
 K = {"switch": 1, "base": 1, "gshard": 2, "dense": E}
 
 
 def build(name, training=False, **options):
     torch.manual_seed(0)
-    router = make_router(name, D, E, options.pop("k", K.get(name, 3)), **{**OPTIONS.get(name, {}), **options})
+    router = make_router(
+        name, D, E, options.pop("k", K.get(name, 3)), **{**OPTIONS.get(name, {}), **options}
+    )
     for parameter in router.parameters():
         torch.nn.init.normal_(parameter)
     return router.double().train(training)
@@ -94,10 +99,14 @@ def as_dictionaries(routing):
 def test_equals_the_paper_token_by_token(name):
     router = build(name)
     if name == "biased_topk":
-        router.selection_bias.copy_(torch.linspace(-0.9, 0.9, E))  # negative sums: a mask of 0 would win over them
+        router.selection_bias.copy_(
+            torch.linspace(-0.9, 0.9, E)
+        )  # negative sums: a mask of 0 would win over them
     x, ids = inputs()
     rows = [[0.0] * E] * TOKENS if name == "hash" else logits_by_hand(router, x)
-    expected = [one_token(name, router, row, token) for row, token in zip(rows, ids.tolist(), strict=True)]
+    expected = [
+        one_token(name, router, row, token) for row, token in zip(rows, ids.tolist(), strict=True)
+    ]
     for got, want in zip(as_dictionaries(router(x, ids)), expected, strict=True):
         assert got == pytest.approx(want, abs=1e-9)
 
@@ -126,13 +135,17 @@ def test_base_assignment_is_the_best_even_one():
     router = make_router("base", 4, 3, 1).double()
     logits = torch.randn(6, 3, dtype=torch.float64)
     places = [0, 0, 1, 1, 2, 2]
-    most = max(sum(logits[t, e].item() for t, e in enumerate(order)) for order in set(permutations(places)))
+    most = max(
+        sum(logits[t, e].item() for t, e in enumerate(order)) for order in set(permutations(places))
+    )
     routing = router.route(logits)
     assert routing.load().tolist() == [2, 2, 2]
     assert logits.gather(1, routing.experts).sum().item() == pytest.approx(most)
     greedy = logits.argmax(-1)
     assert torch.equal(router.eval().route(logits).experts[:, 0], greedy)
-    assert torch.bincount(greedy, minlength=3).tolist() != [2, 2, 2], "or the assignment would have nothing to do"
+    assert torch.bincount(greedy, minlength=3).tolist() != [2, 2, 2], (
+        "or the assignment would have nothing to do"
+    )
 
 
 @pytest.mark.parametrize("name", ROUTERS)
@@ -142,7 +155,9 @@ def test_repeatable_in_eval_and_causal_ones_the_same_for_a_prefix(name):
     whole, again = router(x, ids), router(x, ids)
     assert torch.equal(whole.experts, again.experts) and torch.equal(whole.weights, again.weights)
     prefix = as_dictionaries(router(x[:7], ids[:7]))
-    same = all(a == pytest.approx(b) for a, b in zip(prefix, as_dictionaries(whole)[:7], strict=True))
+    same = all(
+        a == pytest.approx(b) for a, b in zip(prefix, as_dictionaries(whole)[:7], strict=True)
+    )
     assert same == router.causal == (name != "expert_choice")
 
 
@@ -152,7 +167,9 @@ def test_noise_and_draws_only_in_training(name):
     x, ids = inputs()
     first, second = router(x, ids), router(x, ids)
     random = name in ("noisy_topk", "gshard")
-    same = torch.equal(first.choices(), second.choices()) and torch.equal(first.logits, second.logits)
+    same = torch.equal(first.choices(), second.choices()) and torch.equal(
+        first.logits, second.logits
+    )
     assert same != random
 
 
@@ -167,7 +184,9 @@ def test_gshard_uses_the_second_expert_twice_as_often_as_its_weight():
     assert routing.choices()[:, 0].all() and torch.equal(routing.kept, routing.choices())
 
 
-@pytest.mark.parametrize("name", ["topk", "group_limited", "biased_topk", "noisy_topk", "topk_softmax", "switch"])
+@pytest.mark.parametrize(
+    "name", ["topk", "group_limited", "biased_topk", "noisy_topk", "topk_softmax", "switch"]
+)
 def test_minus_infinity_keeps_an_expert_out(name):
     router = build(name)
     x, _ = inputs()
@@ -204,7 +223,11 @@ def test_group_limit_bounds_the_devices_of_a_token():
     x, _ = inputs()
     free = build("topk")(x).experts // 2
     limited = build("group_limited")(x).experts // 2
-    assert max(len(set(row)) for row in limited.tolist()) == 2 < max(len(set(row)) for row in free.tolist())
+    assert (
+        max(len(set(row)) for row in limited.tolist())
+        == 2
+        < max(len(set(row)) for row in free.tolist())
+    )
 
 
 def test_scaling_factor_multiplies_the_weights():
@@ -224,24 +247,37 @@ def test_hash_needs_ids_and_learns_nothing():
     assert counts.max() / counts.min() < 1.15, "ids fall evenly"
 
 
-@pytest.mark.parametrize(("name", "k", "options", "message"), [
-    ("best", 2, {}, "router: got 'best'; wants one of dense"),
-    ("switch", 2, {}, "num_experts_per_tok: got 2; wants 1"),
-    ("gshard", 3, {}, "num_experts_per_tok: got 3; wants 2"),
-    ("base", 2, {}, "num_experts_per_tok: got 2; wants 1"),
-    ("dense", 2, {}, "num_experts_per_tok: got 2; wants n_routed_experts"),
-    ("topk", 9, {}, "num_experts_per_tok: got 9; wants at most"),
-    ("topk", 1, dict(norm_topk_prob=True), "norm_topk_prob: got True"),
-    ("topk_softmax", 1, {}, "num_experts_per_tok: got 1; wants 2 or more"),
-    ("topk", 2, dict(scoring_func="tanh"), "scoring_func: got 'tanh'"),
-    ("topk", 2, dict(capacity_factor=0), "capacity_factor: got 0"),
-    ("topk", 2, dict(capacity_per="device"), "n_group: got 1; wants 2 or more"),
-    ("expert_choice", 2, dict(capacity_factor=1.0), "capacity_factor: got 1.0; wants None"),
-    ("base", 1, dict(capacity_factor=1.0), "capacity_factor: got 1.0; wants None"),
-    ("group_limited", 2, dict(n_group=3, topk_group=1), "n_group: got 3; wants a divisor"),
-    ("group_limited", 4, dict(n_group=4, topk_group=1), "num_experts_per_tok: got 4; wants at most 2"),
-    ("biased_topk", 2, dict(n_group=8, topk_group=4), "n_group: got 8; wants groups of at least two"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "k", "options", "message"),
+    [
+        ("best", 2, {}, "router: got 'best'; wants one of dense"),
+        ("switch", 2, {}, "num_experts_per_tok: got 2; wants 1"),
+        ("gshard", 3, {}, "num_experts_per_tok: got 3; wants 2"),
+        ("base", 2, {}, "num_experts_per_tok: got 2; wants 1"),
+        ("dense", 2, {}, "num_experts_per_tok: got 2; wants n_routed_experts"),
+        ("topk", 9, {}, "num_experts_per_tok: got 9; wants at most"),
+        ("topk", 1, dict(norm_topk_prob=True), "norm_topk_prob: got True"),
+        ("topk_softmax", 1, {}, "num_experts_per_tok: got 1; wants 2 or more"),
+        ("topk", 2, dict(scoring_func="tanh"), "scoring_func: got 'tanh'"),
+        ("topk", 2, dict(capacity_factor=0), "capacity_factor: got 0"),
+        ("topk", 2, dict(capacity_per="device"), "n_group: got 1; wants 2 or more"),
+        ("expert_choice", 2, dict(capacity_factor=1.0), "capacity_factor: got 1.0; wants None"),
+        ("base", 1, dict(capacity_factor=1.0), "capacity_factor: got 1.0; wants None"),
+        ("group_limited", 2, dict(n_group=3, topk_group=1), "n_group: got 3; wants a divisor"),
+        (
+            "group_limited",
+            4,
+            dict(n_group=4, topk_group=1),
+            "num_experts_per_tok: got 4; wants at most 2",
+        ),
+        (
+            "biased_topk",
+            2,
+            dict(n_group=8, topk_group=4),
+            "n_group: got 8; wants groups of at least two",
+        ),
+    ],
+)
 def test_wrong_options_are_refused_by_name(name, k, options, message):
     with pytest.raises(ValueError, match=message):
         make_router(name, D, E, k, **options)

@@ -1,4 +1,5 @@
-"""Exercises of each ready notebook: no stub passes, the broken code fails, every solution passes."""
+"""Exercises of each ready notebook: no stub passes, the broken code fails, every solution
+passes."""
 
 from pathlib import Path
 

@@ -79,7 +79,9 @@ def test_right_answers_do_not_always_stand_in_the_same_place(chapter):
 
 
 def test_folder_holds_the_listed_notebooks_and_no_others():
-    assert sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")) == [chapter.filename for chapter in READY]
+    assert sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")) == [
+        chapter.filename for chapter in READY
+    ]
 
 
 def test_nbval_collects_every_listed_notebook():

@@ -35,7 +35,9 @@ def ordinary_rows(rows=200, columns=128, seed=1):
 
 def within_binomial(count, trials, probability):
     """Five standard deviations: a fair draw fails this about once in two million."""
-    return abs(count - trials * probability) < 5 * math.sqrt(trials * probability * (1 - probability))
+    return abs(count - trials * probability) < 5 * math.sqrt(
+        trials * probability * (1 - probability)
+    )
 
 
 def test_pack_equals_a_naive_loop():
@@ -46,7 +48,9 @@ def test_pack_equals_a_naive_loop():
     rows = [stream[start : start + 7] for start in range(0, len(stream) - 6, 7)]
     assert packed.input_ids.tolist() == [[token for token, _ in row] for row in rows]
     assert packed.documents.tolist() == [[index for _, index in row] for row in rows]
-    assert packed.input_ids.dtype == packed.documents.dtype == torch.int64 and len(packed) == len(rows)
+    assert packed.input_ids.dtype == packed.documents.dtype == torch.int64 and len(packed) == len(
+        rows
+    )
 
 
 def test_pack_refuses_too_little_text():
@@ -121,7 +125,9 @@ def test_masking_agrees_with_transformers():
         picked = labels != -100
         assert within_binomial(int(picked.sum()), 300 * 63, 0.15)
         assert not picked[:, -1].any()  # the end token is special
-        assert torch.equal(labels[picked], rows[picked]) and torch.equal(corrupted[~picked], rows[~picked])
+        assert torch.equal(labels[picked], rows[picked]) and torch.equal(
+            corrupted[~picked], rows[~picked]
+        )
         is_mask = corrupted[picked] == tokenizer.mask_token_id
         assert within_binomial(int(is_mask.sum()), int(picked.sum()), 0.8)
         kept = corrupted[picked] == rows[picked]
@@ -131,7 +137,9 @@ def test_masking_agrees_with_transformers():
 def test_special_tokens_and_padding_are_never_picked():
     rows = torch.randint(0, 500, (100, 64), generator=generator(2))
     attention_mask = (torch.rand(100, 64, generator=generator(3)) < 0.7).long()
-    corrupted, labels = mask_tokens(rows, IDS, probability=1.0, generator=generator(), attention_mask=attention_mask)
+    corrupted, labels = mask_tokens(
+        rows, IDS, probability=1.0, generator=generator(), attention_mask=attention_mask
+    )
     allowed = (rows >= 16) & attention_mask.bool()
     assert torch.equal(labels != -100, allowed)
     assert torch.equal(corrupted[~allowed], rows[~allowed])
@@ -144,7 +152,9 @@ def test_at_least_one_token_is_picked_where_there_is_one():
         assert labels.tolist() == [[-100, -100, 77, -100]]
     _, labels = mask_tokens(torch.tensor([[0, 1, 2]]), IDS, generator=generator())
     assert (labels == -100).all()
-    corrupted, labels = mask_tokens(torch.empty(0, 4, dtype=torch.int64), IDS, generator=generator())
+    corrupted, labels = mask_tokens(
+        torch.empty(0, 4, dtype=torch.int64), IDS, generator=generator()
+    )
     assert corrupted.shape == labels.shape == (0, 4)
 
 
@@ -174,7 +184,9 @@ def test_masking_refuses_wrong_input():
 
 
 def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def test_every_epoch_uses_every_row_once_in_a_new_order():
@@ -195,9 +207,13 @@ def test_causal_labels_are_the_inputs_and_padding_is_ignored():
     ids, mask = pad_batch([[20, 21, 22], [23]], 0)
     batch = Batches(ids, 2, attention_mask=mask).at(0)
     assert set(batch) == {"input_ids", "labels", "attention_mask"}
-    assert torch.equal(batch["labels"], batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100))
+    assert torch.equal(
+        batch["labels"], batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)
+    )
     whole = Batches(ids, 2, attention_mask=torch.ones_like(ids)).at(0)
-    assert set(whole) == {"input_ids", "labels"} and torch.equal(whole["labels"], whole["input_ids"])
+    assert set(whole) == {"input_ids", "labels"} and torch.equal(
+        whole["labels"], whole["input_ids"]
+    )
 
 
 def test_a_batch_depends_on_seed_and_step_alone():
@@ -260,6 +276,8 @@ def test_masks_are_the_same_on_a_gpu():
 
 
 def test_importing_the_package_stays_light():
-    code = "import sys, moe_lib.text; print({'torch', 'datasets', 'transformers'} & set(sys.modules))"
+    code = (
+        "import sys, moe_lib.text; print({'torch', 'datasets', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

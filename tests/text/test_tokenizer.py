@@ -1,4 +1,5 @@
-"""The tokenizer: any text comes back, training repeats byte for byte, special tokens keep their ids."""
+"""The tokenizer: any text comes back, training repeats byte for byte, special tokens keep their
+ids."""
 
 import random
 import unicodedata
@@ -9,9 +10,21 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from moe_lib.text import SPECIAL_TOKENS, load_corpus, load_tokenizer, train_tokenizer
 
 NASTY = [
-    "", " ", "\t", "\r\n", "\x00\x07\x1b", "tab\tand  spaces   \n\n\n", "你好,世界。", "🙂🙃👩‍👩‍👧‍👦🇨🇭",
-    "e\u0301 é", "\u2028\u2029\u200b\ufeff", "1234567890 3.14", "<|end|><|pad|>", "a" * 5000, "\U0010ffff",
-]  # fmt: skip
+    "",
+    " ",
+    "\t",
+    "\r\n",
+    "\x00\x07\x1b",
+    "tab\tand  spaces   \n\n\n",
+    "你好,世界。",
+    "🙂🙃👩‍👩‍👧‍👦🇨🇭",
+    "e\u0301 é",
+    "\u2028\u2029\u200b\ufeff",
+    "1234567890 3.14",
+    "<|end|><|pad|>",
+    "a" * 5000,
+    "\U0010ffff",
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +56,9 @@ def test_random_unicode_comes_back(tokenizer):
         length = rng.randrange(40)
         characters = []
         while len(characters) < length:
-            character = chr(rng.choice([rng.randrange(128), rng.randrange(0x3000), rng.randrange(0x110000)]))
+            character = chr(
+                rng.choice([rng.randrange(128), rng.randrange(0x3000), rng.randrange(0x110000)])
+            )
             if unicodedata.category(character) != "Cs":  # half a surrogate pair is no text
                 characters.append(character)
         text = "".join(characters)
@@ -101,7 +116,9 @@ def test_saved_with_a_checkpoint_it_loads_the_same(tokenizer, tmp_path):
 
 
 def test_missing_and_damaged_files_name_themselves(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"tokenizer\.json: no such file; wanted course, mixture"):
+    with pytest.raises(
+        FileNotFoundError, match=r"tokenizer\.json: no such file; wanted course, mixture"
+    ):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
     with pytest.raises(ValueError, match=r"tokenizer\.json: not a readable tokenizer"):

@@ -36,7 +36,11 @@ def test_padding_takes_no_part_in_counts(mixtral):
 def test_generation_steps_join_to_what_one_pass_over_the_text_gives(family):
     model = build(family)
     ids, trace = trace_generation(model, IDS, 5, do_sample=False, eos_token_id=None)
-    assert ids.shape == (2, 12) and torch.equal(ids[:, :7], IDS) and torch.equal(trace.input_ids, ids[:, :-1])
+    assert (
+        ids.shape == (2, 12)
+        and torch.equal(ids[:, :7], IDS)
+        and torch.equal(trace.input_ids, ids[:, :-1])
+    )
     again = trace_routing(model, ids[:, :-1])
     for step, whole in zip(trace.layers, again.layers, strict=True):
         assert (step.name, step.index) == (whole.name, whole.index)
@@ -58,11 +62,16 @@ def test_generation_of_our_own_model_joins_too():
 def test_what_follows_the_end_token_is_padding(mixtral):
     free, _ = trace_generation(mixtral, IDS, 6, do_sample=False, eos_token_id=None)
     stop = int(free[0, 8])  # the second token that the first text writes
-    ids, trace = trace_generation(mixtral, IDS, 6, do_sample=False, eos_token_id=stop, pad_token_id=0)
+    ids, trace = trace_generation(
+        mixtral, IDS, 6, do_sample=False, eos_token_id=stop, pad_token_id=0
+    )
     for row in range(2):
         written = ids[row, 7:].tolist()
         end = written.index(stop) + 1 if stop in written else len(written)
-        assert trace.real[row, 7:].tolist() == ([True] * end + [False] * len(written))[: len(written) - 1]
+        assert (
+            trace.real[row, 7:].tolist()
+            == ([True] * end + [False] * len(written))[: len(written) - 1]
+        )
     assert not trace.real.all()
 
 
@@ -83,7 +92,9 @@ def test_hooks_and_modes_are_left_as_they_were():
     trace_routing(model, IDS)
     assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
     with pytest.raises(IndexError):
-        trace_routing(model, IDS + 1000)  # beyond the vocabulary: torch raises inside the forward pass
+        trace_routing(
+            model, IDS + 1000
+        )  # beyond the vocabulary: torch raises inside the forward pass
     assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
     with pytest.raises(RuntimeError, match="inside"), watching(model):
         raise RuntimeError("inside")
@@ -92,7 +103,9 @@ def test_hooks_and_modes_are_left_as_they_were():
 
 def test_a_router_and_experts_that_disagree_are_refused(mixtral):
     block = mixtral.model.layers[1].mlp
-    handle = block.experts.register_forward_pre_hook(lambda m, args: (args[0], args[1].flip(-1), args[2]))
+    handle = block.experts.register_forward_pre_hook(
+        lambda m, args: (args[0], args[1].flip(-1), args[2])
+    )
     try:
         with pytest.raises(ValueError, match="layers.1.mlp: a router that chose other experts"):
             trace_routing(mixtral, IDS)
@@ -115,9 +128,18 @@ class NeverCalled(nn.Module):
 def test_refusals_name_the_class(mixtral):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    dense = LlamaForCausalLM(LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2))  # fmt: skip
-    with pytest.raises(ValueError, match="model: got 'LlamaForCausalLM'; wants a model with experts"):
+    dense = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=64,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
+    )
+    with pytest.raises(
+        ValueError, match="model: got 'LlamaForCausalLM'; wants a model with experts"
+    ):
         trace_routing(dense, IDS)
     with pytest.raises(ValueError, match="NeverCalled, none of whose 2 MoE layers was called"):
         trace_routing(NeverCalled(mixtral), IDS)
@@ -160,7 +182,8 @@ def test_a_model_on_two_devices_gives_the_trace_of_one(mixtral):
     def move(module, args, kwargs):  # what accelerate's hooks do
         put = lambda value: value.cuda() if isinstance(value, torch.Tensor) else value  # noqa: E731
         return tuple(map(put, args)), {
-            n: tuple(map(put, v)) if isinstance(v, tuple) else put(v) for n, v in kwargs.items()}  # fmt: skip
+            n: tuple(map(put, v)) if isinstance(v, tuple) else put(v) for n, v in kwargs.items()
+        }
 
     spread.model.layers[1].cuda().register_forward_pre_hook(move, with_kwargs=True)
     spread.model.norm.cuda()

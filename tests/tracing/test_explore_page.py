@@ -1,4 +1,5 @@
-"""`python -m moe_lib explore`: one page from a model by name or folder, and no foreign code unless allowed."""
+"""`python -m moe_lib explore`: one page from a model by name or folder, and no foreign code unless
+allowed."""
 
 import json
 import pickle
@@ -32,7 +33,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 def state_of(page: Path) -> dict:
-    return json.loads(page.read_text(encoding="utf-8").split('id="state">')[1].split("</script>")[0])
+    return json.loads(
+        page.read_text(encoding="utf-8").split('id="state">')[1].split("</script>")[0]
+    )
 
 
 @pytest.mark.parametrize("name", ["mini-causal", "mini-masked"])
@@ -42,7 +45,9 @@ def test_a_checkpoint_of_the_course_by_its_name(name, tmp_path, capsys):
     said = capsys.readouterr().out
     assert str(page) in said and "1st choice" in said
     model, tokenizer = open_model(name)
-    assert state_of(page)["payload"] == json.loads(json.dumps(reading_payload(read_text(model, tokenizer, TEXT))))
+    assert state_of(page)["payload"] == json.loads(
+        json.dumps(reading_payload(read_text(model, tokenizer, TEXT)))
+    )
     assert f"Which experts of {name} read" in page.read_text(encoding="utf-8")
 
 
@@ -52,24 +57,43 @@ def test_a_folder_of_transformers(folder, tmp_path, capsys):
     assert main(["explore", str(folder), "--text-file", str(text), "--out", str(page)]) == 0
     model, tokenizer = open_model(folder)
     reading, layer = read_text(model, tokenizer, TEXT), state_of(page)["payload"]["layers"][1]
-    assert unpack({"data": layer["experts"], "scale": 1}).tolist() == reading.trace.layer(1).experts.flatten().tolist()
+    assert (
+        unpack({"data": layer["experts"], "scale": 1}).tolist()
+        == reading.trace.layer(1).experts.flatten().tolist()
+    )
     assert not model.training and "https:" not in page.read_text(encoding="utf-8").replace(TEXT, "")
 
 
 def test_a_folder_of_ours(tmp_path, capsys):
     model = LanguageModel(ModelConfig.preset("tiny"))
     save_checkpoint(model, tmp_path / "mine", load_tokenizer())
-    assert main(["explore", str(tmp_path / "mine"), "--text", "a", "--out", str(tmp_path / "p.html")]) == 0
+    assert (
+        main(["explore", str(tmp_path / "mine"), "--text", "a", "--out", str(tmp_path / "p.html")])
+        == 0
+    )
     save_checkpoint(model, tmp_path / "bare")
-    assert main(["explore", str(tmp_path / "bare"), "--text", "a", "--out", str(tmp_path / "p.html")]) == 1
+    assert (
+        main(["explore", str(tmp_path / "bare"), "--text", "a", "--out", str(tmp_path / "p.html")])
+        == 1
+    )
     assert "no tokenizer.json" in capsys.readouterr().err
 
 
 def test_27_layers_64_experts_512_tokens_stay_below_5_mb(tmp_path):
     config = ModelConfig(
-        vocab_size=4096, hidden_size=16, num_hidden_layers=27, num_attention_heads=2, intermediate_size=16,
-        n_routed_experts=64, num_experts_per_tok=6, moe_intermediate_size=4, first_k_dense_replace=1,
-        n_shared_experts=2, max_position_embeddings=512, initializer_range=0.3)  # fmt: skip
+        vocab_size=4096,
+        hidden_size=16,
+        num_hidden_layers=27,
+        num_attention_heads=2,
+        intermediate_size=16,
+        n_routed_experts=64,
+        num_experts_per_tok=6,
+        moe_intermediate_size=4,
+        first_k_dense_replace=1,
+        n_shared_experts=2,
+        max_position_embeddings=512,
+        initializer_range=0.3,
+    )
     torch.manual_seed(0)
     text = Path(__file__).read_text(encoding="utf-8") * 3
     model = LanguageModel(config)
@@ -93,7 +117,9 @@ def test_compared_with_another_text_or_another_model(folder, tmp_path, capsys):
     assert "“First text” against “Second text”, layer 0" in capsys.readouterr().out
     state = state_of(page)["comparison"]
     model, tokenizer = open_model(folder)
-    other = json.loads(json.dumps(reading_payload(read_text(model, tokenizer, "None </script>"), 12)))
+    other = json.loads(
+        json.dumps(reading_payload(read_text(model, tokenizer, "None </script>"), 12))
+    )
     assert state["other"] == other and not state["same"] and set(state["words"]) == {"0", "1"}
     assert "None &lt;/script&gt;</pre>" in page.read_text(encoding="utf-8")
 
@@ -125,14 +151,21 @@ class StrangeForCausalLM(MixtralForCausalLM):
 
 
 def with_own_code(folder: Path, target: Path, model_type: str) -> Path:
-    """A copy of `folder` that asks for a class of its own; returns the file that this code writes when it runs."""
+    """A copy of `folder` that asks for a class of its own; returns the file that this code writes
+    when it runs."""
     marker = target.parent / f"{target.name}.ran"
     target.mkdir()
     for path in folder.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
-    config |= {"model_type": model_type, "architectures": ["StrangeForCausalLM"], "auto_map": {
-        "AutoConfig": "strange.StrangeConfig", "AutoModelForCausalLM": "strange.StrangeForCausalLM"}}  # fmt: skip
+    config |= {
+        "model_type": model_type,
+        "architectures": ["StrangeForCausalLM"],
+        "auto_map": {
+            "AutoConfig": "strange.StrangeConfig",
+            "AutoModelForCausalLM": "strange.StrangeForCausalLM",
+        },
+    }
     (target / "config.json").write_text(json.dumps(config), encoding="utf-8")
     code = STRANGE.format(marker=str(marker), model_type=model_type)
     (target / "strange.py").write_text(code, encoding="utf-8")
@@ -144,7 +177,14 @@ def test_code_of_the_model_does_not_run_unless_allowed(folder, tmp_path, capsys,
 
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     marker = with_own_code(folder, tmp_path / "strange", "strange")
-    arguments = ["explore", str(tmp_path / "strange"), "--text", "a", "--out", str(tmp_path / "p.html")]
+    arguments = [
+        "explore",
+        str(tmp_path / "strange"),
+        "--text",
+        "a",
+        "--out",
+        str(tmp_path / "p.html"),
+    ]
     assert main(arguments) == 1 and not marker.exists()
     assert "--trust-remote-code" in capsys.readouterr().err
     assert main([*arguments, "--trust-remote-code"]) == 0 and marker.exists()
@@ -178,7 +218,10 @@ def test_pickled_weights_are_refused_unread(folder, tmp_path):
 
 
 def test_what_is_missing_or_damaged_is_named(folder, tmp_path, monkeypatch):
-    for name, message in (("nothing-of-that-name", "mini-causal"), (tmp_path / "no", "no such folder")):
+    for name, message in (
+        ("nothing-of-that-name", "mini-causal"),
+        (tmp_path / "no", "no such folder"),
+    ):
         with pytest.raises(FileNotFoundError, match=message):
             open_model(name)
     empty = tmp_path / "empty"
@@ -201,9 +244,18 @@ def test_without_network_a_remote_name_fails_at_once_and_clearly(monkeypatch):
         raise OSError("no name service")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    for proxy in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+    for proxy in (
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ):
         monkeypatch.delenv(proxy, raising=False)
-    with pytest.raises(FileNotFoundError, match="nobody/nothing: could not be fetched .there is no network"):
+    with pytest.raises(
+        FileNotFoundError, match="nobody/nothing: could not be fetched .there is no network"
+    ):
         open_model("nobody/nothing")
     assert len(asked) < 4  # the Hub's own library would try again for most of a minute
 
@@ -211,15 +263,29 @@ def test_without_network_a_remote_name_fails_at_once_and_clearly(monkeypatch):
 def test_dense_models_and_wrong_arguments_end_with_a_sentence(tmp_path, capsys):
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    LlamaForCausalLM(LlamaConfig(
-        vocab_size=4096, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-    )).save_pretrained(tmp_path / "llama")  # fmt: skip
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=4096,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+        )
+    ).save_pretrained(tmp_path / "llama")
     load_tokenizer().save_pretrained(tmp_path / "llama")
     page = tmp_path / "p.html"
     assert main(["explore", str(tmp_path / "llama"), "--text", "a", "--out", str(page)]) == 1
     assert "LlamaForCausalLM" in capsys.readouterr().err
-    assert main(["explore", "mini-causal", "--text", "a", "--out", str(page), "--max-tokens", "0"]) == 1
-    assert main(["explore", "mini-causal", "--text-file", str(tmp_path / "no.txt"), "--out", str(page)]) == 1
+    assert (
+        main(["explore", "mini-causal", "--text", "a", "--out", str(page), "--max-tokens", "0"])
+        == 1
+    )
+    assert (
+        main(
+            ["explore", "mini-causal", "--text-file", str(tmp_path / "no.txt"), "--out", str(page)]
+        )
+        == 1
+    )
     assert "no.txt" in capsys.readouterr().err and not page.exists()
     with pytest.raises(SystemExit):
         main(["explore", "mini-causal"])

@@ -1,4 +1,5 @@
-"""Routing of every Mixture-of-Experts family of transformers, against a loop over the experts' own weights."""
+"""Routing of every Mixture-of-Experts family of transformers, against a loop over the experts' own
+weights."""
 
 from functools import cache
 from pathlib import Path
@@ -10,21 +11,26 @@ import torch.nn.functional as F
 from moe_lib import trace_routing
 from tests.tracing.families import FAMILIES, IDS, build
 
-# What follows the experts here is no plain sum, so that the experts alone are compared, not their block.
+# What follows the experts here is no plain sum, so that the experts alone are compared, not their
+# block.
 EXPERTS_ALONE = ("axk1", "gemma4", "diffusion_gemma", "muse_spark", "nemotron_h")
 
 
 @cache
 def traced(family: str):
-    """(what each block was given and returned, its experts likewise, the trace) of one tiny model."""
+    """(what each block was given and returned, its experts likewise, the trace) of one tiny
+    model."""
     model, calls = build(family), {}
     with torch.no_grad():  # then a block returns the sum over its routed experts, and nothing else
         for name, parameter in model.named_parameters():
             if "shared_" in name or (family == "doge" and "mlp.down_proj" in name):
                 parameter.zero_()
-    handles = [module.register_forward_hook(
-        lambda module, args, output, name=name: calls.__setitem__(name, (module, args, output)))
-        for name, module in model.named_modules()]  # fmt: skip
+    handles = [
+        module.register_forward_hook(
+            lambda module, args, output, name=name: calls.__setitem__(name, (module, args, output))
+        )
+        for name, module in model.named_modules()
+    ]
     trace = trace_routing(model, IDS)
     for handle in handles:
         handle.remove()
@@ -42,8 +48,10 @@ def run_expert(experts, expert: int, x):
         key, value = experts.down_embed.weight[expert], experts.up_embed.weight[expert]
         return experts.act_fn(x @ key)[:, None] * value
     if type(experts).__name__ == "DbrxExperts":
-        w1, v1, w2 = (w.view(experts.num_experts, -1, x.shape[-1])[expert]
-                      for w in (experts.mlp.w1, experts.mlp.v1, experts.mlp.w2))  # fmt: skip
+        w1, v1, w2 = (
+            w.view(experts.num_experts, -1, x.shape[-1])[expert]
+            for w in (experts.mlp.w1, experts.mlp.v1, experts.mlp.w2)
+        )
         return (F.silu(x @ w1.T) * (x @ v1.T)) @ w2
     if type(experts).__name__ == "LongcatFlashExperts" and expert >= experts.num_routed_experts:
         return x
@@ -64,15 +72,22 @@ def run_expert(experts, expert: int, x):
     output = hidden @ (second if turned else second.T)
     if getattr(experts, "has_bias", False):
         output = output + experts.down_proj_bias[expert]
-    return experts.post_expert_norm(output) if getattr(experts, "has_post_expert_norm", False) else output
+    return (
+        experts.post_expert_norm(output)
+        if getattr(experts, "has_post_expert_norm", False)
+        else output
+    )
 
 
 def sum_over_choices(family: str, layer, experts, x):
     """(tokens, hidden): the weighted sum of the experts that the trace names, token by token."""
     output = torch.zeros_like(x)
-    for token, (chosen, weights) in enumerate(zip(layer.experts.flatten(0, 1), layer.weights.flatten(0, 1),
-                                                  strict=True)):  # fmt: skip
-        for column, (expert, weight) in enumerate(zip(chosen.tolist(), weights.tolist(), strict=True)):
+    for token, (chosen, weights) in enumerate(
+        zip(layer.experts.flatten(0, 1), layer.weights.flatten(0, 1), strict=True)
+    ):
+        for column, (expert, weight) in enumerate(
+            zip(chosen.tolist(), weights.tolist(), strict=True)
+        ):
             place = divmod(token, x.shape[0] // IDS.shape[0])
             dropped = layer.kept is not None and not layer.kept[place][column]
             missing = layer.chosen is not None and not layer.chosen[place][column]
@@ -103,7 +118,9 @@ def test_trace_explains_the_layers_output(family):
         x = given[0].reshape(-1, given[0].shape[-1])
         expected = sum_over_choices(family, layer, experts, x)
         assert expected.abs().max() > 1e-3
-        torch.testing.assert_close(returned.reshape(x.shape), expected, rtol=1e-4, atol=1e-5 * expected.abs().max())
+        torch.testing.assert_close(
+            returned.reshape(x.shape), expected, rtol=1e-4, atol=1e-5 * expected.abs().max()
+        )
 
 
 def test_at_least_sixty_families_are_covered():
@@ -131,10 +148,16 @@ def test_no_family_of_transformers_is_forgotten():
     assert found <= set(FAMILIES)
 
 
-@pytest.mark.parametrize("family, score", [
-    ("mixtral", lambda z: z.softmax(-1)), ("deepseek_v2", lambda z: z.softmax(-1)), ("deepseek_v3", torch.sigmoid),
-    ("glm4_moe", torch.sigmoid), ("deepseek_v4", lambda z: F.softplus(z).sqrt()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "family, score",
+    [
+        ("mixtral", lambda z: z.softmax(-1)),
+        ("deepseek_v2", lambda z: z.softmax(-1)),
+        ("deepseek_v3", torch.sigmoid),
+        ("glm4_moe", torch.sigmoid),
+        ("deepseek_v4", lambda z: F.softplus(z).sqrt()),
+    ],
+)
 def test_scores_are_those_of_the_family(family, score):
     trace, calls, _ = traced(family)
     for layer in trace.layers:
@@ -142,10 +165,19 @@ def test_scores_are_those_of_the_family(family, score):
         torch.testing.assert_close(layer.scores.flatten(0, 1), score(logits.float()))
 
 
-@pytest.mark.parametrize("family, wrong", [("mixtral", False), ("olmoe", False), ("deepseek_v3", True),
-                                           ("glm4_moe", True), ("deepseek_v2", True)])  # fmt: skip
+@pytest.mark.parametrize(
+    "family, wrong",
+    [
+        ("mixtral", False),
+        ("olmoe", False),
+        ("deepseek_v3", True),
+        ("glm4_moe", True),
+        ("deepseek_v2", True),
+    ],
+)
 def test_experts_rebuilt_from_softmaxed_logits_would_be_wrong(family, wrong):
-    """The way to read `output_router_logits` that biases and groups defeat (transformers issue 45120)."""
+    """The way to read `output_router_logits` that biases and groups defeat (transformers issue
+    45120)."""
     trace, calls, _ = traced(family)
     layer = trace.layers[-1]
     logits = calls[f"{layer.name}.gate"][2][0]

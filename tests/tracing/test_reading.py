@@ -57,7 +57,9 @@ def test_causal_predictions_are_the_models_own(causal, tokenizer):
     assert reading.predictions[0] is None
     made = [*reading.predictions[1:], reading.next]
     assert [p.ids[0] for p in made] == probabilities.argmax(-1).tolist()
-    assert [p.probabilities[0] for p in made] == pytest.approx(probabilities.amax(-1).tolist(), rel=1e-4)
+    assert [p.probabilities[0] for p in made] == pytest.approx(
+        probabilities.amax(-1).tolist(), rel=1e-4
+    )
     loss = causal(ids, labels=ids).loss.item()
     assert reading.mean_log_probability == pytest.approx(-loss, rel=1e-5)
     assert reading.next.log_probability is None
@@ -102,12 +104,25 @@ def test_experts_off_reach_trace_and_predictions(causal, tokenizer):
     assert reading.off == {1: (0, 3)}
     with experts_off(causal, {1: [0, 3]}):
         direct = trace_routing(causal, reading.trace.input_ids)
-    assert torch.equal(reading.trace.load(1), direct.load(1)) and reading.trace.load(1)[[0, 3]].sum() == 0
+    assert (
+        torch.equal(reading.trace.load(1), direct.load(1))
+        and reading.trace.load(1)[[0, 3]].sum() == 0
+    )
     whole = read_text(causal, tokenizer, LINE)
     changes = changed_predictions(whole, reading)
-    pairs = [(a.ids[0], b.ids[0]) for a, b in zip((*whole.predictions[1:], whole.next),
-                                                  (*reading.predictions[1:], reading.next), strict=True)]  # fmt: skip
-    assert [change.position for change in changes] == [i for i, (a, b) in enumerate(pairs, 1) if a != b] != []
+    pairs = [
+        (a.ids[0], b.ids[0])
+        for a, b in zip(
+            (*whole.predictions[1:], whole.next),
+            (*reading.predictions[1:], reading.next),
+            strict=True,
+        )
+    ]
+    assert (
+        [change.position for change in changes]
+        == [i for i, (a, b) in enumerate(pairs, 1) if a != b]
+        != []
+    )
     assert changed_predictions(whole, whole) == []
 
 

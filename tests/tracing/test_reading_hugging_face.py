@@ -55,12 +55,17 @@ def test_long_and_empty_texts(tokenizer):
 
 def test_models_that_predict_no_tokens_are_refused_in_words(tokenizer):
     for family in ("qwen3_vl_moe", "switch_transformers"):
-        with pytest.raises(ValueError, match=f"model: got '{FAMILIES[family][0]}, which gives no logits"):
+        with pytest.raises(
+            ValueError, match=f"model: got '{FAMILIES[family][0]}, which gives no logits"
+        ):
             read_text(larger(family), tokenizer, LINE)
 
 
 def test_shared_experts_are_told_of(tokenizer):
-    layers = {f: read_text(larger(f), tokenizer, LINE).trace.layers for f in ("mixtral", "deepseek_v2", "qwen2_moe")}
+    layers = {
+        f: read_text(larger(f), tokenizer, LINE).trace.layers
+        for f in ("mixtral", "deepseek_v2", "qwen2_moe")
+    }
     assert [part[0].shared for part in layers.values()] == [False, True, True]
 
 
@@ -88,6 +93,8 @@ def test_tokens_without_an_expert_are_shown_as_such(tokenizer):
     sent = unpack({"data": reading_payload(reading)["layers"][0]["experts"], "scale": 1})
     assert skipped and [i for i, e in enumerate(sent) if e == NO_EXPERT] == skipped
     assert token_words(reading, layer, skipped[0]).endswith("is sent to no expert.")
-    assert f"1st choice: {count(len(reading) - len(skipped), 'token')} go" in layer_words(reading, layer, 1)
+    assert f"1st choice: {count(len(reading) - len(skipped), 'token')} go" in layer_words(
+        reading, layer, 1
+    )
     numbers = [text.get_text() for text in token_figure(reading, 0).axes[0].texts][1::2]
     assert [i for i, number in enumerate(numbers) if number == "–"] == skipped

@@ -17,11 +17,21 @@ MASK = torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 2 + [0] * 4])
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return LanguageModel(ModelConfig(
-        vocab_size=30, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16,
-        n_routed_experts=5, num_experts_per_tok=2, moe_intermediate_size=8, first_k_dense_replace=1,
-        max_position_embeddings=16, initializer_range=0.3,
-    ))  # fmt: skip
+    return LanguageModel(
+        ModelConfig(
+            vocab_size=30,
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=16,
+            n_routed_experts=5,
+            num_experts_per_tok=2,
+            moe_intermediate_size=8,
+            first_k_dense_replace=1,
+            max_position_embeddings=16,
+            initializer_range=0.3,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -31,23 +41,39 @@ def trace(model):
 
 def equal(a: RoutingTrace, b: RoutingTrace) -> bool:
     def parts(trace):
-        layers = [(p.name, p.index, p.n_experts, p.shared) for p in (*trace.layers, *trace.attention_layers)]
+        layers = [
+            (p.name, p.index, p.n_experts, p.shared)
+            for p in (*trace.layers, *trace.attention_layers)
+        ]
         tensors = [trace.input_ids, trace.real]
         for layer in (*trace.layers, *trace.attention_layers):
             tensors += layer.tensors().values()
         return (layers, trace.domains, trace.n_layers), tensors
 
     (names_a, tensors_a), (names_b, tensors_b) = parts(a), parts(b)
-    return names_a == names_b and len(tensors_a) == len(tensors_b) and all(map(torch.equal, tensors_a, tensors_b))
+    return (
+        names_a == names_b
+        and len(tensors_a) == len(tensors_b)
+        and all(map(torch.equal, tensors_a, tensors_b))
+    )
 
 
 def by_hand() -> RoutingTrace:
-    """Two texts of two tokens, three experts; the second column of one token holds no choice, one pair is dropped."""
+    """Two texts of two tokens, three experts; the second column of one token holds no choice, one
+    pair is dropped."""
     experts = torch.tensor([[[0, 1], [2, 0]], [[1, 0], [1, 2]]])
     chosen = torch.tensor([[[True, False], [True, True]], [[True, True], [True, True]]])
     kept = torch.tensor([[[True, False], [False, True]], [[True, True], [True, True]]])
-    layer = LayerTrace("layers.4.mlp", 4, 3, experts, torch.full((2, 2, 2), 0.5), torch.full((2, 2, 3), 1 / 3),
-                       kept, chosen)  # fmt: skip
+    layer = LayerTrace(
+        "layers.4.mlp",
+        4,
+        3,
+        experts,
+        torch.full((2, 2, 2), 0.5),
+        torch.full((2, 2, 3), 1 / 3),
+        kept,
+        chosen,
+    )
     real = torch.tensor([[True, True], [True, False]])
     return RoutingTrace([layer], torch.tensor([[7, 8], [9, 9]]), real, ("a", "b"))
 
@@ -60,11 +86,28 @@ def test_loads_count_choices_of_real_tokens_only():
 
 def test_frame_has_one_row_per_choice():
     frame = by_hand().to_pandas()
-    assert frame.columns.tolist() == ["layer", "name", "text", "position", "token_id", "rank", "expert", "weight",
-                                      "kept", "domain"]  # fmt: skip
-    rows = frame[["text", "position", "token_id", "rank", "expert", "kept", "domain"]].values.tolist()
-    assert rows == [[0, 0, 7, 1, 0, True, "a"], [0, 1, 8, 1, 2, False, "a"], [0, 1, 8, 2, 0, True, "a"],
-                    [1, 0, 9, 1, 1, True, "b"], [1, 0, 9, 2, 0, True, "b"]]  # fmt: skip
+    assert frame.columns.tolist() == [
+        "layer",
+        "name",
+        "text",
+        "position",
+        "token_id",
+        "rank",
+        "expert",
+        "weight",
+        "kept",
+        "domain",
+    ]
+    rows = frame[
+        ["text", "position", "token_id", "rank", "expert", "kept", "domain"]
+    ].values.tolist()
+    assert rows == [
+        [0, 0, 7, 1, 0, True, "a"],
+        [0, 1, 8, 1, 2, False, "a"],
+        [0, 1, 8, 2, 0, True, "a"],
+        [1, 0, 9, 1, 1, True, "b"],
+        [1, 0, 9, 2, 0, True, "b"],
+    ]
 
 
 def test_frame_agrees_with_loads(trace):
@@ -106,12 +149,18 @@ def test_damaged_files_are_named(trace, tmp_path):
         load_trace(path)
     entry = {"name": "x", "index": 0, "n_experts": 2, "shared": False}
     header = {"domains": None, "n_layers": 1, "layers": [entry], "attention_layers": []}
-    tensors = {"input_ids": torch.zeros(1, 2, dtype=torch.long), "real": torch.ones(1, 2, dtype=torch.bool),
-               "layers.0.experts": torch.full((1, 2, 1), 5), "layers.0.weights": torch.ones(1, 2, 1),
-               "layers.0.scores": torch.ones(1, 2, 2)}  # fmt: skip
+    tensors = {
+        "input_ids": torch.zeros(1, 2, dtype=torch.long),
+        "real": torch.ones(1, 2, dtype=torch.bool),
+        "layers.0.experts": torch.full((1, 2, 1), 5),
+        "layers.0.weights": torch.ones(1, 2, 1),
+        "layers.0.scores": torch.ones(1, 2, 2),
+    }
     metadata = {"format": "moe_lib routing trace 1", "trace": json.dumps(header)}
     save_file(tensors, path, metadata)
-    with pytest.raises(ValueError, match="t.safetensors: not a whole.*x experts: got '5 to 5'; wants 0 to 1"):
+    with pytest.raises(
+        ValueError, match="t.safetensors: not a whole.*x experts: got '5 to 5'; wants 0 to 1"
+    ):
         load_trace(path)
     del tensors["layers.0.weights"]
     save_file(tensors, path, metadata)
@@ -120,12 +169,17 @@ def test_damaged_files_are_named(trace, tmp_path):
 
 
 def test_joined_texts_keep_their_routing(model):
-    parts = [replace(trace_routing(model, IDS[i : i + 1, : 6 - 2 * i]), domains=(str(i),)) for i in range(3)]
+    parts = [
+        replace(trace_routing(model, IDS[i : i + 1, : 6 - 2 * i]), domains=(str(i),))
+        for i in range(3)
+    ]
     whole = parts[0].join(*parts[1:])
     assert whole.input_ids.shape == (3, 6) and whole.domains == ("0", "1", "2")
     assert torch.equal(whole.real, MASK.bool())
     assert torch.equal(whole.loads(), sum(part.loads() for part in parts))
-    assert whole.to_pandas().weight.sum() == pytest.approx(sum(part.to_pandas().weight.sum() for part in parts))
+    assert whole.to_pandas().weight.sum() == pytest.approx(
+        sum(part.to_pandas().weight.sum() for part in parts)
+    )
     assert equal(join_traces([whole]), whole)
 
 
@@ -166,11 +220,23 @@ def test_filter_by_domain_layer_and_token(trace):
 
 def test_our_own_routers_that_choose_different_numbers():
     torch.manual_seed(0)
-    model = LanguageModel(ModelConfig(
-        vocab_size=30, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, causal=False,
-        n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, first_k_dense_replace=0,
-        max_position_embeddings=16, initializer_range=0.3, router="expert_choice",
-    ))  # fmt: skip
+    model = LanguageModel(
+        ModelConfig(
+            vocab_size=30,
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            causal=False,
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=8,
+            first_k_dense_replace=0,
+            max_position_embeddings=16,
+            initializer_range=0.3,
+            router="expert_choice",
+        )
+    )
     trace = trace_routing(model, IDS)
     with torch.no_grad():
         routing = model.eval()(IDS).routing[0]

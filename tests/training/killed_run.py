@@ -6,4 +6,11 @@ from moe_lib import train
 from tests.training.small import RandomBatches, make_model
 
 if __name__ == "__main__":
-    train(make_model(), RandomBatches(), steps=int(sys.argv[2]), folder=sys.argv[1], save_every=3, progress=False)
+    train(
+        make_model(),
+        RandomBatches(),
+        steps=int(sys.argv[2]),
+        folder=sys.argv[1],
+        save_every=3,
+        progress=False,
+    )

@@ -4,7 +4,8 @@ from moe_lib import LanguageModel, ModelConfig
 
 
 class RandomBatches:
-    """Batches as a pure function of the step: a tiny repeating language, so that something can be learnt."""
+    """Batches as a pure function of the step: a tiny repeating language, so that something can be
+    learnt."""
 
     def __init__(self, rows=8, length=12, masked=False):
         self.rows, self.length, self.masked = rows, length, masked
@@ -22,9 +23,18 @@ class RandomBatches:
 
 def make_model(seed=0, **changes):
     torch.manual_seed(seed)
-    sizes = dict(vocab_size=20, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
-                 n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
-                 max_position_embeddings=32)  # fmt: skip
+    sizes = dict(
+        vocab_size=20,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        n_routed_experts=4,
+        num_experts_per_tok=2,
+        n_shared_experts=1,
+        moe_intermediate_size=8,
+        max_position_embeddings=32,
+    )
     return LanguageModel(ModelConfig(**{**sizes, **changes}))
 
 

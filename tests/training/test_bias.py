@@ -1,4 +1,5 @@
-"""The selection bias of DeepSeek-V3 in training: right sign, once per step, whatever cuts the step into pieces."""
+"""The selection bias of DeepSeek-V3 in training: right sign, once per step, whatever cuts the step
+into pieces."""
 
 import pytest
 import torch
@@ -14,8 +15,14 @@ SPEED = 0.01
 
 def make(**changes):
     torch.manual_seed(0)
-    settings = dict(vocab_size=40, router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True,
-                    bias_update_speed=SPEED, initializer_range=0.3)  # fmt: skip
+    settings = dict(
+        vocab_size=40,
+        router="biased_topk",
+        scoring_func="sigmoid",
+        norm_topk_prob=True,
+        bias_update_speed=SPEED,
+        initializer_range=0.3,
+    )
     return LanguageModel(ModelConfig.preset("tiny", **{**settings, **changes}))
 
 
@@ -43,7 +50,11 @@ def test_one_step_by_hand():
 
 def test_training_moves_the_bias_once_per_step_by_the_load_of_that_step():
     model, seen = make(), []
-    run(model, steps=3, callback=lambda report: seen.append((report.loads, biases(model).clone())) and False)
+    run(
+        model,
+        steps=3,
+        callback=lambda report: seen.append((report.loads, biases(model).clone())) and False,
+    )
     previous = torch.zeros_like(seen[0][1])
     for loads, after in seen:
         expected = torch.stack([SPEED * (load.double().mean() - load).sign() for load in loads])
@@ -56,7 +67,9 @@ def test_accumulation_makes_no_difference():
     whole, parts = make(), make()
     run(whole)
     run(parts, accumulation=4)
-    assert torch.equal(biases(whole), biases(parts)) and biases(whole).abs().max() == pytest.approx(SPEED)
+    assert torch.equal(biases(whole), biases(parts)) and biases(whole).abs().max() == pytest.approx(
+        SPEED
+    )
 
 
 def test_activation_checkpointing_makes_no_difference():
@@ -72,7 +85,9 @@ def test_activation_checkpointing_makes_no_difference():
     reports = []
     run(plain, callback=lambda report: reports.append(report.loads) and False)
     run(recomputing, callback=lambda report: reports.append(report.loads) and False)
-    assert len(passes) == 3 * len(plain.layers), "a call, its forward pass, and once more for the backward pass"
+    assert len(passes) == 3 * len(plain.layers), (
+        "a call, its forward pass, and once more for the backward pass"
+    )
     assert all(torch.equal(a, b) for a, b in zip(*reports, strict=True))
     assert torch.equal(biases(plain), biases(recomputing))
 
@@ -84,7 +99,9 @@ def test_eval_and_a_speed_of_zero_leave_the_bias_alone():
     model = make()
     model.train()
     model(torch.randint(0, 40, (2, 12)))
-    assert not biases(model).any(), "a forward pass alone must not move it: only train() does, after the step"
+    assert not biases(model).any(), (
+        "a forward pass alone must not move it: only train() does, after the step"
+    )
 
 
 @pytest.mark.parametrize("scoring_func", ["softmax", "sigmoid"])
@@ -111,7 +128,9 @@ def test_factors_can_change_while_it_trains():
 
     history = run(model, steps=4, callback=switch_on).history
     assert (history["balance_loss"][:2] == 0).all() and (history["balance_loss"][2:] > 0).all()
-    assert biases(model).abs().max() == pytest.approx(2 * SPEED) or biases(model).abs().max() == pytest.approx(SPEED)
+    assert biases(model).abs().max() == pytest.approx(2 * SPEED) or biases(
+        model
+    ).abs().max() == pytest.approx(SPEED)
 
 
 def test_bias_is_saved_exactly_and_a_resumed_run_goes_on(tmp_path):
@@ -119,7 +138,9 @@ def test_bias_is_saved_exactly_and_a_resumed_run_goes_on(tmp_path):
     run(model, steps=2, folder=tmp_path / "run")
     save_checkpoint(model, tmp_path / "saved", dtype=torch.bfloat16)
     again, _ = load_checkpoint(tmp_path / "saved")
-    assert torch.equal(biases(again), biases(model)), "stored in float32 also when weights are bfloat16"
+    assert torch.equal(biases(again), biases(model)), (
+        "stored in float32 also when weights are bfloat16"
+    )
     resumed = make()
     assert len(run(resumed, steps=2, folder=tmp_path / "run").history) == 2
     assert torch.equal(biases(resumed), biases(model)) and biases(model).any()
@@ -137,7 +158,9 @@ def test_history_tells_entropy_and_drops():
 def test_hash_table_survives_a_checkpoint(tmp_path):
     torch.manual_seed(0)
     model = LanguageModel(ModelConfig.preset("tiny", vocab_size=40, router="hash")).eval()
-    model.layers[0].feed_forward.router.table.copy_(model.layers[0].feed_forward.router.table.flip(0))
+    model.layers[0].feed_forward.router.table.copy_(
+        model.layers[0].feed_forward.router.table.flip(0)
+    )
     save_checkpoint(model, tmp_path)
     again, _ = load_checkpoint(tmp_path)
     ids = torch.arange(40)[None]

@@ -21,14 +21,25 @@ def test_round_trip(tmp_path, tied):
     assert tokenizer is None and again.config == model.config and not again.training
     assert torch.equal(again(IDS).logits, model(IDS).logits)
     assert (again.head.weight is again.embedding.weight) == tied
-    assert all(parameter.requires_grad and parameter.device.type == "cpu" for parameter in again.parameters())
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["config.json", "model.safetensors"]
+    assert all(
+        parameter.requires_grad and parameter.device.type == "cpu"
+        for parameter in again.parameters()
+    )
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+    ]
 
 
 def test_bfloat16_halves_the_file_and_rounds_once(tmp_path):
     model = make_model()
-    sizes = [save_checkpoint(model, tmp_path / name, dtype=dtype).joinpath("model.safetensors").stat().st_size
-             for name, dtype in (("full", None), ("half", torch.bfloat16))]  # fmt: skip
+    sizes = [
+        save_checkpoint(model, tmp_path / name, dtype=dtype)
+        .joinpath("model.safetensors")
+        .stat()
+        .st_size
+        for name, dtype in (("full", None), ("half", torch.bfloat16))
+    ]
     again, _ = load_checkpoint(tmp_path / "half")
     assert sizes[1] < 0.65 * sizes[0]
     for mine, theirs in zip(again.parameters(), model.parameters(), strict=True):
@@ -43,7 +54,9 @@ def test_tokenizer_travels_along(tmp_path):
 
 
 def test_missing_things_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere: no such checkpoint; wants a folder or one of"):
+    with pytest.raises(
+        FileNotFoundError, match="nowhere: no such checkpoint; wants a folder or one of"
+    ):
         load_checkpoint("nowhere")
     save_checkpoint(make_model(), tmp_path)
     (tmp_path / "model.safetensors").unlink()

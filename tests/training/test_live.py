@@ -1,4 +1,5 @@
-"""A training in a thread: equal to a plain one, changed, paused and stopped in mid-run, its errors told."""
+"""A training in a thread: equal to a plain one, changed, paused and stopped in mid-run, its errors
+told."""
 
 import subprocess
 import sys
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def biased_model(seed=0, **changes):
-    return make_model(seed, router="biased_topk", aux_loss_alpha=0.0, bias_update_speed=0.0, **changes)
+    return make_model(
+        seed, router="biased_topk", aux_loss_alpha=0.0, bias_update_speed=0.0, **changes
+    )
 
 
 @pytest.fixture
@@ -51,7 +54,9 @@ def test_a_change_in_mid_run_holds_from_the_next_step_on(live_of):
 
     def keep(report):
         rows.append(report.row)
-        biases.append(torch.stack([layer.feed_forward.router.selection_bias for layer in live.model.layers]))
+        biases.append(
+            torch.stack([layer.feed_forward.router.selection_bias for layer in live.model.layers])
+        )
 
     live = live_of(steps=400, callback=keep)
     live.start()
@@ -66,7 +71,9 @@ def test_a_change_in_mid_run_holds_from_the_next_step_on(live_of):
     alphas = [row["aux_loss_alpha"] for row in rows]
     assert alphas == [0.0] * before + [0.25] * (len(rows) - before) and len(rows) >= before + 3
     assert all((row["balance_loss"] > 0) == (row["step"] >= before) for row in rows)
-    assert biases[before - 1].abs().max() == 0 and biases[before].abs().max() == 0.5, "one step of the new speed"
+    assert biases[before - 1].abs().max() == 0 and biases[before].abs().max() == 0.5, (
+        "one step of the new speed"
+    )
 
 
 def test_pause_holds_and_resume_goes_on(live_of):
@@ -143,9 +150,11 @@ def test_bad_options_fail_the_run_and_bad_changes_are_refused(live_of):
     with pytest.raises(ValueError, match="learning_rate"):
         live.wait(LONG)
     other = live_of(steps=2)
-    for settings, error, name in (({"hidden_size": 8}, ValueError, "settings: got 'hidden_size'"),
-                                  ({"aux_loss_alpha": -1.0}, ValueError, "aux_loss_alpha"),
-                                  ({"importance_loss_alpha": 1.0}, ValueError, "importance_loss_alpha")):  # fmt: skip
+    for settings, error, name in (
+        ({"hidden_size": 8}, ValueError, "settings: got 'hidden_size'"),
+        ({"aux_loss_alpha": -1.0}, ValueError, "aux_loss_alpha"),
+        ({"importance_loss_alpha": 1.0}, ValueError, "importance_loss_alpha"),
+    ):
         with pytest.raises(error, match=name):
             other.change(**settings)
     assert other.settings["aux_loss_alpha"] == 0
@@ -194,12 +203,22 @@ def test_the_recorder_keeps_what_train_reports():
         return recorder(report)
 
     run = train(biased_model(), RandomBatches(), steps=5, progress=False, callback=both)
-    assert not run.interrupted and recorder.n_steps == 5 and recorder.n_experts == 4 and recorder.k == 2
-    assert recorder.column("loss") == run.history["loss"].tolist() and recorder.layer_numbers == [3, 4]
+    assert (
+        not run.interrupted
+        and recorder.n_steps == 5
+        and recorder.n_experts == 4
+        and recorder.k == 2
+    )
+    assert recorder.column("loss") == run.history["loss"].tolist() and recorder.layer_numbers == [
+        3,
+        4,
+    ]
     tokens = 8 * 12
     for step, report in enumerate(reports):
         for layer, load in enumerate(report.loads):
-            assert recorder.loads()[step, layer].tolist() == load.tolist() and load.sum() == 2 * tokens
+            assert (
+                recorder.loads()[step, layer].tolist() == load.tolist() and load.sum() == 2 * tokens
+            )
             by_hand = [4 * count / (2 * tokens) for count in load.tolist()]
             assert recorder.shares()[step, layer].tolist() == pytest.approx(by_hand)
             assert recorder.max_violation[step][layer] == pytest.approx(max(by_hand) - 1)
@@ -224,19 +243,34 @@ def test_a_dense_model_has_no_balance_to_record():
 
 def test_a_cure_as_fields_of_a_config():
     config = biased_model().config
-    assert Cure().fields(config) == {"aux_loss_alpha": 0.0, "seq_aux": True, "bias_update_speed": 0.0}
+    assert Cure().fields(config) == {
+        "aux_loss_alpha": 0.0,
+        "seq_aux": True,
+        "bias_update_speed": 0.0,
+    }
     assert Cure("auxiliary", 0.3, "batch").fields(config) == {
-        "aux_loss_alpha": 0.3, "seq_aux": False, "bias_update_speed": 0.0}  # fmt: skip
+        "aux_loss_alpha": 0.3,
+        "seq_aux": False,
+        "bias_update_speed": 0.0,
+    }
     assert Cure("bias", bias_update_speed=0.2).fields(config)["bias_update_speed"] == 0.2
     assert "bias_update_speed" not in Cure("auxiliary").fields(make_model().config)
-    assert cure_words(Cure("auxiliary", 0.3, "batch").fields(config)) == "auxiliary loss 0.3 per batch"
+    assert (
+        cure_words(Cure("auxiliary", 0.3, "batch").fields(config)) == "auxiliary loss 0.3 per batch"
+    )
     assert cure_words(Cure().fields(config)) == "no cure"
 
 
-@pytest.mark.parametrize(("settings", "error", "name"), [
-    ({"kind": "magic"}, ValueError, "cure: got 'magic'"), ({"alpha": -1}, ValueError, "alpha"),
-    ({"alpha": True}, TypeError, "alpha"), ({"bias_update_speed": float("nan")}, ValueError, "bias_update_speed"),
-    ({"scope": "layer"}, ValueError, "scope")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "error", "name"),
+    [
+        ({"kind": "magic"}, ValueError, "cure: got 'magic'"),
+        ({"alpha": -1}, ValueError, "alpha"),
+        ({"alpha": True}, TypeError, "alpha"),
+        ({"bias_update_speed": float("nan")}, ValueError, "bias_update_speed"),
+        ({"scope": "layer"}, ValueError, "scope"),
+    ],
+)
 def test_bad_settings_are_named(settings, error, name):
     with pytest.raises(error, match=name):
         Cure(**settings)

@@ -17,8 +17,15 @@ def batches():
 
 
 def test_it_learns_and_keeps_a_history(batches):
-    run = train(make_model(), batches, steps=80, learning_rate=1e-2, evaluation=[batches.at(1000)], evaluate_every=20,
-                progress=False)  # fmt: skip
+    run = train(
+        make_model(),
+        batches,
+        steps=80,
+        learning_rate=1e-2,
+        evaluation=[batches.at(1000)],
+        evaluate_every=20,
+        progress=False,
+    )
     history = run.history
     assert isinstance(history, pd.DataFrame) and history["step"].tolist() == list(range(80))
     assert history["loss"].iloc[0] == pytest.approx(math.log(20), abs=0.2)
@@ -29,12 +36,16 @@ def test_it_learns_and_keeps_a_history(batches):
 
 def test_two_steps_equal_torch_by_hand(batches):
     """The loop is AdamW, clipping, warm-up and cosine, and the sum of both losses: nothing else."""
-    ours = train(make_model(), batches, steps=2, learning_rate=1e-2, warmup_steps=1, clip=0.5, progress=False).model
+    ours = train(
+        make_model(), batches, steps=2, learning_rate=1e-2, warmup_steps=1, clip=0.5, progress=False
+    ).model
     model = make_model()
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
-    optimiser = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0}],
-                                  betas=(0.9, 0.95))  # fmt: skip
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0}],
+        betas=(0.9, 0.95),
+    )
     for step, rate in ((0, 1e-2), (1, 1e-3)):  # one step of warm-up, then the end of the cosine
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -51,20 +62,35 @@ def test_two_steps_equal_torch_by_hand(batches):
 def test_accumulation_equals_the_large_batch(parts, causal):
     batches = RandomBatches(masked=not causal)
     whole = train(make_model(causal=causal), batches, steps=3, progress=False)
-    in_parts = train(make_model(causal=causal), batches, steps=3, accumulation=parts, progress=False)
+    in_parts = train(
+        make_model(causal=causal), batches, steps=3, accumulation=parts, progress=False
+    )
     assert torch.allclose(weights_of(in_parts.model), weights_of(whole.model), atol=2e-5)
-    assert in_parts.history["loss"].tolist() == pytest.approx(whole.history["loss"].tolist(), abs=1e-5)
-    assert in_parts.history["max_violation"].tolist() == pytest.approx(whole.history["max_violation"].tolist())
+    assert in_parts.history["loss"].tolist() == pytest.approx(
+        whole.history["loss"].tolist(), abs=1e-5
+    )
+    assert in_parts.history["max_violation"].tolist() == pytest.approx(
+        whole.history["max_violation"].tolist()
+    )
 
 
 def test_balance_loss_is_trained_on_and_logged_apart(batches):
     def trained(alpha):
-        return train(make_model(aux_loss_alpha=alpha), batches, steps=30, learning_rate=1e-2, progress=False)
+        return train(
+            make_model(aux_loss_alpha=alpha), batches, steps=30, learning_rate=1e-2, progress=False
+        )
 
     without, with_it = trained(0.0), trained(1.0)
-    assert (without.history["balance_loss"] == 0).all() and (with_it.history["balance_loss"] > 0.5).all()
-    assert with_it.history["loss"].iloc[0] == without.history["loss"].iloc[0], "the logged loss excludes it"
-    assert with_it.history["max_violation"].iloc[-5:].mean() < without.history["max_violation"].iloc[-5:].mean()
+    assert (without.history["balance_loss"] == 0).all() and (
+        with_it.history["balance_loss"] > 0.5
+    ).all()
+    assert with_it.history["loss"].iloc[0] == without.history["loss"].iloc[0], (
+        "the logged loss excludes it"
+    )
+    assert (
+        with_it.history["max_violation"].iloc[-5:].mean()
+        < without.history["max_violation"].iloc[-5:].mean()
+    )
 
 
 def test_no_decay_on_vectors():
@@ -89,13 +115,18 @@ def test_evaluate_weighs_tokens_not_batches():
     counts = [int((b["labels"] != -100).sum()) for b in (one, many)]
     losses = [model(**b).loss.item() for b in (one, many)]
     expected = (losses[0] * counts[0] + losses[1] * counts[1]) / sum(counts)
-    assert counts[0] != counts[1] and evaluate(model, [one, many]) == pytest.approx(expected, abs=1e-5)
+    assert counts[0] != counts[1] and evaluate(model, [one, many]) == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 def test_bf16_autocast_stays_near_float32(batches):
     exact = train(make_model(), batches, steps=5, progress=False).history["loss"]
     rounded = train(make_model(), batches, steps=5, bf16=True, progress=False).history["loss"]
-    assert rounded.tolist() == pytest.approx(exact.tolist(), abs=0.05) and rounded.tolist() != exact.tolist()
+    assert (
+        rounded.tolist() == pytest.approx(exact.tolist(), abs=0.05)
+        and rounded.tolist() != exact.tolist()
+    )
 
 
 def test_nan_in_a_parameter_stops_with_step_and_cause(batches):
@@ -106,7 +137,9 @@ def test_nan_in_a_parameter_stops_with_step_and_cause(batches):
             with torch.no_grad():
                 model.layers[1].feed_forward.experts.down_proj[2, 0, 0] = torch.nan
 
-    with pytest.raises(TrainingDiverged, match="step 4: .*parameter layers.1.feed_forward.experts.down_proj"):
+    with pytest.raises(
+        TrainingDiverged, match="step 4: .*parameter layers.1.feed_forward.experts.down_proj"
+    ):
         train(model, batches, steps=10, progress=False, callback=poison)
 
 
@@ -121,7 +154,9 @@ def test_infinite_gradient_keeps_the_weights(batches):
     model = make_model()
     before = weights_of(model).clone()
     model.norm.weight.register_hook(lambda gradient: gradient * torch.inf)
-    with pytest.raises(TrainingDiverged, match="step 0: the gradient is not finite .*gradient of norm.weight"):
+    with pytest.raises(
+        TrainingDiverged, match="step 0: the gradient is not finite .*gradient of norm.weight"
+    ):
         train(model, batches, steps=10, progress=False)
     assert torch.equal(weights_of(model), before)
 
@@ -135,7 +170,10 @@ def test_callback_sees_loads(batches):
 
 def test_tensorboard_files_appear(batches, tmp_path):
     train(make_model(), batches, steps=2, progress=False, tensorboard=tmp_path)
-    assert any(path.name.startswith("events.out") and path.stat().st_size > 100 for path in tmp_path.iterdir())
+    assert any(
+        path.name.startswith("events.out") and path.stat().st_size > 100
+        for path in tmp_path.iterdir()
+    )
 
 
 def test_progress_bar_shows_loss_and_max_violation(batches, capsys):

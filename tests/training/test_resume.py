@@ -27,7 +27,8 @@ def test_kill_at_any_moment_and_resume_bit_for_bit(tmp_path, uninterrupted):
     """Three kills without warning, each at another moment; then the run is finished here."""
     for delay in (0.0, 0.05, 0.11):
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.training.killed_run", str(tmp_path), str(STEPS)], cwd=REPOSITORY
+            [sys.executable, "-m", "tests.training.killed_run", str(tmp_path), str(STEPS)],
+            cwd=REPOSITORY,
         )
         deadline = time.monotonic() + 60
         state = tmp_path / "training_state.safetensors"
@@ -39,17 +40,32 @@ def test_kill_at_any_moment_and_resume_bit_for_bit(tmp_path, uninterrupted):
         time.sleep(delay)
         process.kill()
         process.wait()
-    run = train(make_model(seed=9), RandomBatches(), steps=STEPS, folder=tmp_path, save_every=3, progress=False)
+    run = train(
+        make_model(seed=9),
+        RandomBatches(),
+        steps=STEPS,
+        folder=tmp_path,
+        save_every=3,
+        progress=False,
+    )
     assert torch.equal(weights_of(run.model), uninterrupted)
     assert run.history["step"].tolist() == list(range(STEPS))
 
 
 def test_stop_by_callback_and_resume_bit_for_bit(tmp_path, uninterrupted):
-    stopped = train(make_model(), RandomBatches(), steps=STEPS, folder=tmp_path, progress=False,
-                    callback=lambda report: report.row["step"] == 16)  # fmt: skip
+    stopped = train(
+        make_model(),
+        RandomBatches(),
+        steps=STEPS,
+        folder=tmp_path,
+        progress=False,
+        callback=lambda report: report.row["step"] == 16,
+    )
     assert stopped.interrupted and len(stopped.history) == 17
     assert not torch.equal(weights_of(stopped.model), uninterrupted)
-    resumed = train(make_model(seed=5), RandomBatches(), steps=STEPS, folder=tmp_path, progress=False)
+    resumed = train(
+        make_model(seed=5), RandomBatches(), steps=STEPS, folder=tmp_path, progress=False
+    )
     assert not resumed.interrupted and torch.equal(weights_of(resumed.model), uninterrupted)
 
 
@@ -60,19 +76,27 @@ def test_interrupt_finishes_the_step_and_keeps_what_was_trained(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     handler = signal.getsignal(signal.SIGINT)
-    run = train(make_model(), RandomBatches(), steps=40, folder=tmp_path, progress=False, callback=interrupt)
+    run = train(
+        make_model(), RandomBatches(), steps=40, folder=tmp_path, progress=False, callback=interrupt
+    )
     assert run.interrupted and len(run.history) in (8, 9)
     assert signal.getsignal(signal.SIGINT) is handler
     steps_done = len(run.history)
-    reference = train(make_model(), RandomBatches(), steps=40, progress=False,
-                      callback=lambda report: report.row["step"] == steps_done - 1)  # fmt: skip
+    reference = train(
+        make_model(),
+        RandomBatches(),
+        steps=40,
+        progress=False,
+        callback=lambda report: report.row["step"] == steps_done - 1,
+    )
     assert torch.equal(weights_of(run.model), weights_of(reference.model))
 
 
 def test_other_thread_trains_too():
     results = []
-    thread = threading.Thread(target=lambda: results.append(
-        train(make_model(), RandomBatches(), steps=3, progress=False)))  # fmt: skip
+    thread = threading.Thread(
+        target=lambda: results.append(train(make_model(), RandomBatches(), steps=3, progress=False))
+    )
     thread.start()
     thread.join()
     assert len(results[0].history) == 3
@@ -83,9 +107,21 @@ def test_other_settings_and_damaged_states_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"other settings \(steps was 4, is 6\)"):
         train(make_model(), RandomBatches(), steps=6, folder=tmp_path, progress=False)
     assert (
-        len(train(make_model(), RandomBatches(), steps=6, folder=tmp_path, resume=False, progress=False).history) == 6
+        len(
+            train(
+                make_model(),
+                RandomBatches(),
+                steps=6,
+                folder=tmp_path,
+                resume=False,
+                progress=False,
+            ).history
+        )
+        == 6
     )
     state = tmp_path / "training_state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="training_state.safetensors: not a complete safetensors file"):
+    with pytest.raises(
+        ValueError, match="training_state.safetensors: not a complete safetensors file"
+    ):
         train(make_model(), RandomBatches(), steps=6, folder=tmp_path, progress=False)

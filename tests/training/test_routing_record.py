@@ -1,4 +1,5 @@
-"""The record of routing over a training: what the model chose at each moment, also across a break."""
+"""The record of routing over a training: what the model chose at each moment, also across a
+break."""
 
 import pytest
 import torch
@@ -6,8 +7,16 @@ import torch
 from moe_lib import LanguageModel, ModelConfig, trace_routing, train
 from moe_lib.training.routing_record import RoutingRecord, read_routing_record
 
-CONFIG = ModelConfig(vocab_size=20, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, n_routed_experts=4,
-                     intermediate_size=16, moe_intermediate_size=8, first_k_dense_replace=1)  # fmt: skip
+CONFIG = ModelConfig(
+    vocab_size=20,
+    hidden_size=16,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    n_routed_experts=4,
+    intermediate_size=16,
+    moe_intermediate_size=8,
+    first_k_dense_replace=1,
+)
 TEXT = torch.randint(0, 20, (2, 6), generator=torch.Generator().manual_seed(7))
 
 
@@ -42,8 +51,14 @@ def test_a_broken_run_goes_on_with_its_record(tmp_path):
 
     folder, path = tmp_path / "run", tmp_path / "parts.safetensors"
     first = RoutingRecord(model := fresh(), TEXT, (0, 1, 3), path)
-    train(model, Batches(), steps=3, folder=folder, progress=False,
-          callback=lambda report: first(report) or report.row["step"] == 1)  # fmt: skip
+    train(
+        model,
+        Batches(),
+        steps=3,
+        folder=folder,
+        progress=False,
+        callback=lambda report: first(report) or report.row["step"] == 1,
+    )
     again = RoutingRecord(model := fresh(), TEXT, (0, 1, 3), path)
     train(model, Batches(), steps=3, folder=folder, callback=again, progress=False)
     for name, tensor in read_routing_record(tmp_path / "whole.safetensors").items():

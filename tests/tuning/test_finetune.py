@@ -1,4 +1,5 @@
-"""Fine-tuning against hand-made steps of torch, its averages against plain sums, and a planted task it must learn."""
+"""Fine-tuning against hand-made steps of torch, its averages against plain sums, and a planted task
+it must learn."""
 
 import math
 from dataclasses import dataclass
@@ -21,11 +22,14 @@ from moe_lib.tuning import (
 )
 from tests.tuning.small import make_base, random_ids
 
-V3_ROUTER = dict(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True, bias_update_speed=0.01)
+V3_ROUTER = dict(
+    router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True, bias_update_speed=0.01
+)
 
 
 def planted(n, seed=0, shuffled=False, classes=2):
-    """Texts of random tokens of unequal length; the class is which of the tokens 10, 11 stands somewhere in them."""
+    """Texts of random tokens of unequal length; the class is which of the tokens 10, 11 stands
+    somewhere in them."""
     generator = torch.Generator().manual_seed(seed)
     rows = []
     for index in range(n):
@@ -35,7 +39,9 @@ def planted(n, seed=0, shuffled=False, classes=2):
         rows.append({"input_ids": ids, "labels": index % classes})
     if shuffled:
         order = torch.randperm(n, generator=generator).tolist()
-        rows = [{**row, "labels": rows[other]["labels"]} for row, other in zip(rows, order, strict=True)]
+        rows = [
+            {**row, "labels": rows[other]["labels"]} for row, other in zip(rows, order, strict=True)
+        ]
     return Encoded(rows, pad_token_id=0)
 
 
@@ -44,7 +50,9 @@ def test_a_planted_task_is_learnt_and_shuffled_labels_are_not():
     for shuffled in (False, True):
         head = SequenceClassifier(make_base(initializer_range=0.1), 2)
         before = measure(head, Examples(planted(200, seed=1), 50))
-        run = finetune(head, Examples(planted(100, shuffled=shuffled), 10), epochs=5, learning_rate=1e-2)
+        run = finetune(
+            head, Examples(planted(100, shuffled=shuffled), 10), epochs=5, learning_rate=1e-2
+        )
         assert run.model is head and not head.training and len(run.history) == 50
         scores[shuffled] = measure(head, Examples(planted(200, seed=1), 50))
         assert before["accuracy"] < 0.7
@@ -57,12 +65,24 @@ def test_steps_are_those_of_a_hand_made_adamw_loop():
     batches = Examples(planted(12), 4)
     head, twin = (SequenceClassifier(make_base(aux_loss_alpha=0.1), 2) for _ in range(2))
     twin.load_state_dict(head.state_dict())
-    run = finetune(head, batches, steps=4, learning_rate=1e-2, warmup_steps=2, weight_decay=0.1, clip=0.5,
-                   label_smoothing=0.1)  # fmt: skip
+    run = finetune(
+        head,
+        batches,
+        steps=4,
+        learning_rate=1e-2,
+        warmup_steps=2,
+        weight_decay=0.1,
+        clip=0.5,
+        label_smoothing=0.1,
+    )
     named = dict(twin.named_parameters())
     optimiser = torch.optim.AdamW(
-        [{"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": 0.1},
-         {"params": [p for p in named.values() if p.dim() < 2], "weight_decay": 0.0}], betas=(0.9, 0.95))  # fmt: skip
+        [
+            {"params": [p for p in named.values() if p.dim() >= 2], "weight_decay": 0.1},
+            {"params": [p for p in named.values() if p.dim() < 2], "weight_decay": 0.0},
+        ],
+        betas=(0.9, 0.95),
+    )
     for step in range(4):
         batch = batches.at(step)
         output = twin(batch["input_ids"], batch["attention_mask"])
@@ -74,15 +94,25 @@ def test_steps_are_those_of_a_hand_made_adamw_loop():
             group["lr"] = 1e-2 * warmup_cosine(step, 4, 2)
         optimiser.step()
         assert run.history["loss"][step] == pytest.approx(loss.item(), abs=1e-4)
-        assert run.history["balance_loss"][step] == pytest.approx(output.balance_loss.item(), abs=1e-4)
+        assert run.history["balance_loss"][step] == pytest.approx(
+            output.balance_loss.item(), abs=1e-4
+        )
     for name, parameter in head.named_parameters():
         torch.testing.assert_close(parameter, named[name], atol=1e-4, rtol=1e-3)
 
 
 def token_rows():
     lengths = (3, 9, 4, 7, 5)
-    return Encoded([{"input_ids": random_ids(n, seed=n).tolist(), "labels": [i % 3 for i in range(n - 1)] + [-100]}
-                    for n in lengths], 0)  # fmt: skip
+    return Encoded(
+        [
+            {
+                "input_ids": random_ids(n, seed=n).tolist(),
+                "labels": [i % 3 for i in range(n - 1)] + [-100],
+            }
+            for n in lengths
+        ],
+        0,
+    )
 
 
 @pytest.mark.parametrize("kind", ["sequence", "token", "span"])
@@ -91,22 +121,31 @@ def test_parts_of_a_batch_count_by_their_examples(kind):
     make, encoded = {
         "sequence": (lambda base: SequenceClassifier(base, 2), planted(5)),
         "token": (lambda base: TokenClassifier(base, 3), token_rows()),
-        "span": (SpanExtractor, Encoded([{**row, "labels": [row["labels"], 2]} for row in planted(5).rows], 0)),
+        "span": (
+            SpanExtractor,
+            Encoded([{**row, "labels": [row["labels"], 2]} for row in planted(5).rows], 0),
+        ),
     }[kind]
     history, *others = (
-        finetune(make(make_base()), Examples(encoded, 5), steps=2, accumulation=parts, balance=False).history
+        finetune(
+            make(make_base()), Examples(encoded, 5), steps=2, accumulation=parts, balance=False
+        ).history
         for parts in (1, 2, 3, 5)
     )
     for other in others:
         assert other["loss"].tolist() == pytest.approx(history["loss"].tolist(), abs=1e-5)
-        assert other["gradient_norm"].tolist() == pytest.approx(history["gradient_norm"].tolist(), rel=1e-3)
+        assert other["gradient_norm"].tolist() == pytest.approx(
+            history["gradient_norm"].tolist(), rel=1e-3
+        )
 
 
 def test_measured_loss_is_a_mean_over_examples_not_over_batches_nor_divided_twice():
     head, encoded = SequenceClassifier(make_base(), 2), planted(5)
     with torch.no_grad():
-        single = [float(head(torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss)
-                  for row in encoded.rows]  # fmt: skip
+        single = [
+            float(head(torch.tensor([row["input_ids"]]), labels=torch.tensor([row["labels"]])).loss)
+            for row in encoded.rows
+        ]
     mean = sum(single) / 5
     for size in (1, 2, 3, 5):
         assert measure(head, Examples(encoded, size))["loss"] == pytest.approx(mean, abs=1e-5)
@@ -115,9 +154,15 @@ def test_measured_loss_is_a_mean_over_examples_not_over_batches_nor_divided_twic
     tokens = TokenClassifier(make_base(), 3)
     rows = token_rows()
     with torch.no_grad():
-        nll = [-tokens(torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)[i, label]
-               for row in rows.rows for i, label in enumerate(row["labels"]) if label >= 0]  # fmt: skip
-    assert measure(tokens, Examples(rows, 2))["loss"] == pytest.approx(float(sum(nll)) / len(nll), abs=1e-5)
+        nll = [
+            -tokens(torch.tensor([row["input_ids"]])).logits[0].log_softmax(-1)[i, label]
+            for row in rows.rows
+            for i, label in enumerate(row["labels"])
+            if label >= 0
+        ]
+    assert measure(tokens, Examples(rows, 2))["loss"] == pytest.approx(
+        float(sum(nll)) / len(nll), abs=1e-5
+    )
 
 
 def test_early_stopping_stops_and_puts_the_best_back(monkeypatch):
@@ -131,9 +176,17 @@ def test_early_stopping_stops_and_puts_the_best_back(monkeypatch):
     # By its module: the name moe_lib.tuning.finetune is the function.
     monkeypatch.setattr(import_module("moe_lib.tuning.finetune"), "measure", scripted)
     run = finetune(
-        head, Examples(planted(8), 4), steps=50, evaluate_every=2, validation=[], patience=2, learning_rate=0.01
+        head,
+        Examples(planted(8), 4),
+        steps=50,
+        evaluate_every=2,
+        validation=[],
+        patience=2,
+        learning_rate=0.01,
     )
-    assert run.best_step == 4 and run.restored and len(run.history) == 8  # two measurements without a lower loss
+    assert (
+        run.best_step == 4 and run.restored and len(run.history) == 8
+    )  # two measurements without a lower loss
     assert run.history["validation_loss"].dropna().tolist() == [0.9, 0.5, 0.7, 0.6]
     for name, tensor in head.state_dict().items():
         assert torch.equal(tensor, seen[1][name]), name  # buffers, such as the selection bias, too
@@ -144,11 +197,17 @@ def test_early_stopping_stops_and_puts_the_best_back(monkeypatch):
 def test_without_patience_the_last_model_stays():
     head = SequenceClassifier(make_base(), 2)
     run = finetune(
-        head, Examples(planted(8), 4), epochs=2, validation=Examples(planted(6, seed=2), 4), learning_rate=0.1
+        head,
+        Examples(planted(8), 4),
+        epochs=2,
+        validation=Examples(planted(6, seed=2), 4),
+        learning_rate=0.1,
     )
     assert not run.restored and run.best_step in (2, 4) and len(run.history) == 4
     last = run.history["validation_loss"].dropna()
-    assert len(last) == 2 and last.iloc[-1] == pytest.approx(measure(head, Examples(planted(6, seed=2), 4))["loss"])
+    assert len(last) == 2 and last.iloc[-1] == pytest.approx(
+        measure(head, Examples(planted(6, seed=2), 4))["loss"]
+    )
     assert run.history["validation_accuracy"].dropna().between(0, 1).all()
 
 
@@ -157,7 +216,9 @@ def test_dropout_is_off_when_measuring_and_seeded_when_training():
     for seed in (0, 0, 1):
         head = SequenceClassifier(make_base(), 2, dropout=0.4)
         state = torch.get_rng_state()
-        run = finetune(head, Examples(encoded, 4), steps=2, validation=Examples(encoded, 4), seed=seed)
+        run = finetune(
+            head, Examples(encoded, 4), steps=2, validation=Examples(encoded, 4), seed=seed
+        )
         assert torch.equal(torch.get_rng_state(), state)  # nothing outside has moved
         losses.append(run.history["loss"].tolist())
         head.train()
@@ -173,7 +234,11 @@ def test_only_what_requires_a_gradient_moves_and_the_bias_of_a_frozen_router_doe
     finetune(head, Examples(planted(8), 4), steps=3)
     assert all(torch.equal(tensor, before[name]) for name, tensor in head.base.state_dict().items())
     head.base.requires_grad_(True)
-    start = {name: tensor.clone() for name, tensor in head.base.state_dict().items() if "selection_bias" in name}
+    start = {
+        name: tensor.clone()
+        for name, tensor in head.base.state_dict().items()
+        if "selection_bias" in name
+    }
     finetune(head, Examples(planted(8), 4), steps=1, balance=False)
     assert all(torch.equal(tensor, head.base.state_dict()[name]) for name, tensor in start.items())
     finetune(head, Examples(planted(8), 4), steps=1)
@@ -207,7 +272,9 @@ class OnlyTheNorm:
         return 3.0 * self.model.norm.weight.sum()
 
     def before_step(self, step, steps):
-        self.calls.append(f"before {step} of {steps}, gradient {self.model.norm.weight.grad is not None}")
+        self.calls.append(
+            f"before {step} of {steps}, gradient {self.model.norm.weight.grad is not None}"
+        )
         self.gradient = self.model.norm.weight.grad.clone()
 
     def after_step(self, step, steps):
@@ -221,7 +288,9 @@ def test_a_method_chooses_what_is_trained_and_is_called_around_the_step():
     batch = Examples(planted(4), 4)
     run = finetune(head, batch, steps=1, method=OnlyTheNorm(), clip=100.0)
     assert run.attached.calls == ["extra", "before 0 of 1, gradient True", "after"]
-    changed = {name for name, tensor in head.state_dict().items() if not torch.equal(tensor, before[name])}
+    changed = {
+        name for name, tensor in head.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     assert changed == {"base.norm.weight", "classifier.weight", "classifier.bias"}
     plain(**batch.at(0)).loss.backward()
     torch.testing.assert_close(run.attached.gradient, plain.base.norm.weight.grad + 3.0)
@@ -250,12 +319,18 @@ def test_predictions_carry_probabilities_in_order():
     assert found.targets.tolist() == [row["labels"] for row in encoded.rows]
     for place, row in enumerate(encoded.rows):
         logits = head(torch.tensor([row["input_ids"]])).logits[0]
-        torch.testing.assert_close(found.probabilities[place], logits.softmax(-1), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            found.probabilities[place], logits.softmax(-1), atol=1e-5, rtol=1e-4
+        )
     assert found.predicted.tolist() == found.probabilities.argmax(1).tolist()
     unlabelled = Encoded([{"input_ids": row["input_ids"]} for row in encoded.rows], 0)
     assert predict(head, Examples(unlabelled, 4)).targets is None
     tokens = predict(TokenClassifier(make_base(), 3), Examples(token_rows(), 2))
-    assert len(tokens.predicted) == sum(len(row["labels"]) - 1 for row in token_rows().rows) == len(tokens.targets)
+    assert (
+        len(tokens.predicted)
+        == sum(len(row["labels"]) - 1 for row in token_rows().rows)
+        == len(tokens.targets)
+    )
     with pytest.raises(TypeError, match="head: got 'SpanExtractor'"):
         predict(SpanExtractor(make_base()), [])
 
@@ -263,11 +338,14 @@ def test_predictions_carry_probabilities_in_order():
 def test_callback_divergence_and_bad_settings():
     head, batches = SequenceClassifier(make_base(), 2), Examples(planted(8), 4)
     assert len(finetune(head, batches, steps=9, callback=lambda row: row["step"] == 3).history) == 3
-    for settings, message in ((dict(), "steps: got .None, None."), (dict(steps=1, epochs=1), "steps: got .1, 1."),
-                              (dict(steps=1, patience=1), "patience: got 1; wants validation batches"),
-                              (dict(steps=1, accumulation=9), "accumulation: got 9"),
-                              (dict(steps=1, learning_rate=0.0), "learning_rate: got 0.0"),
-                              (dict(steps=1, validation=iter([])), "validation: got 'list_iterator'")):  # fmt: skip
+    for settings, message in (
+        (dict(), "steps: got .None, None."),
+        (dict(steps=1, epochs=1), "steps: got .1, 1."),
+        (dict(steps=1, patience=1), "patience: got 1; wants validation batches"),
+        (dict(steps=1, accumulation=9), "accumulation: got 9"),
+        (dict(steps=1, learning_rate=0.0), "learning_rate: got 0.0"),
+        (dict(steps=1, validation=iter([])), "validation: got 'list_iterator'"),
+    ):
         with pytest.raises(ValueError, match=message):
             finetune(head, batches, **settings)
     with torch.no_grad():

@@ -22,10 +22,13 @@ from moe_lib.tuning import (
 def test_accuracy_and_macro_f1_by_hand():
     targets, predicted = [0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 1, 0]
     assert accuracy(predicted, targets) == pytest.approx(4 / 6)
-    # class 0: 2 right of 3 said and 3 there, F1 2/3; class 1: 2 of 3 said, 2 there, F1 4/5; class 2: never said, 0
+    # class 0: 2 right of 3 said and 3 there, F1 2/3; class 1: 2 of 3 said, 2 there, F1 4/5; class
+    # 2: never said, 0
     assert macro_f1(predicted, targets) == pytest.approx((2 / 3 + 4 / 5 + 0) / 3)
     always = [0] * 100
-    assert accuracy(always, [0] * 95 + [1] * 5) == 0.95 and macro_f1(always, [0] * 95 + [1] * 5) < 0.5
+    assert (
+        accuracy(always, [0] * 95 + [1] * 5) == 0.95 and macro_f1(always, [0] * 95 + [1] * 5) < 0.5
+    )
     with pytest.raises(ValueError, match="predicted: got '1 beside 2 targets'"):
         accuracy([1], [1, 2])
 
@@ -52,9 +55,18 @@ def squad_f1(said, right):
 
 
 def test_spans_as_squads_script_scores_them():
-    pairs = [("The Green Coat.", "green coat"), ("a green hat", "the green coat"), ("31 dinars a kilo", "31 dinars"),
-             ("eleven", "twelve lots"), ("", ""), ("", "one"), ("one", ""), ("one one two", "one two two"),
-             ("an apple-pie", "applepie"), ("$44", "44")]  # fmt: skip
+    pairs = [
+        ("The Green Coat.", "green coat"),
+        ("a green hat", "the green coat"),
+        ("31 dinars a kilo", "31 dinars"),
+        ("eleven", "twelve lots"),
+        ("", ""),
+        ("", "one"),
+        ("one", ""),
+        ("one one two", "one two two"),
+        ("an apple-pie", "applepie"),
+        ("$44", "44"),
+    ]
     said, right = zip(*pairs, strict=True)
     assert exact_match(said, [[r] for r in right]) == pytest.approx(
         np.mean([squad_normalise(s) == squad_normalise(r) for s, r in pairs])
@@ -64,10 +76,14 @@ def test_spans_as_squads_script_scores_them():
 
 
 def test_several_answers_none_and_chinese():
-    assert span_f1(["green coat"], [["hat", "the coat"]]) == pytest.approx(2 / 3)  # the best of them counts
+    assert span_f1(["green coat"], [["hat", "the coat"]]) == pytest.approx(
+        2 / 3
+    )  # the best of them counts
     assert exact_match(["", "x"], [[], []]) == 0.5  # no answer: only "" is right
     assert exact_match(["三十一第纳尔。"], [["三十一第纳尔"]]) == 1.0
-    assert span_f1(["三十一第纳尔"], [["三十第纳尔"]]) == pytest.approx(2 * 5 / 11)  # characters: 6 said, 5 there
+    assert span_f1(["三十一第纳尔"], [["三十第纳尔"]]) == pytest.approx(
+        2 * 5 / 11
+    )  # characters: 6 said, 5 there
     with pytest.raises(ValueError, match="answers: got 'a text'"):
         exact_match(["x"], ["x"])
 
@@ -75,7 +91,9 @@ def test_several_answers_none_and_chinese():
 def test_bleu_by_hand_and_with_the_chinese_tokenizer():
     said, right = "the cat sat on the mat today", "the cat sat on a mat today"
     # n-grams that match: 6/7, 4/6, 2/5, 1/4; equal length, no brevity penalty
-    assert bleu([said], [right]) == pytest.approx(100 * (6 / 7 * 4 / 6 * 2 / 5 * 1 / 4) ** 0.25, abs=1e-6)
+    assert bleu([said], [right]) == pytest.approx(
+        100 * (6 / 7 * 4 / 6 * 2 / 5 * 1 / 4) ** 0.25, abs=1e-6
+    )
     assert bleu([said, right], [[right], ["something else here too", right]]) > bleu(
         [said, right], [right, "what is it"]
     )
@@ -91,14 +109,18 @@ def longest_common(a, b):
     table = np.zeros((len(a) + 1, len(b) + 1), dtype=int)
     for i, x in enumerate(a):
         for j, y in enumerate(b):
-            table[i + 1, j + 1] = table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
+            table[i + 1, j + 1] = (
+                table[i, j] + 1 if x == y else max(table[i, j + 1], table[i + 1, j])
+            )
     return int(table[-1, -1])
 
 
 def test_rouge_counts_words_and_chinese_characters():
     said, right = "the bidder bought eleven lots", "the bidder bought lots in April"
     scores = rouge([said], [right])
-    assert scores["rouge1"] == pytest.approx(2 * 4 / 11) and scores["rouge2"] == pytest.approx(2 * 2 / 9)
+    assert scores["rouge1"] == pytest.approx(2 * 4 / 11) and scores["rouge2"] == pytest.approx(
+        2 * 2 / 9
+    )
     zh, reference = "拍卖会今天开始，价格上涨", "今天拍卖会的价格上涨了"
     a, b = [c for c in zh if c != "，"], list(reference)
     common = sum((Counter(a) & Counter(b)).values())
@@ -107,15 +129,23 @@ def test_rouge_counts_words_and_chinese_characters():
     assert scores["rougeL"] == pytest.approx(2 * longest_common(a, b) / (len(a) + len(b)))
     from rouge_score.rouge_scorer import RougeScorer
 
-    assert RougeScorer(["rouge1"]).score(zh, zh)["rouge1"].fmeasure == 0  # its own tokenizer drops them all
+    assert (
+        RougeScorer(["rouge1"]).score(zh, zh)["rouge1"].fmeasure == 0
+    )  # its own tokenizer drops them all
     assert rouge([zh], [zh])["rouge2"] == 1
-    english = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(right, said)  # in English the two agree
-    assert rouge([said], [right]) == pytest.approx({kind: score.fmeasure for kind, score in english.items()})
+    english = RougeScorer(["rouge1", "rouge2", "rougeL"]).score(
+        right, said
+    )  # in English the two agree
+    assert rouge([said], [right]) == pytest.approx(
+        {kind: score.fmeasure for kind, score in english.items()}
+    )
 
 
 def test_recall_at_k_by_hand():
     ranked, relevant = [["a", "b", "c"], ["d", "e", "f"]], [["b"], ["d", "f"]]
-    assert [recall_at_k(ranked, relevant, k) for k in (1, 2, 3)] == [pytest.approx(x) for x in (0.25, 0.75, 1.0)]
+    assert [recall_at_k(ranked, relevant, k) for k in (1, 2, 3)] == [
+        pytest.approx(x) for x in (0.25, 0.75, 1.0)
+    ]
     with pytest.raises(ValueError, match="relevant: got 'an empty list'"):
         recall_at_k(ranked, [["b"], []], 1)
 

@@ -1,4 +1,5 @@
-"""Shared words, the baseline that counts them, and the two options of a span head: marks, and the question compared."""
+"""Shared words, the baseline that counts them, and the two options of a span head: marks, and the
+question compared."""
 
 import pytest
 import torch
@@ -8,7 +9,10 @@ from moe_lib.tuning import Examples, SpanExtractor, encode_questions, load_head,
 from moe_lib.tuning.overlap import overlap_answers, shared_places
 from tests.tuning.small import make_base, padded, random_ids
 
-PASSAGE = "The mill burned in 1571. Its owner, Wim Tanner, walked to Ossowo and sold two goats. The goats sang."
+PASSAGE = (
+    "The mill burned in 1571. Its owner, Wim Tanner, walked to Ossowo and sold two goats. The "
+    "goats sang."
+)
 
 
 def test_shared_words_are_found_by_their_stems_and_function_words_are_not():
@@ -19,11 +23,15 @@ def test_shared_words_are_found_by_their_stems_and_function_words_are_not():
 
 
 def test_the_overlap_baseline_by_hand():
-    # "goats" stands twice and weighs log(3/2), "walked" and "sold" once: log 2 each. The second sentence has all three.
-    # Its runs are "Its owner, Wim Tanner" (without "Its"), "to Ossowo and" (Ossowo), "two": "two" is a function word.
+    # "goats" stands twice and weighs log(3/2), "walked" and "sold" once: log 2 each. The second
+    # sentence has all three. Its runs are "Its owner, Wim Tanner" (without "Its"), "to Ossowo and"
+    # (Ossowo), "two": "two" is a function word.
     assert overlap_answers(["Where did he walk who sold goats?"], [PASSAGE]) == ["Ossowo"]
     assert overlap_answers(["Which year burned the mill?"], [PASSAGE]) == ["1571"]
-    assert overlap_answers(["burned mill?", "why?"], ["Mill burned.", "It is."]) == ["Mill burned", "It is"]
+    assert overlap_answers(["burned mill?", "why?"], ["Mill burned.", "It is."]) == [
+        "Mill burned",
+        "It is",
+    ]
     with pytest.raises(ValueError, match="contexts: got 2; wants one per question .1."):
         overlap_answers(["a"], ["b", "c"])
     with pytest.raises(ValueError, match="contexts: got ' …'; wants a text with words"):
@@ -34,8 +42,15 @@ def test_marks_stand_at_every_token_of_a_shared_word_and_nowhere_else():
     tokenizer = load_tokenizer()
     question, plain = "Who was walking with goats?", None
     for marked in (False, True):
-        encoded = encode_questions([question], [PASSAGE], None, tokenizer, max_length=24, stride=4,
-                                   mark_shared_words=marked)  # fmt: skip
+        encoded = encode_questions(
+            [question],
+            [PASSAGE],
+            None,
+            tokenizer,
+            max_length=24,
+            stride=4,
+            mark_shared_words=marked,
+        )
         assert len(encoded) > 1
         if not marked:
             plain = encoded.rows
@@ -63,7 +78,9 @@ def test_the_vector_is_added_to_the_embeddings_of_marked_tokens_and_its_gradient
     output = head(ids, context_mask=mask, labels=labels)
     output.loss.backward()
     with torch.no_grad():  # by hand: a copy of the vector in the embedding table's output
-        hook = base.embedding.register_forward_hook(lambda m, i, x: x + (mask == 2)[..., None] * head.match_vector)
+        hook = base.embedding.register_forward_hook(
+            lambda m, i, x: x + (mask == 2)[..., None] * head.match_vector
+        )
         hidden, _ = base.hidden_states(ids)
         hook.remove()
         expected = head.classifier(hidden).masked_fill((mask == 0)[..., None], -torch.inf)
@@ -75,7 +92,9 @@ def test_the_vector_is_added_to_the_embeddings_of_marked_tokens_and_its_gradient
                 head.match_vector[place] += sign * step
                 losses.append(loss_of(head(ids, context_mask=mask).logits, [[3, 4], [7, 7]]))
                 head.match_vector[place] -= sign * step
-            assert gradient[place].item() == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=1e-3)
+            assert gradient[place].item() == pytest.approx(
+                (losses[0] - losses[1]) / (2 * step), rel=1e-3
+            )
     assert gradient.abs().sum() > 0 and not base.embedding._forward_hooks
 
 
@@ -88,7 +107,9 @@ def test_the_comparison_with_the_question_is_h_m_q_and_its_gradient_is_right(cau
     torch.manual_seed(0)
     without = SpanExtractor(base).double()
     without.load_state_dict(head.state_dict(), strict=False)
-    torch.testing.assert_close(head(ids, context_mask=mask).logits, without(ids, context_mask=mask).logits)  # M is 0
+    torch.testing.assert_close(
+        head(ids, context_mask=mask).logits, without(ids, context_mask=mask).logits
+    )  # M is 0
     with torch.no_grad():
         head.compared.normal_()
         hidden, _ = base.hidden_states(ids)
@@ -157,10 +178,16 @@ def test_a_head_with_both_options_comes_back_from_disk(tmp_path):
     save_head(head, tmp_path)
     again, _, _ = load_head(tmp_path)
     ids, marks = random_ids(2, 7), torch.tensor([[0, 0, 1, 2, 1, 2, 1]] * 2)
-    assert again.settings == head.settings == {"dropout": 0.0, "match_vector": True, "compare_question": True}
+    assert (
+        again.settings
+        == head.settings
+        == {"dropout": 0.0, "match_vector": True, "compare_question": True}
+    )
     assert torch.equal(again(ids, context_mask=marks).logits, head(ids, context_mask=marks).logits)
 
 
 def test_batches_carry_the_marks():
-    encoded = encode_questions(["goats?"], [PASSAGE], None, load_tokenizer(), mark_shared_words=True)
+    encoded = encode_questions(
+        ["goats?"], [PASSAGE], None, load_tokenizer(), mark_shared_words=True
+    )
     assert 2 in next(iter(Examples(encoded, 1)))["context_mask"]

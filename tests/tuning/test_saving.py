@@ -19,10 +19,15 @@ from moe_lib.tuning.saving import fingerprint
 from tests.tuning.small import make_base, random_ids
 
 
-@pytest.mark.parametrize("make", [
-    lambda base: SequenceClassifier(base, 3, pooling="last", dropout=0.2), lambda base: TokenClassifier(base, 3),
-    SpanExtractor, lambda base: MultipleChoice(base, pooling="first"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda base: SequenceClassifier(base, 3, pooling="last", dropout=0.2),
+        lambda base: TokenClassifier(base, 3),
+        SpanExtractor,
+        lambda base: MultipleChoice(base, pooling="first"),
+    ],
+)
 def test_a_head_comes_back_with_its_base(make, tmp_path):
     head = make(make_base()).eval()
     ids = random_ids(2, 3, 5) if isinstance(head, MultipleChoice) else random_ids(2, 5)
@@ -42,7 +47,9 @@ def test_without_its_base_it_needs_the_very_same(tmp_path):
     assert torch.equal(again(random_ids(2, 5)).logits, head(random_ids(2, 5)).logits)
     with pytest.raises(FileNotFoundError, match="config.json: missing"):
         load_head(tmp_path)
-    with pytest.raises(ValueError, match="base: got 'a model with fingerprint .*that this head was trained on"):
+    with pytest.raises(
+        ValueError, match="base: got 'a model with fingerprint .*that this head was trained on"
+    ):
         load_head(tmp_path, base=make_base(seed=1))
     with torch.no_grad():
         base.layers[1].feed_forward_norm.weight[3] += 1e-3  # one number of one tensor
@@ -70,11 +77,17 @@ def test_a_fingerprint_sees_weights_buffers_and_settings():
 def test_a_changed_base_and_damaged_files_are_named(tmp_path):
     head = SequenceClassifier(make_base(), 2)
     save_head(head, tmp_path)
-    head.base.layers[0].attention.q_proj.extra = nn.Linear(2, 2)  # as a method that is still attached
-    with pytest.raises(ValueError, match="head: got 'a base with changed modules .*merge or detach"):
+    head.base.layers[0].attention.q_proj.extra = nn.Linear(
+        2, 2
+    )  # as a method that is still attached
+    with pytest.raises(
+        ValueError, match="head: got 'a base with changed modules .*merge or detach"
+    ):
         save_head(head, tmp_path / "other")
     card = json.loads((tmp_path / "head.json").read_text())
-    (tmp_path / "head.json").write_text(json.dumps({**card, "settings": {**card["settings"], "n_labels": 5}}))
+    (tmp_path / "head.json").write_text(
+        json.dumps({**card, "settings": {**card["settings"], "n_labels": 5}})
+    )
     with pytest.raises(ValueError, match="head.safetensors: does not fit head.json"):
         load_head(tmp_path)
     (tmp_path / "head.json").write_text(json.dumps({**card, "head": "Linear"}))

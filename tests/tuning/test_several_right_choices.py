@@ -1,4 +1,5 @@
-"""MultipleChoice with several right choices: the loss by hand, encoding, counting, measuring, learning."""
+"""MultipleChoice with several right choices: the loss by hand, encoding, counting, measuring,
+learning."""
 
 import math
 
@@ -26,14 +27,20 @@ def test_the_loss_by_hand():
     logits[1, 2] = -torch.inf
     right = torch.tensor([[True, True, False], [False, True, False]])
     first, second = (math.log(2) + math.log(4)) / 2, math.log(8 / 7)
-    assert cross_entropy_of_several(logits, right).item() == pytest.approx((first + second) / 2, abs=1e-6)
+    assert cross_entropy_of_several(logits, right).item() == pytest.approx(
+        (first + second) / 2, abs=1e-6
+    )
     even = torch.zeros(1, 4), torch.tensor([[True, True, True, True]])
-    assert cross_entropy_of_several(*even).item() == pytest.approx(math.log(4), abs=1e-6)  # the least it can be
+    assert cross_entropy_of_several(*even).item() == pytest.approx(
+        math.log(4), abs=1e-6
+    )  # the least it can be
 
 
 def test_it_is_torchs_cross_entropy_with_an_even_target():
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    right = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]]).bool()
+    right = torch.tensor(
+        [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]]
+    ).bool()
     target = right / right.sum(1, keepdim=True)
     for smoothing in (0.0, 0.2):
         ours = cross_entropy_of_several(logits, right, smoothing)
@@ -57,11 +64,15 @@ def test_a_missing_choice_gets_no_gradient_and_cannot_be_right():
     ids, real = random_ids(2, 3, 5), torch.tensor([[1, 1, 1], [1, 1, 0]])
     output = head(ids, None, real, labels=torch.tensor([[1, 0, 1], [1, 1, 0]]))
     output.loss.backward()
-    assert output.loss.isfinite() and all(p.grad.isfinite().all() for p in head.parameters() if p.grad is not None)
-    for labels, message in (([[1, 0, 1], [1, 0, 1]], "a choice that choice_mask leaves out"),
-                            ([[1, 0, 1], [0, 0, 0]], "a row without a right choice"),
-                            ([[1, 0, 2], [0, 1, 0]], "other numbers than 0 and 1"),
-                            ([[1, 0], [0, 1]], r"\(2, 2\)")):  # fmt: skip
+    assert output.loss.isfinite() and all(
+        p.grad.isfinite().all() for p in head.parameters() if p.grad is not None
+    )
+    for labels, message in (
+        ([[1, 0, 1], [1, 0, 1]], "a choice that choice_mask leaves out"),
+        ([[1, 0, 1], [0, 0, 0]], "a row without a right choice"),
+        ([[1, 0, 2], [0, 1, 0]], "other numbers than 0 and 1"),
+        ([[1, 0], [0, 1]], r"\(2, 2\)"),
+    ):
         with pytest.raises(ValueError, match=f"labels: got .*{message}"):
             head(ids, None, real, labels=torch.tensor(labels))
 
@@ -92,8 +103,13 @@ def test_measuring_and_learning():
     before = measure(head, Examples(encoded, 7))
     found = predict(head, Examples(encoded.select(range(1, 48)), 5))
     by_hand = found.targets.gather(1, found.predicted[:, None]).float().mean()
-    assert measure(head, Examples(encoded.select(range(1, 48)), 5))["accuracy"] == pytest.approx(by_hand.item())
-    assert predict(head, Examples(encoded, 1)).targets.shape == (48, 4)  # rows of three choices and of four
+    assert measure(head, Examples(encoded.select(range(1, 48)), 5))["accuracy"] == pytest.approx(
+        by_hand.item()
+    )
+    assert predict(head, Examples(encoded, 1)).targets.shape == (
+        48,
+        4,
+    )  # rows of three choices and of four
     finetune(head, Examples(encoded, 8), epochs=6, learning_rate=1e-2)
     after = measure(head, Examples(encoded, 7))
     assert after["accuracy"] == 1 and after["loss"] < min(

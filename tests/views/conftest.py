@@ -1,4 +1,5 @@
-"""A hand-made reading whose every number is known, and a small random model whose predictions differ."""
+"""A hand-made reading whose every number is known, and a small random model whose predictions
+differ."""
 
 import pytest
 import torch
@@ -14,17 +15,38 @@ LOAD = [4, 2, 1, 1]  # counted by hand
 @pytest.fixture
 def reading() -> Reading:
     """Four tokens in layer 1 (4 experts) and layer 2 (all to experts 2 and 3)."""
-    scores = torch.tensor([[0.5, 0.3, 0.1, 0.1], [0.6, 0.1, 0.2, 0.1], [0.3, 0.1, 0.1, 0.5], [0.3, 0.4, 0.2, 0.1]])
+    scores = torch.tensor(
+        [[0.5, 0.3, 0.1, 0.1], [0.6, 0.1, 0.2, 0.1], [0.3, 0.1, 0.1, 0.5], [0.3, 0.4, 0.2, 0.1]]
+    )
     experts = torch.tensor(EXPERTS)
-    first = LayerTrace("layers.1.feed_forward", 1, 4, experts[None], scores.gather(1, experts)[None], scores[None])
+    first = LayerTrace(
+        "layers.1.feed_forward", 1, 4, experts[None], scores.gather(1, experts)[None], scores[None]
+    )
     same = torch.tensor([[2, 3]] * 4)
     second = LayerTrace(
-        "layers.2.feed_forward", 2, 4, same[None], torch.full((1, 4, 2), 0.25), torch.full((1, 4, 4), 0.25)
+        "layers.2.feed_forward",
+        2,
+        4,
+        same[None],
+        torch.full((1, 4, 2), 0.25),
+        torch.full((1, 4, 4), 0.25),
     )
-    trace = RoutingTrace([first, second], torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=torch.bool))
+    trace = RoutingTrace(
+        [first, second], torch.tensor([[5, 6, 7, 8]]), torch.ones(1, 4, dtype=torch.bool)
+    )
     guess = Prediction((1, 2, 3), ("a", "b", "c"), (0.5, 0.25, 0.125), -1.5)
-    return Reading("one two\n$x$", ("one", " two", "\n", "$x$"), ("one", "␣two", "⏎", "$x$"), trace,
-                   (None, guess, guess, guess), guess, 0, True, 0.0, {})  # fmt: skip
+    return Reading(
+        "one two\n$x$",
+        ("one", " two", "\n", "$x$"),
+        ("one", "␣two", "⏎", "$x$"),
+        trace,
+        (None, guess, guess, guess),
+        guess,
+        0,
+        True,
+        0.0,
+        {},
+    )
 
 
 @pytest.fixture(scope="session")

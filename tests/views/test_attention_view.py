@@ -13,8 +13,15 @@ from moe_lib.views.attention_view.widget import AttentionViewer, view_attention
 
 def small_model(causal: bool, **changes) -> LanguageModel:
     torch.manual_seed(1)
-    sizes = dict(vocab_size=4096, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=20,
-                 initializer_range=0.5, max_position_embeddings=64)  # fmt: skip
+    sizes = dict(
+        vocab_size=4096,
+        hidden_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=20,
+        initializer_range=0.5,
+        max_position_embeddings=64,
+    )
     return LanguageModel(ModelConfig(**{**sizes, **changes}, causal=causal)).eval()
 
 
@@ -38,18 +45,27 @@ def test_weights_times_values_are_what_the_layer_gives(causal, kv_heads):
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 2, 4, 7))
     block = model.layers[0]
     x = block.attention_norm(model.embedding(ids))
-    value = block.attention.v_proj(x).unflatten(-1, (kv_heads, 6)).transpose(1, 2).repeat_interleave(4 // kv_heads, 1)
+    value = (
+        block.attention.v_proj(x)
+        .unflatten(-1, (kv_heads, 6))
+        .transpose(1, 2)
+        .repeat_interleave(4 // kv_heads, 1)
+    )
     mixed = block.attention.o_proj((weights[0] @ value).transpose(1, 2).flatten(-2))
     expected = block.attention(x, rotary_angles(torch.arange(7)[None], 6))
     torch.testing.assert_close(mixed, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_latent_attention_has_maps_too():
-    model = small_model(True, attention="mla", kv_lora_rank=8, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=6)
+    model = small_model(
+        True, attention="mla", kv_lora_rank=8, qk_nope_head_dim=4, qk_rope_head_dim=4, v_head_dim=6
+    )
     ids, block = torch.randint(16, 4096, (2, 7)), model.layers[0]
     x, angles = block.attention_norm(model.embedding(ids)), rotary_angles(torch.arange(7)[None], 4)
     _, value = block.attention.keys_and_values(block.attention.memory(x, angles))
-    mixed = block.attention.o_proj((attention_weights(model, ids)[0] @ value).transpose(1, 2).flatten(-2))
+    mixed = block.attention.o_proj(
+        (attention_weights(model, ids)[0] @ value).transpose(1, 2).flatten(-2)
+    )
     torch.testing.assert_close(mixed, block.attention(x, angles), atol=1e-5, rtol=1e-4)
 
 
@@ -57,9 +73,14 @@ def test_weights_are_those_of_torchs_fused_attention():
     """With the identity as values, fused attention gives its weights away."""
     model, ids = small_model(True), torch.randint(16, 4096, (1, 6))
     attention = model.layers[0].attention
-    x, angles = model.layers[0].attention_norm(model.embedding(ids)), rotary_angles(torch.arange(6)[None], 6)
-    query, key = (rotate(layer(x).unflatten(-1, (4, 6)).transpose(1, 2), angles)
-                  for layer in (attention.q_proj, attention.k_proj))  # fmt: skip
+    x, angles = (
+        model.layers[0].attention_norm(model.embedding(ids)),
+        rotary_angles(torch.arange(6)[None], 6),
+    )
+    query, key = (
+        rotate(layer(x).unflatten(-1, (4, 6)).transpose(1, 2), angles)
+        for layer in (attention.q_proj, attention.k_proj)
+    )
     identity = torch.eye(6).expand(1, 4, 6, 6)
     expected = F.scaled_dot_product_attention(query, key, identity, is_causal=True)
     torch.testing.assert_close(attention_weights(model, ids)[0], expected, atol=1e-6, rtol=1e-4)

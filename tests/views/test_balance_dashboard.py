@@ -1,4 +1,5 @@
-"""The balance dashboard driven by code and by the messages of its page; its figure and its words."""
+"""The balance dashboard driven by code and by the messages of its page; its figure and its
+words."""
 
 import json
 import threading
@@ -22,11 +23,14 @@ def config(**changes):
 
 @pytest.fixture
 def dashboard_of():
-    """Makes dashboards that note the messages to their pages, and ends their trainings whatever the test did."""
+    """Makes dashboards that note the messages to their pages, and ends their trainings whatever the
+    test did."""
     made = []
 
     def make(the_config=None, batches=None, steps=10_000, **options):
-        dashboard = BalanceDashboard(the_config or config(), batches or RandomBatches(), steps=steps, **options)
+        dashboard = BalanceDashboard(
+            the_config or config(), batches or RandomBatches(), steps=steps, **options
+        )
         dashboard.messages = []
         dashboard.send = lambda content, buffers=None: dashboard.messages.append(content)
         made.append(dashboard)
@@ -62,8 +66,10 @@ def test_runs_are_kept_and_reproducible(dashboard_of):
     assert [run.name for run in dashboard.runs] == ["run 1", "run 2", "run 3"]
 
 
-@pytest.mark.parametrize(("cure", "name", "column"), [("auxiliary", "alpha", "aux_loss_alpha"),
-                                                      ("bias", "bias_update_speed", "bias_update_speed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cure", "name", "column"),
+    [("auxiliary", "alpha", "aux_loss_alpha"), ("bias", "bias_update_speed", "bias_update_speed")],
+)
 def test_a_setting_changed_in_mid_run_arrives_in_the_training(dashboard_of, cure, name, column):
     dashboard = dashboard_of()
     dashboard.start(cure)
@@ -73,7 +79,11 @@ def test_a_setting_changed_in_mid_run_arrives_in_the_training(dashboard_of, cure
     dashboard.wait(LONG, step=seen + 3)
     dashboard.stop()
     values = dashboard.runs[0].column(column)
-    assert values[0] not in (0, 0.777) and values[-1] == 0.777 and sorted(set(values)) == sorted({values[0], 0.777})
+    assert (
+        values[0] not in (0, 0.777)
+        and values[-1] == 0.777
+        and sorted(set(values)) == sorted({values[0], 0.777})
+    )
     assert dashboard.runs[0].cures[1][0] == values.index(0.777)
 
 
@@ -91,7 +101,9 @@ def test_the_cure_itself_can_change_in_mid_run(dashboard_of):
 def test_starting_twice_is_refused_in_words(dashboard_of):
     dashboard = dashboard_of()
     dashboard.start()
-    with pytest.raises(RuntimeError, match=r"start: run 1 is (running|paused) at step \d+ of 10000; stop\(\) it"):
+    with pytest.raises(
+        RuntimeError, match=r"start: run 1 is (running|paused) at step \d+ of 10000; stop\(\) it"
+    ):
         dashboard.start()
     dashboard.pause()
     held = dashboard.training.steps_done
@@ -101,7 +113,9 @@ def test_starting_twice_is_refused_in_words(dashboard_of):
     dashboard.resume()
     assert dashboard.wait(LONG, step=held + 1)
     dashboard.stop()
-    assert dashboard.state == "stopped" and dashboard.runs[0].n_steps == dashboard.training.steps_done
+    assert (
+        dashboard.state == "stopped" and dashboard.runs[0].n_steps == dashboard.training.steps_done
+    )
 
 
 def test_close_ends_the_training(dashboard_of):
@@ -127,14 +141,22 @@ def test_a_failing_training_is_shown_and_raised(dashboard_of):
     with pytest.raises(OSError, match="disk"):
         dashboard.wait(LONG)
     assert dashboard.state == "failed" and dashboard.runs[0].n_steps == 2
-    assert "OSError: the disk has gone" in dashboard.view["problem"] and "step 2 of" in dashboard.view["problem"]
+    assert (
+        "OSError: the disk has gone" in dashboard.view["problem"]
+        and "step 2 of" in dashboard.view["problem"]
+    )
     assert "OSError: the disk has gone" in dashboard.summary
 
 
-@pytest.mark.parametrize(("options", "error", "name"), [
-    ({"cure": "magic"}, ValueError, "cure"), ({"alpha": -1.0}, ValueError, "alpha"),
-    ({"scope": "token"}, ValueError, "scope"),
-    ({"bias_update_speed": "fast"}, TypeError, "bias_update_speed")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "error", "name"),
+    [
+        ({"cure": "magic"}, ValueError, "cure"),
+        ({"alpha": -1.0}, ValueError, "alpha"),
+        ({"scope": "token"}, ValueError, "scope"),
+        ({"bias_update_speed": "fast"}, TypeError, "bias_update_speed"),
+    ],
+)
 def test_bad_arguments_are_named(options, error, name):
     with pytest.raises(error, match=name):
         BalanceDashboard(config(), RandomBatches(), **options)
@@ -190,12 +212,15 @@ def test_the_page_gets_every_step_once_in_order(dashboard_of):
 
 
 def test_updates_are_few_and_small(dashboard_of, monkeypatch):
-    """However many steps there are in a second: the clock here stands still, so no message is due."""
+    """However many steps there are in a second: the clock here stands still, so no message is
+    due."""
     dashboard = dashboard_of(steps=50)
     dashboard.start()
     dashboard.wait(LONG, step=1)
     dashboard.pause()
-    monkeypatch.setattr("moe_lib.views.balance_dashboard.widget.time.monotonic", lambda: dashboard._last_update)
+    monkeypatch.setattr(
+        "moe_lib.views.balance_dashboard.widget.time.monotonic", lambda: dashboard._last_update
+    )
     dashboard.messages.clear()
     dashboard.resume()
     dashboard.wait(LONG)
@@ -210,7 +235,10 @@ def test_messages_of_the_page_do_what_the_buttons_say(dashboard_of):
     def press(act, **more):
         dashboard._on_message(dashboard, {"act": act, **more}, [])
 
-    press("set", settings={"cure": "auxiliary", "alpha": 0.3, "scope": "batch", "seed": 7, "speed": 0.1})
+    press(
+        "set",
+        settings={"cure": "auxiliary", "alpha": 0.3, "scope": "batch", "seed": 7, "speed": 0.1},
+    )
     assert (dashboard.cure, dashboard.alpha, dashboard.scope) == ("auxiliary", 0.3, "batch")
     assert dashboard.seed == 7 and dashboard.bias_update_speed == 0.1
     press("start")
@@ -224,9 +252,15 @@ def test_messages_of_the_page_do_what_the_buttons_say(dashboard_of):
     dashboard.wait(LONG, step=dashboard.training.steps_done + 2)
     press("stop")
     dashboard.wait(LONG)
-    assert dashboard.state == "stopped" and dashboard.runs[0].column("aux_loss_alpha")[-1] == ALPHAS[0]
-    for wrong in ({"act": "set", "settings": {"alpha": -1}}, {"act": "set", "settings": {"seed": -1}},
-                  {"act": "show", "places": []}, {"act": "forget", "place": 3}):  # fmt: skip
+    assert (
+        dashboard.state == "stopped" and dashboard.runs[0].column("aux_loss_alpha")[-1] == ALPHAS[0]
+    )
+    for wrong in (
+        {"act": "set", "settings": {"alpha": -1}},
+        {"act": "set", "settings": {"seed": -1}},
+        {"act": "show", "places": []},
+        {"act": "forget", "place": 3},
+    ):
         dashboard._on_message(dashboard, wrong, [])
         assert dashboard.view["problem"] != ""
     press("forget", place=0)

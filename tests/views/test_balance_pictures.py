@@ -31,16 +31,24 @@ def recorded(loads, name="run 1", tokens=4, **columns):
 def test_words_tell_the_numbers():
     run = recorded([[EVEN, ONE]] * 3 + [[EVEN, HALF]] * 10, dropped_share=[0.0] * 8 + [0.25] * 5)
     words = run_words(run)
-    assert "13 of 13 steps" in words and "loss 2.25 nats per token (means of the last 10 steps)" in words
+    assert (
+        "13 of 13 steps" in words
+        and "loss 2.25 nats per token (means of the last 10 steps)" in words
+    )
     assert "Layer 0: MaxVio 0.00, load entropy 1.00" in words
-    assert "Layer 1: MaxVio 1.00, load entropy 0.50; expert 0 has 2.0 times an even share, 2 of 4 experts" in words
+    assert (
+        "Layer 1: MaxVio 1.00, load entropy 0.50; expert 0 has 2.0 times an even share, 2 of "
+        "4 experts" in words
+    )
     assert "12.5 % of the choices are dropped" in words
     assert "no step is done" in run_words(BalanceRecorder("run 3"))
 
 
 def test_titles_tell_the_way_of_the_cures():
     alphas = [0.0, 0.1, 0.2, 0.2, 0.0]
-    run = recorded([[EVEN]] * 5, aux_loss_alpha=alphas, seq_aux=[True] * 5, bias_update_speed=[0.0] * 4 + [0.5])
+    run = recorded(
+        [[EVEN]] * 5, aux_loss_alpha=alphas, seq_aux=[True] * 5, bias_update_speed=[0.0] * 4 + [0.5]
+    )
     assert run_title(run) == "run 1: no cure → auxiliary loss 0.2 per sequence → bias, speed 0.5"
     assert [step for step, _ in run.cures] == [0, 1, 2, 4]
     assert run_title(recorded([[EVEN]])) == "run 1" and recorded([[EVEN]]).cures == []
@@ -59,7 +67,9 @@ def test_the_figure_draws_the_record_with_aligned_axes():
         assert left.get_ylim() == right.get_ylim()
     assert len(balance_figure(one).axes) == 6, "a run alone needs no list"
     with_drops = recorded([[EVEN]] * 3, dropped_share=[0.0, 0.1, 0.2])
-    assert len(balance_figure(with_drops).axes) == 6, "a map, MaxVio, entropy, drops, loss and the colour bar"
+    assert len(balance_figure(with_drops).axes) == 6, (
+        "a map, MaxVio, entropy, drops, loss and the colour bar"
+    )
 
 
 def test_the_figure_refuses_what_does_not_fit():
@@ -77,7 +87,11 @@ def test_rows_from_a_step_on_are_those_of_the_record():
     run = recorded([[EVEN], [ONE], [HALF]], heldout_loss=[1.0, 2.0, 3.0])
     rows = step_rows(run, 1)
     assert [row["load"] for row in rows] == [[[4.0, 0.0, 0.0, 0.0]], [[2.0, 2.0, 0.0, 0.0]]]
-    assert [row["vio"] for row in rows] == [[3.0], [1.0]] and rows[0]["held"] == 2.0 and step_rows(run, 3) == []
+    assert (
+        [row["vio"] for row in rows] == [[3.0], [1.0]]
+        and rows[0]["held"] == 2.0
+        and step_rows(run, 3) == []
+    )
 
 
 def test_the_scale_runs_from_nothing_to_everything():

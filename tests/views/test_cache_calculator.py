@@ -1,4 +1,5 @@
-"""The cache calculator in code: bytes by hand and against real caches, settings, messages, errors, picture, words."""
+"""The cache calculator in code: bytes by hand and against real caches, settings, messages, errors,
+picture, words."""
 
 import pytest
 import torch
@@ -26,7 +27,12 @@ def calculator():
 def test_deepseek_v2_by_hand():
     """DeepSeek-V2, table 1, with 128 heads of 128 numbers in 60 layers."""
     account = cache_account(cache_sizes_of(published("DeepSeek-V2").sizes), 1000, 4, "bf16", 80)
-    assert account.token_bytes == {"MHA": 2 * 1_966_080, "GQA": 2 * 122_880, "MQA": 2 * 15_360, "MLA": 2 * 34_560}
+    assert account.token_bytes == {
+        "MHA": 2 * 1_966_080,
+        "GQA": 2 * 122_880,
+        "MQA": 2 * 15_360,
+        "MLA": 2 * 34_560,
+    }
     assert account.total_bytes["MLA"] == 4000 * 69_120
     assert account.fitting == {"MHA": 20, "GQA": 325, "MQA": 2604, "MLA": 1157}
 
@@ -39,8 +45,14 @@ def test_own_kind_is_what_the_library_counts(name):
 
 def test_kinds_of_published_models():
     kinds = {name: kind_of(published(name).sizes) for name in published_names(dense=True)}
-    assert [name for name, kind in kinds.items() if kind == "GQA"] == ["Mixtral 8x7B", "DeepSeek 67B"]
-    assert [name for name, kind in kinds.items() if kind == "MHA"] == ["DeepSeekMoE 16B", "OLMoE-1B-7B"]
+    assert [name for name, kind in kinds.items() if kind == "GQA"] == [
+        "Mixtral 8x7B",
+        "DeepSeek 67B",
+    ]
+    assert [name for name, kind in kinds.items() if kind == "MHA"] == [
+        "DeepSeekMoE 16B",
+        "OLMoE-1B-7B",
+    ]
     few = ModelSizes(10, 12, 1, num_attention_heads=6, num_key_value_heads=1, intermediate_size=8)
     assert kind_of(few) == "MQA" and cache_sizes_of(few).num_key_value_heads == 3
     one = ModelSizes(10, 12, 1, num_attention_heads=1, num_key_value_heads=1, intermediate_size=8)
@@ -50,11 +62,24 @@ def test_kinds_of_published_models():
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_formula_against_the_cache_of_a_model(kind):
     sizes = CacheSizes(3, 4, 8, 2, kv_lora_rank=20, qk_rope_head_dim=6)
-    attention = {"MHA": {}, "GQA": dict(num_key_value_heads=2), "MQA": dict(num_key_value_heads=1),
-                 "MLA": dict(attention="mla", kv_lora_rank=20, qk_nope_head_dim=8, qk_rope_head_dim=6,
-                             v_head_dim=8)}[kind]  # fmt: skip
-    model = LanguageModel(ModelConfig(vocab_size=9, hidden_size=32, num_hidden_layers=3, num_attention_heads=4,
-                                      intermediate_size=8, **attention))  # fmt: skip
+    attention = {
+        "MHA": {},
+        "GQA": dict(num_key_value_heads=2),
+        "MQA": dict(num_key_value_heads=1),
+        "MLA": dict(
+            attention="mla", kv_lora_rank=20, qk_nope_head_dim=8, qk_rope_head_dim=6, v_head_dim=8
+        ),
+    }[kind]
+    model = LanguageModel(
+        ModelConfig(
+            vocab_size=9,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=8,
+            **attention,
+        )
+    )
     cache = KVCache()
     with torch.no_grad():
         model(torch.zeros(2, 5, dtype=torch.int64), cache=cache)
@@ -68,10 +93,16 @@ def test_settings_move_the_numbers(calculator):
         assert calculator.account.token_bytes[kind] == before.token_bytes[kind] / 2
         assert calculator.account.total_bytes[kind] == before.total_bytes[kind] * 1.5
     calculator.set(kind="GQA", num_key_value_heads=2, memory=24)
-    assert calculator.changed == {"num_key_value_heads": 2} and "GQA (2 groups)" in calculator.summary
+    assert (
+        calculator.changed == {"num_key_value_heads": 2} and "GQA (2 groups)" in calculator.summary
+    )
     assert calculator.account.token_bytes["GQA"] == 60 * 4 * 128
     calculator.reset()
-    assert calculator.changed == {} and calculator.kind == calculator.own_kind == "MLA" and calculator.memory == 24
+    assert (
+        calculator.changed == {}
+        and calculator.kind == calculator.own_kind == "MLA"
+        and calculator.memory == 24
+    )
     calculator.set(model="Mixtral 8x7B", head_dim=64)
     assert (calculator.kind, calculator.changed) == ("GQA", {"head_dim": 64})
 
@@ -79,7 +110,10 @@ def test_settings_move_the_numbers(calculator):
 def test_words_say_whether_it_fits(calculator):
     assert "it fits into 80 GB" in calculator.summary
     calculator.set(kind="MHA", context=131_072)
-    assert "it does not fit into 80 GB" in calculator.summary and "no sequence fits" in calculator.summary
+    assert (
+        "it does not fit into 80 GB" in calculator.summary
+        and "no sequence fits" in calculator.summary
+    )
     calculator.set(context=20_000)
     assert "it fits into 80 GB. 1 sequence fits at once" in calculator.summary
 
@@ -94,7 +128,9 @@ def test_view_holds_every_setting_among_its_values(calculator):
             assert control["value"] in control["values"] == sorted(set(control["values"]))
         heads = calculator.sizes.num_attention_heads
         assert all(heads % groups == 0 for groups in controls["num_key_value_heads"]["values"])
-        assert [row["kind"] for row in view["rows"]] == list(KINDS) and view["summary"] == calculator.summary
+        assert [row["kind"] for row in view["rows"]] == list(KINDS) and view[
+            "summary"
+        ] == calculator.summary
         assert [row["kind"] for row in view["rows"] if row["own"]] == [calculator.own_kind]
 
 
@@ -106,7 +142,11 @@ def test_messages_of_the_page(calculator):
     calculator._on_message(calculator, {"set": {"head_dim": 0}}, [])
     assert "head_dim" in calculator.view["problem"] and calculator.sizes.head_dim == 128
     calculator._on_message(calculator, {"reset": True}, [])
-    assert calculator.changed == {} and calculator.view["problem"] == "" and not calculator.view["changed"]
+    assert (
+        calculator.changed == {}
+        and calculator.view["problem"] == ""
+        and not calculator.view["changed"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +168,9 @@ def test_wrong_settings_are_named_and_change_nothing(calculator, settings, error
     view, sizes = calculator.view, calculator.sizes
     with pytest.raises(error, match=name):
         calculator.set(**settings)
-    assert calculator.view == view and calculator.sizes == sizes and calculator.model == "DeepSeek-V2"
+    assert (
+        calculator.view == view and calculator.sizes == sizes and calculator.model == "DeepSeek-V2"
+    )
 
 
 def test_bytes_of_each_format():
@@ -141,7 +183,10 @@ def test_bytes_of_each_format():
 def test_picture_and_words_stand_beside_the_live_view(calculator):
     data, metadata = calculator._repr_mimebundle_()
     assert {"application/vnd.jupyter.widget-view+json", "image/png", "text/plain"} <= set(data)
-    assert metadata["image/png"]["alt"] == calculator.summary and "69.1 kB per token" in calculator.summary
+    assert (
+        metadata["image/png"]["alt"] == calculator.summary
+        and "69.1 kB per token" in calculator.summary
+    )
     assert calculator.png() == calculator.png() and calculator.png().startswith(b"\x89PNG")
     calculator.set(context=2**20, batch_size=1024, memory=8)  # beyond the memory; nothing fits
     assert calculator.png().startswith(b"\x89PNG")

@@ -35,7 +35,11 @@ def test_new_text_is_read_at_once_also_through_the_control(explorer):
 
 def test_layer_and_rank_follow_both_ways(explorer):
     explorer.layer, explorer.rank = 1, 2
-    assert (explorer.layer_slider.value, explorer.rank_buttons.value, explorer.panel.layer) == (1, 2, 1)
+    assert (explorer.layer_slider.value, explorer.rank_buttons.value, explorer.panel.layer) == (
+        1,
+        2,
+        1,
+    )
     assert "Layer 1, 2nd choice" in explorer.summary
     explorer.layer_slider.value, explorer.rank_buttons.value = 0, 1
     assert (explorer.layer, explorer.rank) == (0, 1)
@@ -76,9 +80,15 @@ def test_switching_off_equals_a_direct_run(explorer, model, tokenizer):
             after = model(ids).logits[0].softmax(-1)
     differ = (before.argmax(-1) != after.argmax(-1)).nonzero()[:, 0]
     assert len(differ) > 0
-    assert explorer.changes["position"].tolist() == (differ + 1).tolist()  # what is expected at the next position
-    assert explorer.changes["before_probability"].tolist() == pytest.approx(before[differ].amax(-1).tolist(), rel=1e-4)
-    assert explorer.changes["after_probability"].tolist() == pytest.approx(after[differ].amax(-1).tolist(), rel=1e-4)
+    assert (
+        explorer.changes["position"].tolist() == (differ + 1).tolist()
+    )  # what is expected at the next position
+    assert explorer.changes["before_probability"].tolist() == pytest.approx(
+        before[differ].amax(-1).tolist(), rel=1e-4
+    )
+    assert explorer.changes["after_probability"].tolist() == pytest.approx(
+        after[differ].amax(-1).tolist(), rel=1e-4
+    )
     mean = after[:-1].gather(1, ids[0, 1:, None]).log().mean().item()
     assert f"{mean:.3f}".replace("-", "−") in explorer.summary
 

@@ -29,10 +29,14 @@ def test_two_texts_are_read_and_compared(explorer, model, tokenizer):
     assert explorer.comparison == direct and not direct.same_tokens
     assert (explorer.compared.text, explorer.compare_text) == (OTHER, OTHER)
     distance = f"{direct.layer(0).total_variation:.2f}"
-    assert f"total variation distance of {distance}" in explorer.summary and "“Second text”" in explorer.summary
+    assert (
+        f"total variation distance of {distance}" in explorer.summary
+        and "“Second text”" in explorer.summary
+    )
     sent = explorer.panel.comparison
     assert unpack({"data": sent["other"]["layers"][1]["experts"], "scale": 1}).tolist() == (
-        explorer.compared.trace.layer(1).experts.flatten().tolist())  # fmt: skip
+        explorer.compared.trace.layer(1).experts.flatten().tolist()
+    )
     assert sent["words"]["0"] in explorer.summary and sent["names"] == ["First text", "Second text"]
     explorer.layer = 1
     assert sent["words"]["1"] in explorer.summary
@@ -41,7 +45,11 @@ def test_two_texts_are_read_and_compared(explorer, model, tokenizer):
 def test_one_text_is_as_simple_as_it_was(model, tokenizer):
     explorer = explore(model, tokenizer, TEXT)
     assert explorer.compare_area.layout.display == "none" and explorer.compare_text is None
-    assert explorer.compared is None and explorer.comparison is None and explorer.panel.comparison == {}
+    assert (
+        explorer.compared is None
+        and explorer.comparison is None
+        and explorer.panel.comparison == {}
+    )
     assert "against" not in explorer.summary
 
 
@@ -49,27 +57,40 @@ def test_the_second_text_comes_and_goes_through_the_controls(model, tokenizer):
     explorer = explore(model, tokenizer, TEXT)
     explorer.compare_button.value = True
     assert explorer.compare_area.layout.display is None and len(explorer.compared) == 0
-    assert explorer.comparison is None and explorer.panel.comparison["words"] == {}  # nothing typed yet
+    assert (
+        explorer.comparison is None and explorer.panel.comparison["words"] == {}
+    )  # nothing typed yet
     explorer.compare_area.value = OTHER
     assert explorer.compared.text == OTHER and explorer.comparison is not None
     explorer.select_token(2, compared=True)
     experts = explorer.compared.trace.layer(0).experts[0, 2].tolist()
-    assert f"Token 2, “{explorer.compared.labels[2]}”, is sent to expert {experts[0]}" in explorer.summary
+    assert (
+        f"Token 2, “{explorer.compared.labels[2]}”, is sent to expert {experts[0]}"
+        in explorer.summary
+    )
     explorer.compare_text = None
-    assert explorer.compared is None and explorer.selected["token"] is None and not explorer.compare_button.value
+    assert (
+        explorer.compared is None
+        and explorer.selected["token"] is None
+        and not explorer.compare_button.value
+    )
 
 
 def test_the_same_text_twice_is_the_same_everywhere(explorer):
     explorer.compare_text = TEXT
     assert explorer.comparison.same_tokens
-    assert [(one.total_variation, one.overlap) for one in explorer.comparison.layers] == [(0.0, pytest.approx(1))] * 2
+    assert [(one.total_variation, one.overlap) for one in explorer.comparison.layers] == [
+        (0.0, pytest.approx(1))
+    ] * 2
     assert "100 % have the same number in both" in explorer.summary
 
 
 def test_what_if_reaches_both_texts(explorer, model, tokenizer):
     explorer.switch_off([3])
     explorer.k = 3
-    direct = [read_text(model, tokenizer, text, off={0: [3]}, k=3).trace.load(1) for text in (TEXT, OTHER)]
+    direct = [
+        read_text(model, tokenizer, text, off={0: [3]}, k=3).trace.load(1) for text in (TEXT, OTHER)
+    ]
     shown = [one.trace.load(1) for one in (explorer.reading, explorer.compared)]
     assert all(torch.equal(a, b) for a, b in zip(direct, shown, strict=True))
 
@@ -79,7 +100,10 @@ def test_two_models_on_one_text(model, twin, tokenizer):
     assert explorer.compare_button.layout.display == "none"
     layer = explorer.comparison.layer(0)
     assert explorer.comparison.same_tokens and layer.overlap is not None
-    assert f"after the best renumbering it is {100 * layer.renumbered_overlap:.0f} %" in explorer.summary
+    assert (
+        f"after the best renumbering it is {100 * layer.renumbered_overlap:.0f} %"
+        in explorer.summary
+    )
     before = explorer.compared
     explorer.k = 4  # of the first model alone
     assert explorer.compared is before and explorer.reading.trace.layer(0).experts.shape[-1] == 4

@@ -43,8 +43,14 @@ def test_ranks_follow_k_and_all_comes_back(explorer):
     explorer.k = 4
     explorer.rank = 4
     explorer.k = None
-    assert explorer.rank == 2 and len(explorer.rank_buttons.options) == 2 and explorer.k_slider.value == 2
-    assert explorer.panel.payload == before and explorer.changes.empty and explorer.panel.before == {}
+    assert (
+        explorer.rank == 2
+        and len(explorer.rank_buttons.options) == 2
+        and explorer.k_slider.value == 2
+    )
+    assert (
+        explorer.panel.payload == before and explorer.changes.empty and explorer.panel.before == {}
+    )
     explorer.k = 2  # the trained number is no change
     assert explorer.reading is explorer.baseline
 
@@ -75,7 +81,9 @@ def test_k_that_cannot_be_is_said_and_changes_nothing(explorer):
 
 
 def test_a_family_whose_k_is_fixed_is_named(tokenizer):
-    explorer = explore(build("phimoe", vocab_size=4096, max_position_embeddings=256), tokenizer, TEXT)
+    explorer = explore(
+        build("phimoe", vocab_size=4096, max_position_embeddings=256), tokenizer, TEXT
+    )
     assert "PhimoeTopKRouter" in explorer.k_note and explorer.k_slider.layout.display == "none"
     assert explorer._controls.k_words.value == explorer.k_note
     with pytest.raises(ValueError, match="PhimoeTopKRouter"):
@@ -94,23 +102,43 @@ def test_hugging_face_models_too(tokenizer):
 
 def test_dense_shared_and_groups_are_sent_and_said(tokenizer):
     torch.manual_seed(0)
-    config = ModelConfig.preset("tiny", router="group_limited", n_group=4, topk_group=2, n_shared_experts=2,
-                                num_hidden_layers=3, first_k_dense_replace=1)  # fmt: skip
+    config = ModelConfig.preset(
+        "tiny",
+        router="group_limited",
+        n_group=4,
+        topk_group=2,
+        n_shared_experts=2,
+        num_hidden_layers=3,
+        first_k_dense_replace=1,
+    )
     explorer = explore(LanguageModel(config), tokenizer, TEXT)
     sent = explorer.panel.payload
     assert sent["dense"] == [0] and explorer.layer == 1
-    assert [(one["shared"], one["nGroup"], one["topkGroup"]) for one in sent["layers"]] == [(2, 4, 2)] * 2
+    assert [(one["shared"], one["nGroup"], one["topkGroup"]) for one in sent["layers"]] == [
+        (2, 4, 2)
+    ] * 2
     assert "every token passes 2 shared experts" in explorer.summary
     assert "in 4 groups of 2; a token may use at most 2 groups" in explorer.summary
     explorer.select_token(3)
     experts = explorer.reading.trace.layer(1).experts[0, 3].tolist()
     groups = sorted({expert // 2 for expert in experts})
-    assert f"They lie in group{'s' * (len(groups) > 1)} {' and '.join(map(str, groups))}." in explorer.summary
-    assert unpack({"data": sent["layers"][0]["experts"], "scale": 1}).reshape(-1, 2)[3].tolist() == experts
+    assert (
+        f"They lie in group{'s' * (len(groups) > 1)} {' and '.join(map(str, groups))}."
+        in explorer.summary
+    )
+    assert (
+        unpack({"data": sent["layers"][0]["experts"], "scale": 1}).reshape(-1, 2)[3].tolist()
+        == experts
+    )
     load, layers = explorer.figure().axes[1:3]
     explorer.select_token(None)
     load, layers = explorer.figure().axes[1:3]
-    lines = [line.get_xdata()[0] for line in load.lines if line.get_xdata()[0] == line.get_xdata()[1]]
+    lines = [
+        line.get_xdata()[0] for line in load.lines if line.get_xdata()[0] == line.get_xdata()[1]
+    ]
     assert lines == [1.5, 3.5, 5.5]  # between the groups
-    assert len(load.patches) == 8 + 2 and "shared: every token" in load.get_legend().get_texts()[-1].get_text()
+    assert (
+        len(load.patches) == 8 + 2
+        and "shared: every token" in load.get_legend().get_texts()[-1].get_text()
+    )
     assert [text.get_text() for text in layers.texts] == ["dense, no router"]

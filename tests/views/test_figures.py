@@ -45,13 +45,21 @@ def test_heat_map_holds_the_scores_and_marks_the_chosen(reading):
     assert [list(line.get_xdata()) for line in ax.lines] == EXPERTS
 
 
-def test_text_that_matplotlib_cannot_draw_or_would_typeset_raises_no_warning(model, tokenizer, tmp_path):
+def test_text_that_matplotlib_cannot_draw_or_would_typeset_raises_no_warning(
+    model, tokenizer, tmp_path
+):
     from moe_lib.tracing import read_text
 
-    odd = read_text(model, tokenizer, "中文 😀 שלום $x_{$ \\frac <b>&\t" + "word " * 300, max_tokens=200)
+    odd = read_text(
+        model, tokenizer, "中文 😀 שלום $x_{$ \\frac <b>&\t" + "word " * 300, max_tokens=200
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for figure in (explorer_figure(odd, 1, token=3), affinity_figure(odd, 0), explorer_figure(odd, 0)):
+        for figure in (
+            explorer_figure(odd, 1, token=3),
+            affinity_figure(odd, 0),
+            explorer_figure(odd, 0),
+        ):
             figure.savefig(tmp_path / "odd.png")
             assert (tmp_path / "odd.png").stat().st_size > 1000
 
@@ -74,8 +82,20 @@ def test_wrong_rank_or_layer_is_named(reading):
 def test_words_by_hand(reading):
     words = layer_words(reading, reading.trace.layer(1), 1)
     assert words.startswith("Layer 1, 1st choice: 4 tokens go to 3 of 4 experts.")
-    assert "expert 0 has the largest load, 4 of 8; an even split would give each 2.0 (MaxVio 1.00)" in words
+    assert (
+        "expert 0 has the largest load, 4 of 8; an even split would give each 2.0 (MaxVio 1.00)"
+        in words
+    )
     assert "2 experts are not chosen" in layer_words(reading, reading.trace.layer(2), 2)
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 13, 21, 112)] == [
-        "1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "112th"]  # fmt: skip
+        "1st",
+        "2nd",
+        "3rd",
+        "4th",
+        "11th",
+        "12th",
+        "13th",
+        "21st",
+        "112th",
+    ]
     assert max_violation([8, 0, 0, 0]) == 3.0 and max_violation([0, 0]) == 0.0

@@ -1,4 +1,5 @@
-"""The mask playground in code: words, predictions against a plain forward pass, messages, errors, picture, colours."""
+"""The mask playground in code: words, predictions against a plain forward pass, messages, errors,
+picture, colours."""
 
 import time
 
@@ -38,7 +39,9 @@ ODD = "你好，世界 🙂🙂 naïve e\u0301\t<|mask|> <|end|>"
 def test_words_are_whole_tokens_and_give_back_the_text(tokenizer, text):
     ids, words, tail, cut = split_words(text, tokenizer, 10_000)
     assert "".join(word.gap + word.text for word in words) + tail == text and cut == 0
-    assert not any(word.gap.strip() for word in words) and all(word.text.strip() == word.text != "" for word in words)
+    assert not any(word.gap.strip() for word in words) and all(
+        word.text.strip() == word.text != "" for word in words
+    )
     taken = [position for word in words for position in range(word.first, word.last)]
     assert taken == sorted(set(taken)) and set(taken) <= set(range(len(ids)))
     left = [ids[position] for position in set(range(len(ids))) - set(taken)]
@@ -59,7 +62,11 @@ def test_predictions_are_those_of_a_plain_forward_pass(playground, model, tokeni
     playground.mask([2, 8])
     ids = torch.tensor([tokenizer(EXAMPLE)["input_ids"]])
     positions = [p.position for p in playground.predictions]
-    expected = [at for word in (2, 8) for at in range(playground.words[word].first, playground.words[word].last)]
+    expected = [
+        at
+        for word in (2, 8)
+        for at in range(playground.words[word].first, playground.words[word].last)
+    ]
     assert positions == expected and playground.masked == [2, 8]
     corrupted, labels = ids.clone(), torch.full_like(ids, -100)
     corrupted[0, positions], labels[0, positions] = tokenizer.mask_token_id, ids[0, positions]
@@ -69,9 +76,15 @@ def test_predictions_are_those_of_a_plain_forward_pass(playground, model, tokeni
     probabilities = output.logits[0].softmax(-1)
     for p in playground.predictions:
         assert p.true_id == ids[0, p.position]
-        assert p.probabilities == pytest.approx(sorted(probabilities[p.position].tolist(), reverse=True)[:5], rel=1e-4)
-        assert [probabilities[p.position, token].item() for token in p.ids] == pytest.approx(p.probabilities, rel=1e-4)
-        assert p.true_rank == 1 + int((probabilities[p.position] > probabilities[p.position, p.true_id]).sum())
+        assert p.probabilities == pytest.approx(
+            sorted(probabilities[p.position].tolist(), reverse=True)[:5], rel=1e-4
+        )
+        assert [probabilities[p.position, token].item() for token in p.ids] == pytest.approx(
+            p.probabilities, rel=1e-4
+        )
+        assert p.true_rank == 1 + int(
+            (probabilities[p.position] > probabilities[p.position, p.true_id]).sum()
+        )
 
 
 def test_the_true_token_always_has_a_bar(playground):
@@ -86,7 +99,9 @@ def test_a_word_of_several_tokens_is_masked_as_a_whole_and_says_so(model, tokeni
     n_tokens = playground.words[0].last - playground.words[0].first
     assert n_tokens > 1
     playground.mask([0])
-    assert [p.part for p in playground.predictions] == [f"token {n} of {n_tokens}" for n in range(1, n_tokens + 1)]
+    assert [p.part for p in playground.predictions] == [
+        f"token {n} of {n_tokens}" for n in range(1, n_tokens + 1)
+    ]
     assert f"token 1 of {n_tokens}" in playground.summary
 
 
@@ -105,22 +120,37 @@ def test_masks_stay_on_their_words_when_the_text_changes(playground):
     playground.mask([1, 4])
     kept = [playground.words[word].text for word in playground.masked]
     playground.text = "Indeed: " + EXAMPLE
-    assert [playground.words[word].text for word in playground.masked] == kept and playground.masked != [1, 4]
+    assert [
+        playground.words[word].text for word in playground.masked
+    ] == kept and playground.masked != [1, 4]
     playground.text = ""
     assert playground.masked == [] and "no text" in playground.summary
 
 
 def test_messages_of_the_page(playground):
     playground._on_message(playground, {"masked": [2]}, [])
-    assert playground.masked == [2] and playground.view["masked"] == [2] and len(playground.view["cards"]) >= 1
+    assert (
+        playground.masked == [2]
+        and playground.view["masked"] == [2]
+        and len(playground.view["cards"]) >= 1
+    )
     playground._on_message(playground, {"masked": [999]}, [])
     assert "999" in playground.view["problem"] and playground.masked == [2]
     playground._on_message(playground, {"text": "Short text."}, [])
     assert playground.text == "Short text." and playground.view["problem"] == ""
 
 
-@pytest.mark.parametrize(("words", "error"), [([99], ValueError), ([-1], ValueError), ([1.0], TypeError),
-                                              ("1", TypeError), (3, TypeError), ([True], TypeError)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ([99], ValueError),
+        ([-1], ValueError),
+        ([1.0], TypeError),
+        ("1", TypeError),
+        (3, TypeError),
+        ([True], TypeError),
+    ],
+)
 def test_wrong_words_are_named_and_change_nothing(playground, words, error):
     playground.mask([1])
     with pytest.raises(error, match="words"):
@@ -131,9 +161,13 @@ def test_wrong_words_are_named_and_change_nothing(playground, words, error):
 def test_wrong_arguments_are_named(model, tokenizer):
     causal = LanguageModel(ModelConfig.preset("tiny"))
     small = LanguageModel(ModelConfig.preset("tiny", causal=False, vocab_size=100))
-    wrong = (((causal, tokenizer), ValueError, "model"), ((None, tokenizer), TypeError, "model"),
-             ((model, None), TypeError, "tokenizer"), ((small, tokenizer), ValueError, "tokenizer"),
-             ((model, tokenizer, 5), TypeError, "text"))  # fmt: skip
+    wrong = (
+        ((causal, tokenizer), ValueError, "model"),
+        ((None, tokenizer), TypeError, "model"),
+        ((model, None), TypeError, "tokenizer"),
+        ((small, tokenizer), ValueError, "tokenizer"),
+        ((model, tokenizer, 5), TypeError, "text"),
+    )
     for arguments, error, name in wrong:
         with pytest.raises(error, match=name):
             MaskPlayground(*arguments)
@@ -147,7 +181,9 @@ def test_a_long_text_is_cut_and_an_update_is_quick(playground):
     for word in range(5):  # the best of five, side by side: other programs may hold the machine up
         updates.append(seconds(lambda word=word: playground.mask([word])))
         passes.append(seconds(lambda: playground._model(text)))
-    assert min(updates) < 5 * min(passes), "an update costs little more than one look of the model at the text"
+    assert min(updates) < 5 * min(passes), (
+        "an update costs little more than one look of the model at the text"
+    )
 
 
 def seconds(call):

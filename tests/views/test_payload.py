@@ -28,7 +28,10 @@ def test_payload_is_json_and_holds_the_trace(reading):
     assert unpack(first["scores"])[:4] == pytest.approx([0.5, 0.3, 0.1, 0.1], abs=1e-5)
     assert (first["load"], first["even"], first["maxVio"]) == ([4, 2, 1, 1], 2.0, 1.0)
     assert payload["predictions"][0] is None
-    assert payload["predictions"][1] == {"best": [["a", 0.5], ["b", 0.25], ["c", 0.125]], "actual": 0.223}
+    assert payload["predictions"][1] == {
+        "best": [["a", 0.5], ["b", 0.25], ["c", 0.125]],
+        "actual": 0.223,
+    }
 
 
 def test_512_tokens_make_a_small_payload(model, tokenizer):
@@ -38,11 +41,13 @@ def test_512_tokens_make_a_small_payload(model, tokenizer):
 
 def test_the_page_holds_everything_and_nothing_breaks_out_of_it(reading, tmp_path):
     state = {"payload": {"tokens": ["</script><script>alert(1)</script>"]}, "layer": 1}
-    page = write_page(tmp_path / "page.html", [("", "</pre><script>alert(2)</script>")], state).read_text(
-        encoding="utf-8"
-    )
+    page = write_page(
+        tmp_path / "page.html", [("", "</pre><script>alert(2)</script>")], state
+    ).read_text(encoding="utf-8")
     assert "<script>alert" not in page
-    page = page.replace("http://www.w3.org/2000/svg", "")  # the name of SVG's elements; nothing is loaded from there
+    page = page.replace(
+        "http://www.w3.org/2000/svg", ""
+    )  # the name of SVG's elements; nothing is loaded from there
     assert "http:" not in page and "https:" not in page and "innerHTML" not in page
     data = page.split('id="state">')[1].split("</script>")[0]
     assert json.loads(data) == state

@@ -21,7 +21,9 @@ TABLE = pd.DataFrame([[0.5, 0.25, 1.25], [0.9, 0.9, 0.2]], index=["art", "code"]
 def test_heat_maps_share_one_scale_and_mark_the_even_share():
     figure = domain_figure({"trained": TABLE, "untrained": TABLE / 2}, even=2 / 3)
     left, right, bar = figure.axes
-    assert np.array_equal(left.images[0].get_array(), TABLE) and np.array_equal(right.images[0].get_array(), TABLE / 2)
+    assert np.array_equal(left.images[0].get_array(), TABLE) and np.array_equal(
+        right.images[0].get_array(), TABLE / 2
+    )
     assert left.images[0].get_clim() == right.images[0].get_clim() == (0, 1.25)
     assert [label.get_text() for label in left.get_yticklabels()] == ["art", "code"]
     assert bar.lines[0].get_ydata()[0] == pytest.approx(2 / 3)
@@ -39,7 +41,9 @@ def test_intervals_span_low_to_high_around_the_share():
 
 def test_bars_of_bits_are_grouped_by_row():
     (ax,) = bits_figure(TABLE.set_axis(["a", "b", "c"], axis=1)).axes
-    assert [[bar.get_height() for bar in group] for group in ax.containers] == TABLE.T.to_numpy().tolist()
+    assert [
+        [bar.get_height() for bar in group] for group in ax.containers
+    ] == TABLE.T.to_numpy().tolist()
     assert [label.get_text() for label in ax.get_xticklabels()] == ["art", "code"]
 
 
@@ -48,7 +52,10 @@ def test_coactivation_leaves_the_diagonal_out_of_picture_and_scale():
     ax = coactivation_figure({"trained": table}).axes[0]
     shown = ax.images[0].get_array()
     assert ax.images[0].get_clim() == (0, 0.5)
-    assert np.ma.getmaskarray(np.ma.masked_invalid(shown)).tolist() == [[True, False], [False, True]]
+    assert np.ma.getmaskarray(np.ma.masked_invalid(shown)).tolist() == [
+        [True, False],
+        [False, True],
+    ]
     assert bool((table.diagonal() == 1).all())  # the table itself is not changed
 
 

@@ -1,4 +1,5 @@
-"""The token viewer: what it shows is the text, cut where the tokenizer cuts it, and safe to display."""
+"""The token viewer: what it shows is the text, cut where the tokenizer cuts it, and safe to
+display."""
 
 import random
 import re
@@ -29,7 +30,9 @@ def test_the_byte_signs_are_those_of_the_tokenizers_library():
     assert set(BYTE_OF) == set(pre_tokenizers.ByteLevel.alphabet())
     assert sorted(BYTE_OF.values()) == list(range(256))
     for character in " é中🙂\n":
-        ((sign, _),) = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(character)
+        ((sign, _),) = pre_tokenizers.ByteLevel(
+            add_prefix_space=False, use_regex=False
+        ).pre_tokenize_str(character)
         assert bytes(BYTE_OF[c] for c in sign) == character.encode()
 
 
@@ -69,7 +72,20 @@ def test_markup_in_a_text_is_shown_and_not_obeyed(tokenizer):
     table = TokenTable({text: text}, {text: 1.0}, tokenizer)
     for page in (view.html(), view._repr_mimebundle_()["text/html"], table._repr_html_()):
         tags = {tag.split()[0].strip("</>") for tag in re.findall(r"<[^>]*>", page)}
-        assert tags <= {"p", "strong", "div", "span", "br", "pre", "table", "thead", "tbody", "tr", "th", "td"}
+        assert tags <= {
+            "p",
+            "strong",
+            "div",
+            "span",
+            "br",
+            "pre",
+            "table",
+            "thead",
+            "tbody",
+            "tr",
+            "th",
+            "td",
+        }
         labels = re.findall(r'pre-wrap">(.*?)</span>', page)
         assert "".join(unescape(label) for label in labels).replace("␣", " ") == text
 
@@ -79,7 +95,10 @@ def test_the_view_follows_its_text(tokenizer):
     assert view.tokens == [] and "no text" in view.summary
     view.text_area.value = "1024"
     assert [token.label for token in view.tokens] == ["1", "0", "2", "4"]
-    assert view.summary == "4 characters (4 bytes) became 4 tokens, 1.00 per character: 4 one character."
+    assert (
+        view.summary
+        == "4 characters (4 bytes) became 4 tokens, 1.00 per character: 4 one character."
+    )
     assert str(view.tokens[0].id) in view._boxes.value
     view.text = "a\tb\n"
     assert "⇥" in view.html() and "⏎" in view.html()

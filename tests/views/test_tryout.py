@@ -1,4 +1,5 @@
-"""The try-out box in code: what heads say against plain forward passes, abstaining, messages, errors, picture."""
+"""The try-out box in code: what heads say against plain forward passes, abstaining, messages,
+errors, picture."""
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def classify(tokenizer):
-    head = SequenceClassifier(make_base(vocab_size=len(tokenizer), max_position_embeddings=128), 3).eval()
+    head = SequenceClassifier(
+        make_base(vocab_size=len(tokenizer), max_position_embeddings=128), 3
+    ).eval()
     return ClassifyText(head, tokenizer, LABELS)
 
 
@@ -29,7 +32,9 @@ def classify(tokenizer):
 def find(tokenizer):
     base = make_base(vocab_size=len(tokenizer), max_position_embeddings=128)
     torch.manual_seed(1)
-    return FindAnswer(SpanExtractor(base).eval(), tokenizer, max_length=32, stride=8, max_answer_tokens=5)
+    return FindAnswer(
+        SpanExtractor(base).eval(), tokenizer, max_length=32, stride=8, max_answer_tokens=5
+    )
 
 
 def lean(find, start, nowhere):
@@ -46,7 +51,11 @@ def test_bars_are_the_probabilities_of_a_plain_forward_pass(classify, tokenizer)
         output = classify.head(torch.tensor([[*ids, tokenizer.eos_token_id]]))
     expected = dict(zip(LABELS, output.logits[0].softmax(-1).tolist(), strict=True))
     assert {name: share for name, share in found.bars} == pytest.approx(expected, rel=1e-5)
-    assert found.bars[0][1] == max(expected.values()) and found.answer == found.bars[0][0] and found.no_answer == ""
+    assert (
+        found.bars[0][1] == max(expected.values())
+        and found.answer == found.bars[0][0]
+        and found.no_answer == ""
+    )
     assert "".join(route.text for route in found.routes).replace(" ", "") == TEXT.replace(" ", "")
     for place, route in enumerate(found.routes):
         for layer, routing in enumerate(output.routing):
@@ -58,7 +67,9 @@ def test_bars_are_the_probabilities_of_a_plain_forward_pass(classify, tokenizer)
 def test_a_classifier_abstains_below_its_bar(classify, tokenizer):
     shy = ClassifyText(classify.head, tokenizer, LABELS, abstain_below=0.99)
     found = shy(TEXT)
-    assert found.answer == "" and "less than the 99 % asked for: the model abstains" in found.no_answer
+    assert (
+        found.answer == "" and "less than the 99 % asked for: the model abstains" in found.no_answer
+    )
     assert found.bars == classify(TEXT).bars
     box = TryOut(shy, text=TEXT)
     assert "abstains" in box.summary and box.view["answer"] == "" and len(box.view["bars"]) == 3
@@ -75,7 +86,9 @@ def test_long_texts_are_cut_and_say_so(classify, tokenizer):
 
 
 @pytest.mark.parametrize("nowhere", [-5.0, 5.0])
-def test_answers_are_those_of_predict_answers_and_routing_is_of_their_tokens(find, tokenizer, nowhere):
+def test_answers_are_those_of_predict_answers_and_routing_is_of_their_tokens(
+    find, tokenizer, nowhere
+):
     lean(find, 0.0, nowhere)
     question = "Who wrote the first program?"
     found = find(TEXT, question)
@@ -86,22 +99,39 @@ def test_answers_are_those_of_predict_answers_and_routing_is_of_their_tokens(fin
     shares = [share for _, share in found.bars]
     assert shares == sorted(shares, reverse=True)
     if nowhere > 0:
-        assert found.span is None and found.no_answer.startswith("No answer") and found.bars[0][0] == "no answer"
+        assert (
+            found.span is None
+            and found.no_answer.startswith("No answer")
+            and found.bars[0][0] == "no answer"
+        )
         assert "question" in found.routes_of
-        assert "".join(route.text for route in found.routes).replace(" ", "") == question.replace(" ", "")
+        assert "".join(route.text for route in found.routes).replace(" ", "") == question.replace(
+            " ", ""
+        )
         row = encoded.rows[0]["input_ids"]
         shown = range(len(found.routes))
     else:
-        assert found.span == (expected.start, expected.end) and TEXT[slice(*found.span)] == found.answer
-        assert dict(found.bars)[f"“{found.answer}”"] == pytest.approx(expected.probability, rel=1e-4)
-        inside = [r for r in encoded.rows if any(a == found.span[0] for a, b in r["offsets"] if b > a)
-                  and any(b == found.span[1] for _, b in r["offsets"])]  # fmt: skip
+        assert (
+            found.span == (expected.start, expected.end)
+            and TEXT[slice(*found.span)] == found.answer
+        )
+        assert dict(found.bars)[f"“{found.answer}”"] == pytest.approx(
+            expected.probability, rel=1e-4
+        )
+        inside = [
+            r
+            for r in encoded.rows
+            if any(a == found.span[0] for a, b in r["offsets"] if b > a)
+            and any(b == found.span[1] for _, b in r["offsets"])
+        ]
         routes = []
         for r in inside:  # windows that hold the answer: one of them speaks
             first = next(i for i, (a, b) in enumerate(r["offsets"]) if b > a and a == found.span[0])
             routes.append(routes_of(find, r["input_ids"], range(first, first + len(found.routes))))
         assert [route.experts for route in found.routes] in routes
-        assert found.routes[0].text == TEXT[found.span[0] : found.span[0] + len(found.routes[0].text)]
+        assert (
+            found.routes[0].text == TEXT[found.span[0] : found.span[0] + len(found.routes[0].text)]
+        )
         return
     windows = [routes_of(find, r["input_ids"], shown) for r in encoded.rows]
     assert len(row) <= 32 and [route.experts for route in found.routes] in windows
@@ -110,14 +140,27 @@ def test_answers_are_those_of_predict_answers_and_routing_is_of_their_tokens(fin
 def routes_of(find, ids, shown):
     with torch.no_grad():
         output = find.head(torch.tensor([ids]))
-    return [{layer: tuple(zip(r.experts[t].tolist(), [pytest.approx(w, rel=1e-4) for w in r.weights[t].tolist()],
-                              strict=True)) for layer, r in enumerate(output.routing)} for t in shown]  # fmt: skip
+    return [
+        {
+            layer: tuple(
+                zip(
+                    r.experts[t].tolist(),
+                    [pytest.approx(w, rel=1e-4) for w in r.weights[t].tolist()],
+                    strict=True,
+                )
+            )
+            for layer, r in enumerate(output.routing)
+        }
+        for t in shown
+    ]
 
 
 def test_a_head_that_wants_marks_gets_them(tokenizer):
     base = make_base(vocab_size=len(tokenizer), max_position_embeddings=128)
     torch.manual_seed(1)
-    find = FindAnswer(SpanExtractor(base, match_vector=True, compare_question=True).eval(), tokenizer)
+    find = FindAnswer(
+        SpanExtractor(base, match_vector=True, compare_question=True).eval(), tokenizer
+    )
     lean(find, 0.0, -9.0)
     with torch.no_grad():
         find.head.match_vector.normal_()
@@ -147,21 +190,53 @@ def test_a_dense_model_has_no_routing_to_show(tokenizer):
 def plain(text, question=None):
     routes = tuple(TokenRoute(word, {1: ((len(word) % 4, 0.7), (3, 0.3))}) for word in text.split())
     if question is None:
-        return TriedText("fine", (("fine", 0.8), ("bad", 0.2)), None, "", routes, "all tokens of the text", {1: 4})
-    return TriedText(text[:3], ((f"“{text[:3]}”", 0.8), ("no answer", 0.2)), (0, 3), "", routes, "the tokens", {1: 4})
+        return TriedText(
+            "fine",
+            (("fine", 0.8), ("bad", 0.2)),
+            None,
+            "",
+            routes,
+            "all tokens of the text",
+            {1: 4},
+        )
+    return TriedText(
+        text[:3],
+        ((f"“{text[:3]}”", 0.8), ("no answer", 0.2)),
+        (0, 3),
+        "",
+        routes,
+        "the tokens",
+        {1: 4},
+    )
 
 
 def test_words_and_view_say_what_the_record_says():
     box = TryOut(plain, examples=["one two", "three"])
     assert not box.asks and box.text == "one two" and box.question is None
-    assert "Answer: fine, with 80.0 %." in box.summary and "layer 1 uses 1 of 4, most often expert 3" in box.summary
-    assert box.ask("four").answer == "fine" and "layer 1 uses 2 of 4." in box.summary  # one token: no busiest
-    assert box.view["routes"] == [{"text": "four", "experts": [((0, 0.7), (3, 0.3))]}] and len(box.view["colours"]) == 4
+    assert (
+        "Answer: fine, with 80.0 %." in box.summary
+        and "layer 1 uses 1 of 4, most often expert 3" in box.summary
+    )
+    assert (
+        box.ask("four").answer == "fine" and "layer 1 uses 2 of 4." in box.summary
+    )  # one token: no busiest
+    assert (
+        box.view["routes"] == [{"text": "four", "experts": [((0, 0.7), (3, 0.3))]}]
+        and len(box.view["colours"]) == 4
+    )
     box = TryOut(plain, examples=[("one two", "which?")])
-    assert box.asks and box.view["span"] == (0, 3) and "“which?” Answer: one, with 80.0 %" in box.summary
+    assert (
+        box.asks
+        and box.view["span"] == (0, 3)
+        and "“which?” Answer: one, with 80.0 %" in box.summary
+    )
     assert box.ask("six six", "and now?").answer == "six" and box.question == "and now?"
     assert box.ask("  ", "x") is None and box.ask("ten", " ") is None
-    assert box.result is None and "Type a text and a question" in box.summary and box.view["bars"] == []
+    assert (
+        box.result is None
+        and "Type a text and a question" in box.summary
+        and box.view["bars"] == []
+    )
 
 
 def test_messages_of_the_page():
@@ -171,19 +246,38 @@ def test_messages_of_the_page():
     box._on_message(box, {"text": "eleven", "question": "who?"}, [])
     assert box.view["answer"] == "ele" and box.view["problem"] == ""
     box._on_message(box, {"text": "x" * 5000, "question": "who?"}, [])
-    assert "text: got '5000 characters'; wants at most 4000" in box.view["problem"] and box.text == "eleven"
+    assert (
+        "text: got '5000 characters'; wants at most 4000" in box.view["problem"]
+        and box.text == "eleven"
+    )
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
         (lambda c, f, t: TryOut(3), TypeError, "answer: got 'int'"),
-        (lambda c, f, t: TryOut(plain, examples=["a", ("b", "c")]), ValueError, r"examples\[0\]: got 'a'"),
-        (lambda c, f, t: TryOut(c, examples=[("a", "b")]), ValueError, r"examples\[0\].*wants a text"),
+        (
+            lambda c, f, t: TryOut(plain, examples=["a", ("b", "c")]),
+            ValueError,
+            r"examples\[0\]: got 'a'",
+        ),
+        (
+            lambda c, f, t: TryOut(c, examples=[("a", "b")]),
+            ValueError,
+            r"examples\[0\].*wants a text",
+        ),
         (lambda c, f, t: TryOut(plain).ask(3), TypeError, "text: got 'int'"),
         (lambda c, f, t: ClassifyText(f.head, t, LABELS), TypeError, "head: got 'SpanExtractor'"),
-        (lambda c, f, t: ClassifyText(c.head, t, ("a",)), ValueError, "label_names: got 1; wants 3"),
-        (lambda c, f, t: ClassifyText(c.head, t, LABELS, 1.5), ValueError, "abstain_below: got 1.5"),
+        (
+            lambda c, f, t: ClassifyText(c.head, t, ("a",)),
+            ValueError,
+            "label_names: got 1; wants 3",
+        ),
+        (
+            lambda c, f, t: ClassifyText(c.head, t, LABELS, 1.5),
+            ValueError,
+            "abstain_below: got 1.5",
+        ),
         (lambda c, f, t: FindAnswer(c.head, t), TypeError, "head: got 'SequenceClassifier'"),
     ],
 )

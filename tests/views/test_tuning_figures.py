@@ -1,4 +1,5 @@
-"""The pictures of a task's experts hold the shares they are given, and mark the chosen experts and no others."""
+"""The pictures of a task's experts hold the shares they are given, and mark the chosen experts and
+no others."""
 
 from types import SimpleNamespace
 
@@ -11,10 +12,16 @@ from moe_lib.views.figures.tuning import (
     task_experts_figure,
 )
 
-ONE = SimpleNamespace(relevance={1: (0.5, 0.125, 0.25, 0.125), 3: (0.25, 0.25, 0.125, 0.375)},
-                      experts={1: (0, 2), 3: (3, 0)}, p=0.6)  # fmt: skip
-TWO = SimpleNamespace(relevance={1: (0.25, 0.25, 0.5, 0.0), 3: (0.0, 0.75, 0.25, 0.0)},
-                      experts={1: (2, 0), 3: (1,)}, p=0.7)  # fmt: skip
+ONE = SimpleNamespace(
+    relevance={1: (0.5, 0.125, 0.25, 0.125), 3: (0.25, 0.25, 0.125, 0.375)},
+    experts={1: (0, 2), 3: (3, 0)},
+    p=0.6,
+)
+TWO = SimpleNamespace(
+    relevance={1: (0.25, 0.25, 0.5, 0.0), 3: (0.0, 0.75, 0.25, 0.0)},
+    experts={1: (2, 0), 3: (1,)},
+    p=0.7,
+)
 BOTH = {"intents": ONE, "$prices$": TWO}
 
 
@@ -38,7 +45,10 @@ def test_tasks_differ_by_more_than_their_colour():
     assert one.get_hatch() != other.get_hatch() and one.get_facecolor() != other.get_facecolor()
     assert ax.lines[0].get_marker() != ax.lines[1].get_marker()
     lines = reaching_p_figure(BOTH).axes[0].lines
-    assert lines[1].get_linestyle() != lines[3].get_linestyle() and lines[2].get_marker() != lines[4].get_marker()
+    assert (
+        lines[1].get_linestyle() != lines[3].get_linestyle()
+        and lines[2].get_marker() != lines[4].get_marker()
+    )
     assert len(set(COLOURS)) == 3
 
 
@@ -60,7 +70,9 @@ def test_curves_climb_to_one_and_marks_stand_where_p_is_reached():
     for ax, layer in zip(figure.axes, (1, 3), strict=True):
         for place, one in ((2, ONE), (4, TWO)):
             x, y = ax.lines[place].get_xdata()[0], ax.lines[place].get_ydata()[0]
-            assert x == len(one.experts[layer]) and y >= one.p > ax.lines[place - 1].get_ydata()[x - 1]
+            assert (
+                x == len(one.experts[layer]) and y >= one.p > ax.lines[place - 1].get_ydata()[x - 1]
+            )
         assert [text.get_text() for text in ax.texts] == ["p = 0.6", "p = 0.7"]
 
 

@@ -22,7 +22,9 @@ def test_every_token_stands_above_its_experts():
     numbers = [int(word) for word in words if word.isdigit()]
     assert numbers == [expert for row in EXPERTS for expert in row]
     boxes = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
-    assert [to_hex(box.get_facecolor()) for box in boxes] == [expert_colour(number).fill for number in numbers]
+    assert [to_hex(box.get_facecolor()) for box in boxes] == [
+        expert_colour(number).fill for number in numbers
+    ]
     assert ax.get_title(loc="left") == "“$x$ is” …"
 
 

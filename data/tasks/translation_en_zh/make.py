@@ -3,15 +3,16 @@
     python data/tasks/translation_en_zh/make.py
 
 - lexicon.tsv: words and phrases in both languages, with measure words, verb forms and tags.
-- frames.tsv: sentence patterns with slots. A frame belongs to exactly one part, so no pattern that is
-  tested was ever trained on.
+- frames.tsv: sentence patterns with slots. A frame belongs to exactly one part, so no pattern that
+  is tested was ever trained on.
 - free.tsv: sentences written freely by hand, each with its part.
 
 The script draws fillers for the slots with a fixed seed, so a second run writes the same bytes.
 
-Slots, as in `t:thing[wear|gift] a:adjective[too]@t`: name, class, tags of which one must be present, and
-after @ another slot with which the word must share a tag (a coat can be too long, a cup cannot).
-Templates: {t} is the word itself, {t.pl} a field of it, {v/p} the present tense of v agreeing with p.
+Slots, as in `t:thing[wear|gift] a:adjective[too]@t`: name, class, tags of which one must be
+present, and after @ another slot with which the word must share a tag (a coat can be too long, a
+cup cannot). Templates: {t} is the word itself, {t.pl} a field of it, {v/p} the present tense of v
+agreeing with p.
 """
 
 from __future__ import annotations
@@ -216,7 +217,8 @@ def check(parts: dict[str, list[dict]]) -> None:
     for rows in parts.values():
         for row in rows:
             for language, text in row["translation"].items():
-                # A sentence may occur once only: with two answers, or in two parts, it would spoil a score.
+                # A sentence may occur once only: with two answers, or in two parts, it would spoil
+                # a score.
                 if not text.strip() or "{" in text:
                     raise ValueError(f"{row['id']}: unusable {language} text {text!r}")
                 if seen.setdefault((language, text), row["id"]) != row["id"]:

@@ -1,1 +1,2 @@
-"""The same results, sooner: grouped products and the decoding plan. Nobody needs it to understand a model."""
+"""The same results, sooner: grouped products and the decoding plan. Nobody needs it to understand a
+model."""

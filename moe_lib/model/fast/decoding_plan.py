@@ -1,9 +1,10 @@
 """A plan for writing one token at a time on a CPU: what `generate` runs after the prompt.
 
-A step of one token through a small model takes as long as its operations are many, not as they are large: the layers'
-own code runs hundreds, each with a share of Python. So, once per `generate`, the weights are laid out for such a step
-(`decoding_layers`), and a step is then a few plain tensor operations per layer. The prompt goes through the model as
-ever. Logits differ from the model's by rounding alone.
+A step of one token through a small model takes as long as its operations are many, not as they are
+large: the layers' own code runs hundreds, each with a share of Python. So, once per `generate`, the
+weights are laid out for such a step (`decoding_layers`), and a step is then a few plain tensor
+operations per layer. The prompt goes through the model as ever. Logits differ from the model's by
+rounding alone.
 """
 
 import torch
@@ -33,55 +34,86 @@ from moe_lib.model.routers import BiasedTopKRouter, GroupLimitedRouter, TopKRout
 FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it does not pay
 MOST_ROWS = 16  # with more rows the operations are large, and their number matters little
 
-KNOWN = frozenset({
-    nn.ModuleList, nn.Embedding, nn.Linear, RMSNorm, SwiGLU, Block, Attention, LatentAttention, MoELayer, Experts,
-    TopKRouter, GroupLimitedRouter, BiasedTopKRouter,
-})  # fmt: skip
+KNOWN = frozenset(
+    {
+        nn.ModuleList,
+        nn.Embedding,
+        nn.Linear,
+        RMSNorm,
+        SwiGLU,
+        Block,
+        Attention,
+        LatentAttention,
+        MoELayer,
+        Experts,
+        TopKRouter,
+        GroupLimitedRouter,
+        BiasedTopKRouter,
+    }
+)
 
 
-def decoding_plan(model: nn.Module, cache: KVCache, attention_mask: Tensor | None = None) -> "DecodingPlan | None":
-    """A plan for the positions that `cache` has room for, or None where the model itself has to run.
+def decoding_plan(
+    model: nn.Module, cache: KVCache, attention_mask: Tensor | None = None
+) -> "DecodingPlan | None":
+    """A plan for the positions that `cache` has room for, or None where the model itself has to
+    run.
 
     model           a LanguageModel in eval mode
     cache           holds the prompt; the plan copies what it holds and does not write into it
     attention_mask  (batch, held positions), False at padding, as the model took it
 
-    None on another device than a CPU, in another type than float32 or float64, for many rows or few steps, and for
-    every model that is more than its weights (`is_plain`).
+    None on another device than a CPU, in another type than float32 or float64, for many rows or few
+    steps, and for every model that is more than its weights (`is_plain`).
     """
     rows = cache.keys[0].shape[0]
-    if cache.room is None or cache.room - cache.length < FEWEST_STEPS or rows > MOST_ROWS or not is_plain(model):
+    if (
+        cache.room is None
+        or cache.room - cache.length < FEWEST_STEPS
+        or rows > MOST_ROWS
+        or not is_plain(model)
+    ):
         return None
     return DecodingPlan(model, cache, attention_mask)
 
 
 def is_plain(model: nn.Module) -> bool:
-    """Do the weights alone say what the model computes? Not with hooks, adapters, quantised weights, replaced methods,
-    subclasses, autocast, or a module left in training mode: the plan would pass over them."""
+    """Do the weights alone say what the model computes? Not with hooks, adapters, quantised
+    weights, replaced methods, subclasses, autocast, or a module left in training mode: the plan
+    would pass over them."""
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return False
     parameters, modules = list(model.parameters()), list(model.modules())
-    known = vars(type(model)).get("follows_decoding_plan", False)  # said by LanguageModel, and not for its subclasses
+    known = vars(type(model)).get(
+        "follows_decoding_plan", False
+    )  # said by LanguageModel, and not for its subclasses
     type_of_numbers = parameters[0].dtype
     return (
         known
         and type_of_numbers in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
-        and all(type(p) is nn.Parameter and p.dtype == type_of_numbers and p.is_cpu for p in parameters)
+        and all(
+            type(p) is nn.Parameter and p.dtype == type_of_numbers and p.is_cpu for p in parameters
+        )
         and all(type(m) in KNOWN for m in modules if m is not model)
-        and not any(m.training or m._forward_hooks or m._forward_pre_hooks or _overrides(m) for m in modules)
+        and not any(
+            m.training or m._forward_hooks or m._forward_pre_hooks or _overrides(m) for m in modules
+        )
     )
 
 
 def _overrides(module: nn.Module) -> bool:
     """Has this one object a method of its own, as after `module.forward = other`?"""
-    return any(callable(value) and hasattr(type(module), name) for name, value in vars(module).items())
+    return any(
+        callable(value) and hasattr(type(module), name) for name, value in vars(module).items()
+    )
 
 
 class DecodingPlan:
     """The steps after the prompt that `cache` holds; see `decoding_plan`.
 
-    step(token (batch,) int64) -> logits (batch, vocab): reads one token per row, at the next position
+    step(token (batch,) int64) -> logits (batch, vocab): reads one token per row, at the next
+    position
     """
 
     @torch.inference_mode()
@@ -98,7 +130,9 @@ class DecodingPlan:
 
     @torch.inference_mode()
     def step(self, token: Tensor) -> Tensor:
-        x = F.embedding(token, self.embedding)  # (batch, hidden_size), the residual stream; each layer adds to it
+        x = F.embedding(
+            token, self.embedding
+        )  # (batch, hidden_size), the residual stream; each layer adds to it
         for layer in self.layers:
             layer.add_to(x, self.position)
         self.position += 1
@@ -106,7 +140,8 @@ class DecodingPlan:
 
 
 def _setting(model: nn.Module, cache: KVCache, attention_mask: Tensor | None) -> Setting:
-    """What all layers share: sizes, cosines and sines of the positions to come, which held positions are padding."""
+    """What all layers share: sizes, cosines and sines of the positions to come, which held
+    positions are padding."""
     config, batch, past = model.config, cache.keys[0].shape[0], cache.length
     positions, hide = torch.arange(past, cache.room)[None], None
     if attention_mask is not None:
@@ -114,6 +149,10 @@ def _setting(model: nn.Module, cache: KVCache, attention_mask: Tensor | None) ->
         positions = positions - (~real).sum(1, keepdim=True)  # padding does not count
         hide = torch.zeros(batch, 1, cache.room, dtype=cache.keys[0].dtype)
         hide[:, 0, :past].masked_fill_(~real, -torch.inf)
-    turns = turns_of(rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling))
-    factors = torch.cat((turns.cos, turns.sin), dim=-1).to(cache.keys[0].dtype)  # (batch or 1, 1, positions, 2r)
+    turns = turns_of(
+        rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
+    )
+    factors = torch.cat((turns.cos, turns.sin), dim=-1).to(
+        cache.keys[0].dtype
+    )  # (batch or 1, 1, positions, 2r)
     return Setting(batch, past, cache.room, factors, hide)

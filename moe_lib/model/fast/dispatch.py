@@ -1,8 +1,9 @@
-"""Tokens to their experts and back, and the SwiGLU between: three operations whose backward passes are written out.
+"""Tokens to their experts and back, and the SwiGLU between: three operations whose backward passes
+are written out.
 
-Autograd would get the same gradients, but slowly on a CPU (benchmarks/README.md): its gradient of a gather adds row by
-row into the output, and its gradient of SwiGLU makes a fresh buffer for every step. On CUDA, adding rows in any order
-would also make two runs differ in the last digits.
+Autograd would get the same gradients, but slowly on a CPU (benchmarks/README.md): its gradient of a
+gather adds row by row into the output, and its gradient of SwiGLU makes a fresh buffer for every
+step. On CUDA, adding rows in any order would also make two runs differ in the last digits.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,8 @@ from moe_lib.model.routing import Routing
 
 
 class Order(NamedTuple):
-    """The n kept (token, expert) pairs, lined up by expert; pair p = token · k + rank. A dropped pair has no row.
+    """The n kept (token, expert) pairs, lined up by expert; pair p = token · k + rank. A dropped
+    pair has no row.
 
     pair   (n,) int64       the pair in each row; within an expert the tokens stand in their order
     token  (n,) int64       the token in each row, pair // k
@@ -34,7 +36,9 @@ class Order(NamedTuple):
 
 def sort_by_expert(routing: Routing) -> Order:
     tokens, k = routing.experts.shape
-    expert = torch.where(routing.kept, routing.experts, routing.n_experts).flatten()  # dropped pairs go last
+    expert = torch.where(
+        routing.kept, routing.experts, routing.n_experts
+    ).flatten()  # dropped pairs go last
     load = torch.bincount(expert, minlength=routing.n_experts + 1)[:-1]
     pair = expert.argsort(stable=True)[: int(load.sum())]
     place = torch.empty_like(expert)
@@ -46,7 +50,8 @@ def sort_by_expert(routing: Routing) -> Order:
 
 
 def dispatch(x: Tensor, order: Order) -> Tensor:
-    """x (tokens, d) -> (n, d): row i is x[token[i]]. As a matrix: P x, where P has one 1 in each row."""
+    """x (tokens, d) -> (n, d): row i is x[token[i]]. As a matrix: P x, where P has one 1 in each
+    row."""
     return _Dispatch.apply(x, order.token, order.place, order.start)
 
 
@@ -74,7 +79,9 @@ class _Combine(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows, token, place, start):
         ctx.save_for_backward(token, place, start)
-        return F.embedding_bag(place, rows, start, mode="sum")  # token after token, always in the same order
+        return F.embedding_bag(
+            place, rows, start, mode="sum"
+        )  # token after token, always in the same order
 
     @staticmethod
     def backward(ctx, d_output):
@@ -82,14 +89,16 @@ class _Combine(torch.autograd.Function):
 
 
 def weighted_swiglu(gate_up: Tensor, weight: Tensor) -> Tensor:
-    """w · silu(gate) · up: gate_up (n, 2I), weight (n, 1) -> (n, I). It has a first derivative only."""
+    """w · silu(gate) · up: gate_up (n, 2I), weight (n, 1) -> (n, I). It has a first derivative
+    only."""
     return _WeightedSwiGLU.apply(gate_up, weight)
 
 
 class _WeightedSwiGLU(torch.autograd.Function):
     """h = w · silu(gate) · up, and with p the gradient at h:
 
-    d up = w · silu(gate) · p,   d gate = w · up · p · silu'(gate),   d w = sum of silu(gate) · up · p
+    d up = w · silu(gate) · p,   d gate = w · up · p · silu'(gate),   d w = sum of silu(gate) · up ·
+                                 p
     """
 
     @staticmethod
@@ -108,6 +117,8 @@ class _WeightedSwiGLU(torch.autograd.Function):
         activated = F.silu(gate).mul_(p)
         torch.mul(activated, weight, out=d_up)
         d_weight = activated.mul_(up).sum(1, keepdim=True)
-        slope_free = torch.mul(up, weight, out=activated).mul_(p)  # d gate without its factor silu'(gate)
+        slope_free = torch.mul(up, weight, out=activated).mul_(
+            p
+        )  # d gate without its factor silu'(gate)
         torch.ops.aten.silu_backward.grad_input(slope_free, gate, grad_input=d_gate)
         return d_gate_up, d_weight

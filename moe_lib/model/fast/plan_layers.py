@@ -1,13 +1,15 @@
-"""The layers of a `DecodingPlan`: each reads the residual stream x (batch, hidden_size) of one token per row and adds
-its update to it, in place.
+"""The layers of a `DecodingPlan`: each reads the residual stream x (batch, hidden_size) of one
+token per row and adds its update to it, in place.
 
 What makes them fast, with the same result:
 
     merged      matrices that read the same input are stacked into one product
-    partners    beside the rows that make rotary numbers a, b stand rows that make b, a: a product gives both, and
-                turning is number · cos + partner · sin. One multiplication does it for all heads, queries and keys
+    partners    beside the rows that make rotary numbers a, b stand rows that make b, a: a product
+                gives both, and turning is number · cos + partner · sin. One multiplication does it
+                for all heads, queries and keys
     absorbed    latent attention over the latents themselves (`LatentAttention.absorbed`)
-    set aside   products, keys and values are written into the same room at every step, and views of it are made once
+    set aside   products, keys and values are written into the same room at every step, and views of
+                it are made once
 """
 
 import math
@@ -30,7 +32,8 @@ class Setting:
     """What all layers of a plan share.
 
     batch, past, total   rows; positions held before the first step; positions held after the last
-    factors              (batch or 1, 1, total - past, 2r): cosines, then sines with the sign of the pair's first number
+    factors              (batch or 1, 1, total - past, 2r): cosines, then sines with the sign of the
+                         pair's first number
     hide                 (batch, 1, total): -inf at padding, 0 elsewhere; None without padding
     """
 
@@ -41,12 +44,14 @@ class Setting:
     hide: Tensor | None
 
     def factors_by_step(self, magnitude: float = 1.0) -> tuple[Tensor, ...]:
-        """For each position to come, (batch or 1, 1, 2r): what all rotary numbers and their partners are times."""
+        """For each position to come, (batch or 1, 1, 2r): what all rotary numbers and their
+        partners are times."""
         return (self.factors * magnitude).unbind(2)
 
 
 class Norm:
-    """RMSNorm as √d · x / sqrt(‖x‖² + d · eps) · weight: four operations, where `F.rms_norm` takes about eight."""
+    """RMSNorm as √d · x / sqrt(‖x‖² + d · eps) · weight: four operations, where `F.rms_norm` takes
+    about eight."""
 
     def __init__(self, norm: RMSNorm):
         width = len(norm.weight)
@@ -59,7 +64,8 @@ class Norm:
 
 
 class Product:
-    """x (batch, in) -> x Wᵀ + bias (batch, out). For several rows W is kept transposed: BLAS is up to twice as fast."""
+    """x (batch, in) -> x Wᵀ + bias (batch, out). For several rows W is kept transposed: BLAS is up
+    to twice as fast."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, batch: int):
         self.weight = weight.t().contiguous() if batch > 1 else weight.t()
@@ -77,7 +83,8 @@ class Product:
 
 
 def rows_of(linear: nn.Linear) -> Tensor:
-    """(out, in + 1): the weight, and the bias as a last column, so that both are stacked and moved as one."""
+    """(out, in + 1): the weight, and the bias as a last column, so that both are stacked and moved
+    as one."""
     bias = linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
     return torch.cat((linear.weight, bias[:, None]), dim=1)
 
@@ -90,15 +97,21 @@ def merged(batch: int, *rows: Tensor) -> Product:
 
 
 def with_partners(rows: Tensor) -> Tensor:
-    """rows (..., r, in) -> (..., 2r, in): behind them once more, the two of each pair changing places"""
+    """rows (..., r, in) -> (..., 2r, in): behind them once more, the two of each pair changing
+    places"""
     partners = rows.unflatten(-2, (-1, 2)).flip(-2).flatten(-3, -2)
     return torch.cat((rows, partners), dim=-2)
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, held: int, hide: Tensor | None) -> Tensor:
-    """query (n, queries, width), keys and values (n, total, ...) filled up to `held` -> (n, queries, value width)"""
+    """query (n, queries, width), keys and values (n, total, ...) filled up to `held` -> (n,
+    queries, value width)"""
     keys = keys.narrow(1, 0, held).transpose(1, 2)
-    scores = torch.bmm(query, keys) if hide is None else torch.baddbmm(hide.narrow(2, 0, held), query, keys)
+    scores = (
+        torch.bmm(query, keys)
+        if hide is None
+        else torch.baddbmm(hide.narrow(2, 0, held), query, keys)
+    )
     return torch.bmm(scores.softmax(-1), values.narrow(1, 0, held))
 
 
@@ -121,14 +134,20 @@ class HeadsStep:
 
         self.product = turning.new_empty(batch, 2 * (heads + kv) * width + kv * width)
         turning, value = self.product.split((2 * (heads + kv) * width, kv * width), dim=1)
-        self.turning, self.value = turning.view(batch, heads + kv, 2 * width), value.view(batch, kv, width)
+        self.turning, self.value = (
+            turning.view(batch, heads + kv, 2 * width),
+            value.view(batch, kv, width),
+        )
         query, key = self.turning.split((heads, kv), dim=1)
         self.query_parts, self.key_parts = query.split(width, dim=-1), key.split(width, dim=-1)
         self.query = self.product.new_empty(batch, heads, width)
         # queries that share a key are queries of one attention
         self.grouped_query = self.query.view(batch * kv, heads // kv, width)
         self.keys, self.values = self.product.new_empty(2, batch, kv, setting.total, width)
-        self.keys[:, :, :past], self.values[:, :, :past] = cache.keys[attention.layer], cache.values[attention.layer]
+        self.keys[:, :, :past], self.values[:, :, :past] = (
+            cache.keys[attention.layer],
+            cache.values[attention.layer],
+        )
         self.hide = None if setting.hide is None else setting.hide.repeat_interleave(kv, dim=0)
 
     def add_to(self, x: Tensor, position: int) -> None:
@@ -145,11 +164,12 @@ class HeadsStep:
 class LatentStep:
     """`LatentAttention`. One product gives
 
-        [latent of queries | latent | key with partners | queries with partners | queries without position]
+        [latent of queries | latent | key with partners | queries with partners | queries without
+        position]
 
-    or, with compressed queries, one the first three parts and another, from the normed latent, the queries. Letters
-    for widths are those of `LatentAttention`.
-    """  # fmt: skip
+    or, with compressed queries, one the first three parts and another, from the normed latent, the
+    queries. Letters for widths are those of `LatentAttention`.
+    """
 
     def __init__(self, norm: RMSNorm, attention: LatentAttention, cache: KVCache, setting: Setting):
         self.norm, self.past = Norm(norm), setting.past
@@ -165,8 +185,13 @@ class LatentStep:
         self._set_aside(attention, cache, setting)
 
     def _merge(self, attention: LatentAttention, batch: int) -> None:
-        query = rows_of(attention.q_up_proj if attention.q_compressed else attention.q_proj) * attention.scale
-        plain, turning = query.unflatten(0, (attention.heads, -1)).split((attention.nope_dim, attention.rope_dim), 1)
+        query = (
+            rows_of(attention.q_up_proj if attention.q_compressed else attention.q_proj)
+            * attention.scale
+        )
+        plain, turning = query.unflatten(0, (attention.heads, -1)).split(
+            (attention.nope_dim, attention.rope_dim), 1
+        )
         queries = with_partners(turning).flatten(0, 1), plain.flatten(0, 1)
         latent, key = rows_of(attention.kv_down_proj).split((attention.rank, attention.rope_dim))
         if attention.q_compressed:
@@ -176,7 +201,12 @@ class LatentStep:
             self.into = merged(batch, latent, with_partners(key), *queries)
 
     def _set_aside(self, attention: LatentAttention, cache: KVCache, setting: Setting) -> None:
-        batch, heads, rank, turned = setting.batch, attention.heads, attention.rank, attention.rope_dim
+        batch, heads, rank, turned = (
+            setting.batch,
+            attention.heads,
+            attention.rank,
+            attention.rope_dim,
+        )
         q_rank = attention.q_down_proj.out_features if attention.q_compressed else 0
         plain = heads * attention.nope_dim
         product = self.key_up.new_empty(batch, q_rank + rank + 2 * (1 + heads) * turned + plain)
@@ -205,7 +235,9 @@ class LatentStep:
         torch.add(*self.key_parts, out=self.keys.select(1, position))
         self.carried.copy_(torch.bmm(self.plain, self.key_up))
         torch.add(*self.query_parts, out=self.turned)
-        mixed = attend(self.query, self.memory, self.latents, position + 1, self.hide)  # (batch, h, R)
+        mixed = attend(
+            self.query, self.memory, self.latents, position + 1, self.hide
+        )  # (batch, h, R)
         values = torch.bmm(mixed.transpose(0, 1), self.value_up)  # (h, batch, v)
         self.out.add_to(x, values.transpose(0, 1).flatten(1))
 
@@ -216,7 +248,9 @@ class DenseStep:
     def __init__(self, norm: RMSNorm, layer: SwiGLU, setting: Setting):
         self.norm = Norm(norm)
         self.into = merged(setting.batch, rows_of(layer.gate_proj), rows_of(layer.up_proj))
-        self.product = layer.gate_proj.weight.new_empty(setting.batch, 2 * layer.gate_proj.out_features)
+        self.product = layer.gate_proj.weight.new_empty(
+            setting.batch, 2 * layer.gate_proj.out_features
+        )
         self.gate, self.up = self.product.chunk(2, dim=1)
         self.down = Product(layer.down_proj.weight, layer.down_proj.bias, setting.batch)
 
@@ -226,8 +260,8 @@ class DenseStep:
 
 
 class MixtureStep:
-    """`MoELayer`. One product gives [router logits | gate | up of the shared experts]; routed experts stay as they are,
-    each a view of its matrix."""
+    """`MoELayer`. One product gives [router logits | gate | up of the shared experts]; routed
+    experts stay as they are, each a view of its matrix."""
 
     def __init__(self, norm: RMSNorm, layer: MoELayer, setting: Setting):
         self.norm, self.router = Norm(norm), layer.router
@@ -236,14 +270,19 @@ class MixtureStep:
         self.down = None
         if layer.shared is not None:
             rows += [rows_of(layer.shared.gate_proj), rows_of(layer.shared.up_proj)]
-            self.down = Product(layer.shared.down_proj.weight, layer.shared.down_proj.bias, setting.batch)
+            self.down = Product(
+                layer.shared.down_proj.weight, layer.shared.down_proj.bias, setting.batch
+            )
             widths += 2 * [layer.shared.gate_proj.out_features]
         self.into = merged(setting.batch, *rows)
         self.product = rows[0].new_empty(setting.batch, sum(widths))
         self.logits, *self.gate_and_up = self.product.split(widths, dim=1)
         self.gate_up_proj, self.down_proj = layer.experts.gate_up_proj, layer.experts.down_proj
         if setting.batch * layer.router.num_experts_per_tok <= SOME_PAIRS:
-            self.gate_up_proj, self.down_proj = self.gate_up_proj.unbind(0), self.down_proj.unbind(0)
+            self.gate_up_proj, self.down_proj = (
+                self.gate_up_proj.unbind(0),
+                self.down_proj.unbind(0),
+            )
 
     def add_to(self, x: Tensor, position: int) -> None:
         hidden = self.norm(x)

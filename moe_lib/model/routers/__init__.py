@@ -1,4 +1,5 @@
-"""Every router of the lineage, each a small class with its paper, all returning the same `Routing`."""
+"""Every router of the lineage, each a small class with its paper, all returning the same
+`Routing`."""
 
 from moe_lib.errors import require
 from moe_lib.model.routers.assigned import BASERouter, ExpertChoiceRouter, HashRouter
@@ -26,18 +27,31 @@ ROUTERS: dict[str, type[Router]] = {
 }
 
 
-def make_router(name: str, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options) -> Router:
+def make_router(
+    name: str, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
+) -> Router:
     """A router by its name in `ROUTERS`, with the options of its class.
 
-    Raises ValueError for a name that is not there and for options out of range, TypeError for an option that this
-    router does not have.
+    Raises ValueError for a name that is not there and for options out of range, TypeError for an
+    option that this router does not have.
     """
     require(name in ROUTERS, "router", name, f"one of {', '.join(ROUTERS)}")
     return ROUTERS[name](hidden_size, n_routed_experts, num_experts_per_tok, **options)
 
 
 __all__ = [
-    "ROUTERS", "BASERouter", "BiasedTopKRouter", "DenseRouter", "ExpertChoiceRouter", "GShardRouter",
-    "GroupLimitedRouter", "HashRouter", "NoisyTopKRouter", "Router", "SwitchRouter", "TopKRouter",
-    "TopKSoftmaxRouter", "make_router",
-]  # fmt: skip
+    "ROUTERS",
+    "BASERouter",
+    "BiasedTopKRouter",
+    "DenseRouter",
+    "ExpertChoiceRouter",
+    "GShardRouter",
+    "GroupLimitedRouter",
+    "HashRouter",
+    "NoisyTopKRouter",
+    "Router",
+    "SwitchRouter",
+    "TopKRouter",
+    "TopKSoftmaxRouter",
+    "make_router",
+]

@@ -1,6 +1,8 @@
-"""A limit to how many tokens an expert, or a device, takes in one training step. What does not fit is dropped.
+"""A limit to how many tokens an expert, or a device, takes in one training step. What does not fit
+is dropped.
 
-A dropped pair contributes nothing: the token keeps its other experts, the shared experts and the residual stream.
+A dropped pair contributes nothing: the token keeps its other experts, the shared experts and the
+residual stream.
 """
 
 import math
@@ -13,10 +15,12 @@ from moe_lib.model.routing import Routing
 
 
 def capacity(n_choices: int, n_places: int, factor: float) -> int:
-    """Room of one place (an expert or a device): `factor` times its even share of the choices, never below 1.
+    """Room of one place (an expert or a device): `factor` times its even share of the choices,
+    never below 1.
 
-    n_choices is tokens · k. Rounded up: int(…) would give 0 for the one token of a generation step, and drop it
-    (PITFALLS 8). GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation 3).
+    n_choices is tokens · k. Rounded up: int(…) would give 0 for the one token of a generation step,
+    and drop it (PITFALLS 8). GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation
+    3).
     """
     return max(1, math.ceil(factor * n_choices / n_places))
 
@@ -24,19 +28,27 @@ def capacity(n_choices: int, n_places: int, factor: float) -> int:
 def limit_experts(routing: Routing, factor: float, mask: Tensor | None = None) -> Routing:
     """Capacity per expert, first come, first served (GShard algorithm 1, Switch section 2.2).
 
-    All first choices are seated before the second choices, each in the order of the tokens. Padding (mask False)
-    takes no seat and keeps its own.
+    All first choices are seated before the second choices, each in the order of the tokens. Padding
+    (mask False) takes no seat and keeps its own.
     """
     choices = routing.choices(mask)
     room = capacity(int(choices.sum()), routing.n_experts, factor)
-    by_rank = torch.arange(choices.numel(), device=choices.device).view(choices.T.shape).T  # first choices come first
+    by_rank = (
+        torch.arange(choices.numel(), device=choices.device).view(choices.T.shape).T
+    )  # first choices come first
     before = _waiting(routing.experts, by_rank, choices, routing.n_experts)
     return replace(routing, kept=routing.kept & ((before < room) | ~choices))
 
 
-def limit_devices(routing: Routing, factor: float, n_devices: int, mask: Tensor | None = None,
-                  protected: Tensor | None = None) -> Routing:  # fmt: skip
-    """Capacity per device, lowest affinity dropped first (DeepSeek-V2, section 2.2.4; its factor is 1.0).
+def limit_devices(
+    routing: Routing,
+    factor: float,
+    n_devices: int,
+    mask: Tensor | None = None,
+    protected: Tensor | None = None,
+) -> Routing:
+    """Capacity per device, lowest affinity dropped first (DeepSeek-V2, section 2.2.4; its factor is
+    1.0).
 
     n_devices  experts are dealt to the devices in equal blocks: 0 … E/D − 1 on device 0, and so on
     protected  (tokens,) bool: tokens that are never dropped; they are seated first
@@ -46,7 +58,9 @@ def limit_devices(routing: Routing, factor: float, n_devices: int, mask: Tensor 
     room = capacity(int(choices.sum()), n_devices, factor)
     affinity = routing.scores.detach().gather(1, routing.experts)
     if protected is not None:
-        affinity = affinity + 2.0 * protected[:, None]  # affinities lie between 0 and 1: this seats them first
+        affinity = (
+            affinity + 2.0 * protected[:, None]
+        )  # affinities lie between 0 and 1: this seats them first
     before = _waiting(device, -affinity, choices, n_devices)
     fits = (before < room) | ~choices
     if protected is not None:
@@ -55,7 +69,8 @@ def limit_devices(routing: Routing, factor: float, n_devices: int, mask: Tensor 
 
 
 def _waiting(place: Tensor, order: Tensor, counted: Tensor, n_places: int) -> Tensor:
-    """How many counted pairs wait for the same place before each pair, when the smallest `order` goes first.
+    """How many counted pairs wait for the same place before each pair, when the smallest `order`
+    goes first.
 
     All (tokens, k); ties go by position. Pairs that are not counted wait in a queue of their own.
     """

@@ -1,4 +1,5 @@
-"""Whole texts with a domain: the course's corpora, the reader's Python, the reader's files, public sets."""
+"""Whole texts with a domain: the course's corpora, the reader's Python, the reader's files, public
+sets."""
 
 from moe_lib.text.corpora.load import corpus_names, load_corpus
 

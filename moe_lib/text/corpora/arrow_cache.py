@@ -1,8 +1,8 @@
 """Keep a computed dataset on disk as Arrow files, so that the next start reads it in moments.
 
-A dataset appears under its final name only when it is complete: it is written to a folder of its own and
-renamed. A killed process leaves such a folder behind, never half a cache; of two processes that write at
-once, one wins.
+A dataset appears under its final name only when it is complete: it is written to a folder of its
+own and renamed. A killed process leaves such a folder behind, never half a cache; of two processes
+that write at once, one wins.
 """
 
 import os
@@ -19,7 +19,8 @@ _STALE_SECONDS = 24 * 3600
 
 
 def cache_folder() -> Path:
-    """The folder for data that can be computed again: $MOE_LIB_CACHE, else the system's usual place."""
+    """The folder for data that can be computed again: $MOE_LIB_CACHE, else the system's usual
+    place."""
     chosen = os.environ.get("MOE_LIB_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -29,10 +30,11 @@ def cache_folder() -> Path:
 
 
 def cached_dataset(folder: Path, name: str, build: Callable):
-    """Return the dataset saved as `folder/name`, or call `build()`, save its result, and return that.
+    """Return the dataset saved as `folder/name`, or call `build()`, save its result, and return
+    that.
 
-    A folder that cannot be written, or a saved dataset that cannot be read, gives a warning, and the dataset
-    is built.
+    A folder that cannot be written, or a saved dataset that cannot be read, gives a warning, and
+    the dataset is built.
     """
     from datasets import Dataset
 
@@ -41,7 +43,9 @@ def cached_dataset(folder: Path, name: str, build: Callable):
         try:
             return Dataset.load_from_disk(str(target))
         except Exception as error:  # damaged files raise many kinds of errors, from json to pyarrow
-            warnings.warn(f"{target}: not a readable cache ({error}); building it again", stacklevel=2)
+            warnings.warn(
+                f"{target}: not a readable cache ({error}); building it again", stacklevel=2
+            )
             shutil.rmtree(target, ignore_errors=True)
     dataset = build()
     try:
@@ -49,7 +53,9 @@ def cached_dataset(folder: Path, name: str, build: Callable):
         _remove_stale(folder)
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
     except OSError as error:
-        warnings.warn(f"{folder}: cannot keep a cache there ({error}); continuing without", stacklevel=2)
+        warnings.warn(
+            f"{folder}: cannot keep a cache there ({error}); continuing without", stacklevel=2
+        )
         return dataset
     try:
         with quiet_datasets():
@@ -57,7 +63,9 @@ def cached_dataset(folder: Path, name: str, build: Callable):
         os.replace(unfinished / "dataset", target)
     except OSError as error:
         if not target.is_dir():  # otherwise another process was first, and its result is as good
-            warnings.warn(f"{target}: cannot write the cache ({error}); continuing without", stacklevel=2)
+            warnings.warn(
+                f"{target}: cannot write the cache ({error}); continuing without", stacklevel=2
+            )
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return dataset
@@ -78,7 +86,8 @@ def quiet_datasets():
 
 
 def _remove_stale(folder: Path) -> None:
-    """Remove what killed processes left behind, once it is a day old and so nobody's work in progress."""
+    """Remove what killed processes left behind, once it is a day old and so nobody's work in
+    progress."""
     for path in folder.glob(f"{_UNFINISHED}*"):
         if time.time() - path.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(path, ignore_errors=True)

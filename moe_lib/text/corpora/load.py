@@ -1,4 +1,5 @@
-"""One call for every text: the course's corpora, the reader's files, data sets of the Hugging Face Hub."""
+"""One call for every text: the course's corpora, the reader's files, data sets of the Hugging Face
+Hub."""
 
 import hashlib
 import socket
@@ -26,7 +27,8 @@ _RECIPE = 2  # raise it when python_sources.py or splitting.py changes what they
 
 
 def corpus_names() -> list[str]:
-    """The names that load_corpus knows on this machine. "python" and "mixture" are made of the others."""
+    """The names that load_corpus knows on this machine. "python" and "mixture" are made of the
+    others."""
     return sorted({*PYTHON_CORPORA, MIXTURE, *_written_names()})
 
 
@@ -43,25 +45,30 @@ def load_corpus(
     limit: int | None = None,
     held_out: float = 0.1,
 ):
-    """Load documents as a datasets.DatasetDict with "train" and "heldout", columns text, domain and source.
+    """Load documents as a datasets.DatasetDict with "train" and "heldout", columns text, domain and
+    source.
 
-    name_or_path   a name (see corpus_names); "python" is its three corpora together, "mixture" these and the
-                   written ones, with the domain of each document;
+    name_or_path   a name (see corpus_names); "python" is its three corpora together, "mixture"
+                   these and the written ones, with the domain of each document;
                    or a .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder of .txt files;
-                   or "hub:owner/name" or "hub:owner/name:config", a data set of the Hub, when online
+                   or "hub:owner/name" or "hub:owner/name:config", a data set of the Hub, when
+                   online
     text_column    where the text is, in files and data sets with columns
-    domain         the domain of all documents; by default each document's own, or the name of the file
+    domain         the domain of all documents; by default each document's own, or the name of the
+                   file
     split          "train" or "heldout": return that Dataset alone
-    limit          use so many documents: of the Python corpora a mixed choice, the same every time; of
-                   anything else the first ones; of "mixture" so many from each of its parts
+    limit          use so many documents: of the Python corpora a mixed choice, the same every time;
+                   of anything else the first ones; of "mixture" so many from each of its parts
     held_out       the share of documents held out (about: a hash decides), 0 for none
 
-    The split is by document and depends on the document, not on its place. Near copies stay on one side; a
-    document that would be held out but stands for the most part in a training document is left out. Of a Hub
-    data set the "train" split (or its only one) is read; rows without text are left out.
+    The split is by document and depends on the document, not on its place. Near copies stay on one
+    side; a document that would be held out but stands for the most part in a training document is
+    left out. Of a Hub data set the "train" split (or its only one) is read; rows without text are
+    left out.
 
-    Raises ValueError for a bad argument or a damaged file (naming file and row), FileNotFoundError for a
-    missing file or a Python without its library sources, ConnectionError when a Hub data set is out of reach.
+    Raises ValueError for a bad argument or a damaged file (naming file and row), FileNotFoundError
+    for a missing file or a Python without its library sources, ConnectionError when a Hub data set
+    is out of reach.
     """
     if split not in (None, "train", "heldout"):
         raise ValueError(f"split: got {split!r}, wanted None, 'train' or 'heldout'")
@@ -83,11 +90,14 @@ def load_corpus(
 
 
 def _mixture(split: str | None, **options):
-    """The sides of all its corpora joined: a document is on the side that it has in its own corpus."""
+    """The sides of all its corpora joined: a document is on the side that it has in its own
+    corpus."""
     from datasets import DatasetDict, concatenate_datasets
 
     parts = [load_corpus(name, **options) for name in ("python", *_written_names())]
-    sides = {side: concatenate_datasets([part[side] for part in parts]) for side in ("train", "heldout")}
+    sides = {
+        side: concatenate_datasets([part[side] for part in parts]) for side in ("train", "heldout")
+    }
     return DatasetDict(sides) if split is None else sides[split]
 
 
@@ -105,22 +115,28 @@ def _find_path(name_or_path: str | Path) -> Path:
 
 
 def _python_corpus(name: str, limit: int | None):
-    """Built and split together, so that a document's side is the same in "python" and in its own corpus."""
+    """Built and split together, so that a document's side is the same in "python" and in its own
+    corpus."""
     from moe_lib.text.corpora.python_sources import python_documents
 
     recipe = f"{_RECIPE} {sys.version} {sysconfig.get_path('stdlib')}"
     version = ".".join(str(number) for number in sys.version_info[:3])
     folder_name = f"python-{version}-{hashlib.blake2b(recipe.encode(), digest_size=5).hexdigest()}"
-    dataset = cached_dataset(cache_folder() / "corpora", folder_name, lambda: _positioned(python_documents()))
+    dataset = cached_dataset(
+        cache_folder() / "corpora", folder_name, lambda: _positioned(python_documents())
+    )
     chosen = [index for index, domain in enumerate(dataset["domain"]) if name in ("python", domain)]
     if limit is not None and limit < len(chosen):
         sources = dataset["source"][:]
-        chosen = sorted(sorted(chosen, key=lambda index: hash_fraction("limit", sources[index]))[:limit])
+        chosen = sorted(
+            sorted(chosen, key=lambda index: hash_fraction("limit", sources[index]))[:limit]
+        )
     return dataset if len(chosen) == len(dataset) else dataset.select(chosen)
 
 
 def _positioned(documents: list[dict]):
-    """A Dataset of the documents with two further columns, `position` and `container`: see splitting.py."""
+    """A Dataset of the documents with two further columns, `position` and `container`: see
+    splitting.py."""
     from datasets import Dataset, Features, Value
 
     columns = {column: [document[column] for document in documents] for column in _COLUMNS}
@@ -143,11 +159,20 @@ def _split(dataset, name: str, domain: str | None, split: str | None, held_out: 
     if domain is not None:
         dataset = dataset.remove_columns("domain").add_column("domain", [domain] * len(dataset))
         dataset = dataset.select_columns(list(_COLUMNS))
-    held = [index for index, place in enumerate(positions) if place < threshold and containers[index] < threshold]
+    held = [
+        index
+        for index, place in enumerate(positions)
+        if place < threshold and containers[index] < threshold
+    ]
     if threshold and not held:
-        raise ValueError(f"{name}: held_out: whatever would be held out stands in a training document; give more text")
+        raise ValueError(
+            f"{name}: held_out: whatever would be held out stands in a training document; "
+            "give more text"
+        )
     sides = {
-        "train": dataset.select([index for index, place in enumerate(positions) if place >= threshold]),
+        "train": dataset.select(
+            [index for index, place in enumerate(positions) if place >= threshold]
+        ),
         "heldout": dataset.select(held),
     }
     return DatasetDict(sides) if split is None else sides[split]
@@ -155,7 +180,8 @@ def _split(dataset, name: str, domain: str | None, split: str | None, held_out: 
 
 @contextmanager
 def _offline_if_unreachable():
-    """Without a name server, say so at once (or use downloaded copies), not after half a minute of trying."""
+    """Without a name server, say so at once (or use downloaded copies), not after half a minute of
+    trying."""
     import datasets.config
     import huggingface_hub.constants as hub
 
@@ -182,20 +208,27 @@ def _hub_documents(name: str, text_column: str, limit: int | None) -> list[dict]
     try:
         with quiet_datasets(), _offline_if_unreachable():
             loaded = datasets.load_dataset(repository, config or None)
-    except Exception as error:  # offline, unknown, private and broken data sets raise many kinds of errors
+    except (
+        Exception
+    ) as error:  # offline, unknown, private and broken data sets raise many kinds of errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConnectionError(
-            f"{name}: could not be loaded from the Hugging Face Hub ({reason}); without a network the course "
+            f"{name}: could not be loaded from the Hugging Face Hub ({reason}); without a "
+            "network the course "
             f"has {', '.join(corpus_names())}"
         ) from error
     rows = loaded["train"] if "train" in loaded else next(iter(loaded.values()))
     if text_column not in rows.column_names:
-        raise ValueError(f'{name}: has no "{text_column}"; its columns are {", ".join(rows.column_names)}')
+        raise ValueError(
+            f'{name}: has no "{text_column}"; its columns are {", ".join(rows.column_names)}'
+        )
     documents = []
     for number, row in enumerate(rows, start=1):
         if isinstance(row[text_column], str) and row[text_column].strip():
             documents.append(
-                row_document(row, f"{name}: row {number}", text_column, repository, f"{repository}:{number}")
+                row_document(
+                    row, f"{name}: row {number}", text_column, repository, f"{repository}:{number}"
+                )
             )
         if limit is not None and len(documents) == limit:
             break

@@ -1,12 +1,15 @@
-"""What the mixture's tokenizer and models are trained on: Python text, and the written domains several times over.
+"""What the mixture's tokenizer and models are trained on: Python text, and the written domains
+several times over.
 
-The written domains are a twentieth of the mixture. Counted once they would leave no trace in so short a training.
+The written domains are a twentieth of the mixture. Counted once they would leave no trace in so
+short a training.
 """
 
 from moe_lib.errors import require_whole
 
 WRITTEN_TIMES = 4
-# Read for the tokenizer only, so that the words of the later chapters, Chinese ones above all, are not cut to bytes.
+# Read for the tokenizer only, so that the words of the later chapters, Chinese ones above all, are
+# not cut to bytes.
 _TASK_COLUMNS = {
     "translation_en_zh": ("translation",),
     "support_intent": ("text",),
@@ -25,12 +28,17 @@ def repeat_written(documents, times: int = WRITTEN_TIMES):
     from datasets import concatenate_datasets
 
     require_whole("times", times)
-    written = [index for index, domain in enumerate(documents["domain"]) if not domain.startswith("python_")]
+    written = [
+        index
+        for index, domain in enumerate(documents["domain"])
+        if not domain.startswith("python_")
+    ]
     return concatenate_datasets([documents, *[documents.select(written)] * (times - 1)])
 
 
 def mixture_texts() -> list[str]:
-    """The training side of the mixture and of the labelled sets: what the tokenizer "mixture" learns from."""
+    """The training side of the mixture and of the labelled sets: what the tokenizer "mixture"
+    learns from."""
     from moe_lib.text.corpora.load import load_corpus
     from moe_lib.text.tasks import load_task
 

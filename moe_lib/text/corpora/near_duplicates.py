@@ -1,8 +1,8 @@
 """Find documents that are copies or near copies of each other.
 
-A document becomes the set of its three-word shingles; two documents are near copies when the Jaccard
-similarity |A and B| / |A or B| of their sets reaches a threshold. Comparing all pairs is slow, so only pairs
-that can reach the threshold are compared. The result is exact, not an estimate.
+A document becomes the set of its three-word shingles; two documents are near copies when the
+Jaccard similarity |A and B| / |A or B| of their sets reaches a threshold. Comparing all pairs is
+slow, so only pairs that can reach the threshold are compared. The result is exact, not an estimate.
 
 Source of the filter: Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", WWW 2007.
 """
@@ -12,7 +12,8 @@ import re
 
 import numpy as np
 
-# A Chinese or Japanese character counts as a word of its own: such text has no spaces between words.
+# A Chinese or Japanese character counts as a word of its own: such text has no spaces between
+# words.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
 _WORD_BITS = 21
 
@@ -20,8 +21,8 @@ _WORD_BITS = 21
 def near_duplicate_groups(texts: list[str], threshold: float = 0.5) -> list[int]:
     """Group near copies: for each text, the index of the first text of its group.
 
-    Groups are closed under "is a near copy of": if A is like B and B is like C, all three share a group.
-    Upper and lower case, punctuation and spaces are ignored. Deterministic.
+    Groups are closed under "is a near copy of": if A is like B and B is like C, all three share a
+    group. Upper and lower case, punctuation and spaces are ignored. Deterministic.
 
     Raises ValueError if `threshold` is not in (0, 1].
     """
@@ -42,7 +43,8 @@ def near_duplicate_groups(texts: list[str], threshold: float = 0.5) -> list[int]
 def containers(texts: list[str], threshold: float = 0.5) -> list[list[int]]:
     """For each text, the other texts that hold at least `threshold` of its shingles, in order.
 
-    A short text quoted in a long one is no near copy by Jaccard similarity, but whoever read the long one knows it.
+    A short text quoted in a long one is no near copy by Jaccard similarity, but whoever read the
+    long one knows it.
     """
     sets = _shingles(texts)
     members = [frozenset(shingles.tolist()) for shingles in sets]
@@ -52,17 +54,21 @@ def containers(texts: list[str], threshold: float = 0.5) -> list[list[int]]:
             holders.setdefault(shingle, []).append(index)
     result = []
     for index, shingles in enumerate(members):
-        # a text that holds enough of them holds at least one of the rarest n - ceil(threshold * n) + 1
+        # a text that holds enough of them holds at least one of the rarest n - ceil(threshold * n)
+        # + 1
         rarest = sorted(shingles, key=lambda shingle: (len(holders[shingle]), shingle))
         prefix = rarest[: len(rarest) - math.ceil(threshold * len(rarest)) + 1]
         candidates = {other for shingle in prefix for other in holders[shingle]} - {index}
         enough = threshold * len(shingles)
-        result.append(sorted(other for other in candidates if len(shingles & members[other]) >= enough))
+        result.append(
+            sorted(other for other in candidates if len(shingles & members[other]) >= enough)
+        )
     return result
 
 
 class Groups:
-    """Disjoint sets of the numbers 0 .. n-1; the smallest number of a set stands for it (union-find)."""
+    """Disjoint sets of the numbers 0 .. n-1; the smallest number of a set stands for it
+    (union-find)."""
 
     def __init__(self, n: int):
         self._parent = list(range(n))
@@ -79,12 +85,15 @@ class Groups:
 
 
 def _shingles(texts: list[str]) -> list[np.ndarray]:
-    """Per text, the sorted distinct three-word shingles, each as one integer made of three word numbers."""
+    """Per text, the sorted distinct three-word shingles, each as one integer made of three word
+    numbers."""
     numbers: dict[str, int] = {}
     result = []
     for text in texts:
         words = _WORD.findall(text.lower()) or [text]
-        ids = np.array([numbers.setdefault(word, len(numbers) + 1) for word in words], dtype=np.uint64)
+        ids = np.array(
+            [numbers.setdefault(word, len(numbers) + 1) for word in words], dtype=np.uint64
+        )
         ids %= np.uint64(1 << _WORD_BITS)
         ids = np.pad(ids, (0, max(0, 3 - len(ids))))
         shift = np.uint64(_WORD_BITS)
@@ -95,8 +104,9 @@ def _shingles(texts: list[str]) -> list[np.ndarray]:
 def _candidate_pairs(sets: list[np.ndarray], threshold: float) -> list[tuple[int, int]]:
     """Pairs that may reach the threshold, in order.
 
-    Sort each set from its rarest shingle to its commonest. If two sets are similar enough, they must already
-    share one among the first n - ceil(threshold * n) + 1: otherwise too few are left to share.
+    Sort each set from its rarest shingle to its commonest. If two sets are similar enough, they
+    must already share one among the first n - ceil(threshold * n) + 1: otherwise too few are left
+    to share.
     """
     if not sets:
         return []

@@ -1,8 +1,8 @@
 """Documents from the reader's own Python: its reference manual, its docstrings, its source code.
 
-Source files are read and parsed, never imported. A document is a dictionary with `text`, `domain`, `source`
-(a path inside the standard library, never a path of this machine) and `key` (documents with equal keys stay
-on the same side of the train / held-out split).
+Source files are read and parsed, never imported. A document is a dictionary with `text`, `domain`,
+`source` (a path inside the standard library, never a path of this machine) and `key` (documents
+with equal keys stay on the same side of the train / held-out split).
 """
 
 import ast
@@ -16,14 +16,28 @@ from moe_lib.text.corpora.near_duplicates import near_duplicate_groups
 DOMAINS = ("python_reference", "python_docstrings", "python_code")
 MIN_DOCSTRING = 80  # characters; shorter ones say little ("Return the name.")
 MIN_FILE, MAX_FILE = 500, 120_000  # characters
-CODE_BUDGET = 3_000_000  # characters of source code, so that code does not swamp the two prose corpora
+CODE_BUDGET = (
+    3_000_000  # characters of source code, so that code does not swamp the two prose corpora
+)
 MIN_SECTION = 1_500  # characters of the reference manual per document, where its headings allow
 
 # Tests, copies of other projects, tables of numbers, and files that name paths of this machine.
 _SKIPPED_FOLDERS = {
-    "__pycache__", "dist-packages", "encodings", "ensurepip", "idlelib", "lib2to3", "msilib", "pydoc_data",
-    "site-packages", "test", "tests", "turtledemo", "_bootstrap", "lib-dynload",
-}  # fmt: skip
+    "__pycache__",
+    "dist-packages",
+    "encodings",
+    "ensurepip",
+    "idlelib",
+    "lib2to3",
+    "msilib",
+    "pydoc_data",
+    "site-packages",
+    "test",
+    "tests",
+    "turtledemo",
+    "_bootstrap",
+    "lib-dynload",
+}
 _HEADING = re.compile(r"^(?=\S[^\n]*\n([*=\-~^])\1{2,}\n)", re.MULTILINE)
 _INSTALL_HINT = (
     "Install a full Python with its library sources: from python.org, or by `apt install python3 "
@@ -32,7 +46,8 @@ _INSTALL_HINT = (
 
 
 def python_documents() -> list[dict]:
-    """All documents of the three corpora, sorted by domain and source, without copies or near copies.
+    """All documents of the three corpora, sorted by domain and source, without copies or near
+    copies.
 
     Raises FileNotFoundError if this Python has no library sources or no reference manual.
     """
@@ -40,26 +55,36 @@ def python_documents() -> list[dict]:
     groups = near_duplicate_groups([document["text"] for document in documents])
     kept = [document for index, document in enumerate(documents) if groups[index] == index]
     code = [document for document in kept if document["domain"] == "python_code"]
-    return [document for document in kept if document["domain"] != "python_code"] + _within_budget(code)
+    return [document for document in kept if document["domain"] != "python_code"] + _within_budget(
+        code
+    )
 
 
 def reference_documents() -> list[dict]:
-    """The language reference (`pydoc_data.topics`), cut at its headings into documents of some length."""
+    """The language reference (`pydoc_data.topics`), cut at its headings into documents of some
+    length."""
     try:
         from pydoc_data.topics import topics
     except ImportError as error:
-        raise FileNotFoundError(f"python_reference: this Python has no pydoc_data.topics. {_INSTALL_HINT}") from error
+        raise FileNotFoundError(
+            f"python_reference: this Python has no pydoc_data.topics. {_INSTALL_HINT}"
+        ) from error
     documents = []
     for name in _topics_not_inside_others(topics):
         for number, section in enumerate(_sections(topics[name])):
             source = f"topics/{name}" + (f"#{number + 1}" if number else "")
-            documents.append({"text": section, "domain": "python_reference", "source": source, "key": source})
+            documents.append(
+                {"text": section, "domain": "python_reference", "source": source, "key": source}
+            )
     return documents
 
 
 def _topics_not_inside_others(topics: dict[str, str]) -> list[str]:
     """Names of the topics less those whose lines mostly appear in a longer topic."""
-    lines = {name: {line.strip() for line in topics[name].splitlines() if line.strip()} for name in topics}
+    lines = {
+        name: {line.strip() for line in topics[name].splitlines() if line.strip()}
+        for name in topics
+    }
     kept: list[str] = []
     for name in sorted(topics, key=lambda name: (-len(lines[name]), name)):
         if all(len(lines[name] & lines[other]) < 0.3 * len(lines[name]) for other in kept):
@@ -68,7 +93,8 @@ def _topics_not_inside_others(topics: dict[str, str]) -> list[str]:
 
 
 def _sections(text: str) -> list[str]:
-    """Cut a text before its underlined headings, into pieces of at least MIN_SECTION where possible."""
+    """Cut a text before its underlined headings, into pieces of at least MIN_SECTION where
+    possible."""
     pieces = [""]
     starts = [match.start() for match in _HEADING.finditer(text)]
     for start, end in zip([0, *starts], [*starts, len(text)], strict=True):
@@ -97,13 +123,21 @@ def _library_documents() -> list[dict]:
         for qualified_name, docstring in _docstrings(tree):
             if len(docstring) >= MIN_DOCSTRING:
                 source = f"{name}#{qualified_name}" if qualified_name else name
-                docstrings.append({"text": docstring, "domain": "python_docstrings", "source": source, "key": name})
+                docstrings.append(
+                    {
+                        "text": docstring,
+                        "domain": "python_docstrings",
+                        "source": source,
+                        "key": name,
+                    }
+                )
         body = _without_docstrings(text, tree)
         if MIN_FILE <= len(body) <= MAX_FILE and not _is_table(body):
             code.append({"text": body, "domain": "python_code", "source": name, "key": name})
     if not docstrings or not code:
         raise FileNotFoundError(
-            f"python_docstrings, python_code: no library sources found with this Python. {_INSTALL_HINT}"
+            "python_docstrings, python_code: no library sources found with this Python. "
+            f"{_INSTALL_HINT}"
         )
     return docstrings + code
 
@@ -116,12 +150,15 @@ def _docstrings(tree: ast.AST, prefix: str = ""):
             yield prefix, docstring
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.stmt | ast.ExceptHandler):
-            name = getattr(child, "name", None) if not isinstance(child, ast.ExceptHandler) else None
+            name = (
+                getattr(child, "name", None) if not isinstance(child, ast.ExceptHandler) else None
+            )
             yield from _docstrings(child, f"{prefix}.{name}".strip(".") if name else prefix)
 
 
 def _without_docstrings(text: str, tree: ast.AST) -> str:
-    """Source code less its docstrings, which are a corpus of their own. A body that is only one keeps it."""
+    """Source code less its docstrings, which are a corpus of their own. A body that is only one
+    keeps it."""
     lines = text.split("\n")
     for node in ast.walk(tree):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -129,8 +166,13 @@ def _without_docstrings(text: str, tree: ast.AST) -> str:
         if ast.get_docstring(node, clean=False) is None or len(node.body) == 1:
             continue
         first = node.body[0]
-        if node.body[1].lineno > first.end_lineno and not lines[first.lineno - 1][: first.col_offset].strip():
-            lines[first.lineno - 1 : first.end_lineno] = [None] * (first.end_lineno - first.lineno + 1)
+        if (
+            node.body[1].lineno > first.end_lineno
+            and not lines[first.lineno - 1][: first.col_offset].strip()
+        ):
+            lines[first.lineno - 1 : first.end_lineno] = [None] * (
+                first.end_lineno - first.lineno + 1
+            )
     return "\n".join(line for line in lines if line is not None).strip() + "\n"
 
 
@@ -141,9 +183,12 @@ def _is_table(text: str) -> bool:
 
 
 def _within_budget(documents: list[dict]) -> list[dict]:
-    """As many documents as fit CODE_BUDGET, picked by the hash of their source: mixed, and repeatable."""
+    """As many documents as fit CODE_BUDGET, picked by the hash of their source: mixed, and
+    repeatable."""
     chosen, total = set(), 0
-    for document in sorted(documents, key=lambda item: hashlib.blake2b(item["source"].encode()).digest()):
+    for document in sorted(
+        documents, key=lambda item: hashlib.blake2b(item["source"].encode()).digest()
+    ):
         if total + len(document["text"]) <= CODE_BUDGET:
             total += len(document["text"])
             chosen.add(document["source"])

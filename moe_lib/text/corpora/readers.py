@@ -15,15 +15,18 @@ LONG_TEXT, CHUNK = 4_000, 2_000  # characters
 FILE_TYPES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
-def read_documents(path: Path, *, text_column: str = "text", limit: int | None = None) -> list[dict]:
+def read_documents(
+    path: Path, *, text_column: str = "text", limit: int | None = None
+) -> list[dict]:
     """Read a .txt, .jsonl, .json, .csv, .tsv or .parquet file, or all .txt files below a folder.
 
-    A .txt file is cut at form feeds if it has any, else at blank lines if it is long, else it is one
-    document. In the other formats a row is a document: its text is in `text_column`; `domain`, `source` and
-    `id` columns are used if there are any. `limit`: read only so many documents, the first ones.
+    A .txt file is cut at form feeds if it has any, else at blank lines if it is long, else it is
+    one document. In the other formats a row is a document: its text is in `text_column`; `domain`,
+    `source` and `id` columns are used if there are any. `limit`: read only so many documents, the
+    first ones.
 
-    Raises FileNotFoundError if there is no such file, ValueError if it is unreadable, empty, not UTF-8, of an
-    unknown type, or has a row without text.
+    Raises FileNotFoundError if there is no such file, ValueError if it is unreadable, empty, not
+    UTF-8, of an unknown type, or has a row without text.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -49,7 +52,9 @@ def row_document(row: dict, place: str, text_column: str, domain: str, source: s
     if not text.strip():
         raise ValueError(f'{place}: "{text_column}" is empty')
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(f'{place}: "{text_column}" has half a surrogate pair, which is not valid Unicode')
+        raise ValueError(
+            f'{place}: "{text_column}" has half a surrogate pair, which is not valid Unicode'
+        )
     return {
         "text": text,
         "domain": str(row.get("domain") or domain),
@@ -60,8 +65,12 @@ def row_document(row: dict, place: str, text_column: str, domain: str, source: s
 
 def _read_folder(folder: Path, text_column: str, limit: int | None) -> list[dict]:
     if (folder / "documents.jsonl").is_file():  # the course's own corpora
-        return list(islice(_row_documents(folder / "documents.jsonl", text_column, folder.name), limit))
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file())
+        return list(
+            islice(_row_documents(folder / "documents.jsonl", text_column, folder.name), limit)
+        )
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file()
+    )
     if not paths:
         raise ValueError(f"{folder}: has no documents.jsonl and no .txt files")
     documents: list[dict] = []
@@ -84,7 +93,12 @@ def _text_documents(path: Path, source: str, domain: str | None = None) -> Itera
         pieces = [text]
     for number, piece in enumerate(pieces, start=1):
         place = source if len(pieces) == 1 else f"{source}#{number}"
-        yield {"text": piece.strip("\n"), "domain": domain or path.stem, "source": place, "key": None}
+        yield {
+            "text": piece.strip("\n"),
+            "domain": domain or path.stem,
+            "source": place,
+            "key": None,
+        }
 
 
 def _chunks(text: str) -> list[str]:
@@ -114,7 +128,9 @@ def _row_documents(path: Path, text_column: str, domain: str | None = None) -> I
     elif kind == ".parquet":
         rows = _parquet_rows(path)
     else:
-        raise ValueError(f"{path}: unknown file type {kind!r}, wanted one of {', '.join(FILE_TYPES)}")
+        raise ValueError(
+            f"{path}: unknown file type {kind!r}, wanted one of {', '.join(FILE_TYPES)}"
+        )
     for number, row in rows:
         place = f"{path}: {'line' if kind == '.jsonl' else 'row'} {number}"
         if not isinstance(row, dict):
@@ -129,7 +145,9 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:
             try:
                 yield number, json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}: line {number} is not valid JSON ({error.msg})") from error
+                raise ValueError(
+                    f"{path}: line {number} is not valid JSON ({error.msg})"
+                ) from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
@@ -144,7 +162,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict]]:
     text = _read_utf8(path)
-    previous_limit = csv.field_size_limit(max(131_072, len(text)))  # the default refuses long documents
+    previous_limit = csv.field_size_limit(
+        max(131_072, len(text))
+    )  # the default refuses long documents
     number = 0
     try:
         for number, row in enumerate(
@@ -174,7 +194,9 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
                     yield number, row
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}: not a readable Parquet file after row {number} ({reason})") from error
+        raise ValueError(
+            f"{path}: not a readable Parquet file after row {number} ({reason})"
+        ) from error
 
 
 def _read_utf8(path: Path) -> str:
@@ -187,7 +209,8 @@ def _read_utf8(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise ValueError(
-            f"{path}: line {line} is not valid UTF-8 (byte 0x{raw[error.start]:02x}); save the file as UTF-8"
+            f"{path}: line {line} is not valid UTF-8 (byte 0x{raw[error.start]:02x}); save "
+            "the file as UTF-8"
         ) from error
     if not text.strip():
         raise ValueError(f"{path}: is empty")

@@ -8,11 +8,13 @@ from moe_lib.text.corpora.near_duplicates import Groups, containers, near_duplic
 def split_positions(documents: list[dict]) -> list[float]:
     """A number in [0, 1) per document: below `held_out`, the document is held out.
 
-    It depends on the document's key (or, without one, its text), not on its place in the list. Near copies,
-    and documents with equal keys, share one number, so they land on the same side.
+    It depends on the document's key (or, without one, its text), not on its place in the list. Near
+    copies, and documents with equal keys, share one number, so they land on the same side.
     """
     groups = Groups(len(documents))
-    for index, first in enumerate(near_duplicate_groups([document["text"] for document in documents])):
+    for index, first in enumerate(
+        near_duplicate_groups([document["text"] for document in documents])
+    ):
         groups.join(index, first)
     first_with_key: dict[str, int] = {}
     for index, document in enumerate(documents):
@@ -20,14 +22,17 @@ def split_positions(documents: list[dict]) -> list[float]:
             groups.join(index, first_with_key.setdefault(document["key"], index))
     lowest: dict[int, float] = {}
     for index, document in enumerate(documents):
-        own = hash_fraction("split", document["text"] if document["key"] is None else document["key"])
+        own = hash_fraction(
+            "split", document["text"] if document["key"] is None else document["key"]
+        )
         group = groups.find(index)
         lowest[group] = min(own, lowest.get(group, 1.0))
     return [lowest[groups.find(index)] for index in range(len(documents))]
 
 
 def highest_containers(documents: list[dict], positions: list[float]) -> list[float]:
-    """Per document, the highest position among the documents that hold half of its shingles or more; -1 for none.
+    """Per document, the highest position among the documents that hold half of its shingles or
+    more; -1 for none.
 
     If that one trains, the document is known from training, although it is no near copy of it.
     """
@@ -36,7 +41,8 @@ def highest_containers(documents: list[dict], positions: list[float]) -> list[fl
 
 
 def split_threshold(positions: list[float], held_out: float) -> float:
-    """`held_out`, moved just enough that neither side is empty. Raises ValueError if that cannot be."""
+    """`held_out`, moved just enough that neither side is empty. Raises ValueError if that cannot
+    be."""
     if held_out == 0:
         return 0.0
     distinct = sorted(set(positions))
@@ -49,6 +55,7 @@ def split_threshold(positions: list[float], held_out: float) -> float:
 
 
 def hash_fraction(purpose: str, text: str) -> float:
-    """A number in [0, 1) that depends on the text alone: the same on every machine and in every run."""
+    """A number in [0, 1) that depends on the text alone: the same on every machine and in every
+    run."""
     digest = hashlib.blake2b(text.encode("utf-8"), digest_size=7, person=purpose.encode()).digest()
     return int.from_bytes(digest, "big") / 2**56

@@ -1,7 +1,8 @@
-"""Load a public set with the features of one of ours, from the Hugging Face Hub or from a local copy.
+"""Load a public set with the features of one of ours, from the Hugging Face Hub or from a local
+copy.
 
-Reading is in two steps: rows in the columns of the Hub (from there, or from public_files.py), then, by one
-small function per set (public_sets.py), rows in our columns.
+Reading is in two steps: rows in the columns of the Hub (from there, or from public_files.py), then,
+by one small function per set (public_sets.py), rows in our columns.
 """
 
 import warnings
@@ -18,7 +19,8 @@ from moe_lib.text.tasks.row_checks import check_offsets, check_row
 from moe_lib.text.tasks.schema import DOCUMENT_FIELDS, OUT_OF_SCOPE, TASKS, Field
 
 _TABLES = ("*.parquet", "*.jsonl", "*.csv")
-# A file, or a split of the Hub: the split that its rows are in if they don't say so themselves, and the rows.
+# A file, or a split of the Hub: the split that its rows are in if they don't say so themselves, and
+# the rows.
 Part = tuple[str, Rows]
 
 
@@ -27,18 +29,22 @@ def public_names() -> list[str]:
     return [f"public:{name}" for name in sorted(PUBLIC_SETS)]
 
 
-def load_public(name: str, path: str | Path | None, limit: int | None) -> tuple[dict[str, Field], dict[str, list]]:
+def load_public(
+    name: str, path: str | Path | None, limit: int | None
+) -> tuple[dict[str, Field], dict[str, list]]:
     """The fields of a public set and the rows of each split; see load_task.
 
-    Rows that no lesson can use (empty text, no label, an answer that is not at its offset) are left out, and one
-    warning says how many. A row with other columns or types raises ValueError.
+    Rows that no lesson can use (empty text, no label, an answer that is not at its offset) are left
+    out, and one warning says how many. A row with other columns or types raises ValueError.
     """
     if name not in PUBLIC_SETS:
         raise ValueError(f"name: got 'public:{name}', wanted one of {', '.join(public_names())}")
     public = PUBLIC_SETS[name]
     fields = _fields(public)
     parts = _hub_parts(name, public) if path is None else _local_parts(public, path)
-    if public.like == "support_intent":  # the labels come from the rows, so the limit must not cut before
+    if (
+        public.like == "support_intent"
+    ):  # the labels come from the rows, so the limit must not cut before
         splits = _read(name, public, fields, parts, None)
         found = {row["intent"] for rows in splits.values() for row in rows}
         names = sorted(found, key=lambda intent: (intent == OUT_OF_SCOPE, intent))
@@ -47,11 +53,15 @@ def load_public(name: str, path: str | Path | None, limit: int | None) -> tuple[
     else:
         splits = _read(name, public, fields, parts, limit)
     if not splits:
-        raise ValueError(f"public:{name}: found no usable rows{'' if path is None else f' in {path}'}")
+        raise ValueError(
+            f"public:{name}: found no usable rows{'' if path is None else f' in {path}'}"
+        )
     return fields, splits
 
 
-def _read(name: str, public: PublicSet, fields: dict[str, Field], parts: Iterable[Part], limit: int | None):
+def _read(
+    name: str, public: PublicSet, fields: dict[str, Field], parts: Iterable[Part], limit: int | None
+):
     """The checked rows of each split that has any."""
     splits: dict[str, list] = {}
     left_out: dict[str, list[str]] = {}
@@ -70,7 +80,9 @@ def _read(name: str, public: PublicSet, fields: dict[str, Field], parts: Iterabl
             check_row(converted, fields, place)
             side.append(converted)
     if left_out:
-        reasons = "; ".join(f"{len(places)} {reason}, first {places[0]}" for reason, places in left_out.items())
+        reasons = "; ".join(
+            f"{len(places)} {reason}, first {places[0]}" for reason, places in left_out.items()
+        )
         warnings.warn(f"public:{name}: left out {reasons}", stacklevel=4)
     return {split: rows for split, rows in splits.items() if rows}
 
@@ -95,7 +107,8 @@ def _converted(public: PublicSet, row: dict, row_id: str, place: str) -> dict:
 
 
 def _unusable(row: dict) -> str | None:
-    """Why the row is left out, or None. Wrong types are no reason: check_row raises an error for those."""
+    """Why the row is left out, or None. Wrong types are no reason: check_row raises an error for
+    those."""
     for name, value in row.items():
         texts = value.values() if name == "translation" and isinstance(value, dict) else [value]
         if name in ("label", "intent") and value in (None, -1):
@@ -138,10 +151,14 @@ def _local_parts(public: PublicSet, path: str | Path) -> Iterator[Part]:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.is_file() and _belongs(file.name, public))
+        found = sorted(
+            file for file in path.rglob("*") if file.is_file() and _belongs(file.name, public)
+        )
         if not found:
             wanted = ", ".join([*public.originals, *(f"train{table[1:]}" for table in _TABLES)])
-            raise ValueError(f"{path}: has no file of {public.title}; wanted names such as {wanted}")
+            raise ValueError(
+                f"{path}: has no file of {public.title}; wanted names such as {wanted}"
+            )
     else:
         found = [path]
     for file in found:
@@ -152,14 +169,18 @@ def _file_rows(file: Path, public: PublicSet) -> Rows:
     if file.suffix.lower() in public.tables:
         return table_rows(file)
     if public.read is None:
-        raise ValueError(f"{file}: unknown file type {file.suffix!r}, wanted one of {', '.join(public.tables)}")
+        raise ValueError(
+            f"{file}: unknown file type {file.suffix!r}, wanted one of {', '.join(public.tables)}"
+        )
     return public.read(file)
 
 
 def _belongs(file_name: str, public: PublicSet) -> bool:
     if any(fnmatch(file_name, pattern) for pattern in public.originals):
         return True
-    return split_of(file_name) is not None and any(fnmatch(file_name, pattern) for pattern in _TABLES)
+    return split_of(file_name) is not None and any(
+        fnmatch(file_name, pattern) for pattern in _TABLES
+    )
 
 
 def _hub_parts(name: str, public: PublicSet) -> Iterator[Part]:
@@ -169,11 +190,16 @@ def _hub_parts(name: str, public: PublicSet) -> Iterator[Part]:
     try:
         with quiet_datasets(), _offline_if_unreachable():
             loaded = datasets.load_dataset(repository, config, revision=revision)
-    except Exception as error:  # offline, unknown, moved and broken data sets raise many kinds of errors
+    except (
+        Exception
+    ) as error:  # offline, unknown, moved and broken data sets raise many kinds of errors
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        instead = "load_corpus('stories')" if public.like == CORPUS else f"load_task({public.like!r})"
+        instead = (
+            "load_corpus('stories')" if public.like == CORPUS else f"load_task({public.like!r})"
+        )
         raise ConnectionError(
-            f"public:{name}: {public.title} is not on this machine and the Hugging Face Hub does not give it "
+            f"public:{name}: {public.title} is not on this machine and the Hugging Face Hub "
+            "does not give it "
             f"({reason}); pass path= of a local copy, or use the course's own: {instead}"
         ) from error
     for split, rows in loaded.items():
@@ -181,7 +207,9 @@ def _hub_parts(name: str, public: PublicSet) -> Iterator[Part]:
 
 
 def _hub_rows(rows, place: str) -> Rows:
-    names = {column: feature for column, feature in rows.features.items() if hasattr(feature, "int2str")}
+    names = {
+        column: feature for column, feature in rows.features.items() if hasattr(feature, "int2str")
+    }
     for number, row in enumerate(rows, start=1):
         for column, feature in names.items():
             if row[column] is not None and row[column] >= 0:

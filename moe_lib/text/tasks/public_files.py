@@ -1,8 +1,8 @@
 """Read local copies of public sets, in the form in which each was first published.
 
-Every reader yields (split, place, row). A row has the columns that the set has on the Hugging Face Hub, labels
-as names where the file has names; public_sets.py makes our columns of it. `split` is None where the whole file is
-one split. `place` is how an error names the row.
+Every reader yields (split, place, row). A row has the columns that the set has on the Hugging Face
+Hub, labels as names where the file has names; public_sets.py makes our columns of it. `split` is
+None where the whole file is one split. `place` is how an error names the row.
 """
 
 import csv
@@ -39,7 +39,11 @@ def table_rows(path: Path) -> Rows:
     """A .parquet, .jsonl or .csv file with the columns of the Hub."""
     kind = path.suffix.lower()
     names = _parquet_label_names(path) if kind == ".parquet" else {}
-    readers = {".parquet": _parquet_rows, ".jsonl": _jsonl_rows, ".csv": lambda file: _csv_rows(file, ",")}
+    readers = {
+        ".parquet": _parquet_rows,
+        ".jsonl": _jsonl_rows,
+        ".csv": lambda file: _csv_rows(file, ","),
+    }
     for number, row in readers[kind](path):
         place = f"{path}: {'line' if kind == '.jsonl' else 'row'} {number}"
         if not isinstance(row, dict):
@@ -61,7 +65,11 @@ def _parquet_label_names(path: Path) -> dict[str, list[str]]:
     except (pyarrow.ArrowException, OSError, ValueError):
         return {}  # _parquet_rows says what is wrong with the file
     columns = found.get("info", {}).get("features", {})
-    return {name: column["names"] for name, column in columns.items() if isinstance(column, dict) and "names" in column}
+    return {
+        name: column["names"]
+        for name, column in columns.items()
+        if isinstance(column, dict) and "names" in column
+    }
 
 
 def squad_rows(path: Path) -> Rows:
@@ -73,7 +81,9 @@ def squad_rows(path: Path) -> Rows:
         for number, paragraph in enumerate(article.get("paragraphs", []), start=1):
             place = f"{path}: {article.get('title')!r}, paragraph {number}"
             if not {"context", "qas"} <= set(paragraph):
-                raise ValueError(f'{place} has {", ".join(paragraph) or "nothing"}, wanted "context" and "qas"')
+                raise ValueError(
+                    f'{place} has {", ".join(paragraph) or "nothing"}, wanted "context" and "qas"'
+                )
             for question in paragraph["qas"]:
                 answers = question.get("answers", [])
                 row = {
@@ -81,21 +91,29 @@ def squad_rows(path: Path) -> Rows:
                     "title": article.get("title"),
                     "context": paragraph["context"],
                     "question": question.get("question"),
-                    "answers": {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")},
+                    "answers": {
+                        key: [answer.get(key) for answer in answers]
+                        for key in ("text", "answer_start")
+                    },
                 }
                 yield None, f"{place}, question {row['id']!r}", row
 
 
 def ag_news_rows(path: Path) -> Rows:
-    """AG News as CSV without a header: class 1 to 4, title, description; or with the Hub's text and label."""
+    """AG News as CSV without a header: class 1 to 4, title, description; or with the Hub's text and
+    label."""
     text = _read_utf8(path)
     if text.split("\n", 1)[0].replace('"', "").strip() in ("text,label", "label,text"):
         yield from table_rows(path)
         return
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""), skipinitialspace=True), start=1):
+    for number, row in enumerate(
+        csv.reader(io.StringIO(text, newline=""), skipinitialspace=True), start=1
+    ):
         place = f"{path}: row {number}"
         if len(row) != 3 or row[0] not in ("1", "2", "3", "4"):
-            raise ValueError(f"{place} is {row!r}, wanted a class from 1 to 4, a title and a description")
+            raise ValueError(
+                f"{place} is {row!r}, wanted a class from 1 to 4, a title and a description"
+            )
         yield None, place, {"text": f"{row[1]} {row[2]}", "label": int(row[0]) - 1}
 
 
@@ -103,7 +121,9 @@ def json_lines(path: Path) -> Rows:
     """JSON Lines under the name .json, as TNEWS has them."""
     for number, row in _jsonl_rows(path):
         if not isinstance(row, dict):
-            raise ValueError(f"{path}: line {number} is {type(row).__name__}, wanted an object with fields")
+            raise ValueError(
+                f"{path}: line {number} is {type(row).__name__}, wanted an object with fields"
+            )
         yield None, f"{path}: line {number}", row
 
 
@@ -118,10 +138,13 @@ def phrasebank_rows(path: Path) -> Rows:
 
 
 def clinc_rows(path: Path) -> Rows:
-    """CLINC150's data_full.json: train, val, test and oos_train, oos_val, oos_test, lists of [text, intent]."""
+    """CLINC150's data_full.json: train, val, test and oos_train, oos_val, oos_test, lists of [text,
+    intent]."""
     data = _json(path)
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: holds {type(data).__name__}, wanted an object with train, val and test")
+        raise ValueError(
+            f"{path}: holds {type(data).__name__}, wanted an object with train, val and test"
+        )
     for part in ("train", "oos_train", "val", "oos_val", "test", "oos_test"):
         if part not in data:
             raise ValueError(f'{path}: has no "{part}"; it has {", ".join(data) or "nothing"}')
@@ -137,7 +160,9 @@ def opus_rows(path: Path) -> Rows:
     english, chinese = path.with_suffix(".en"), path.with_suffix(".zh")
     for file in (english, chinese):
         if not file.is_file():
-            raise FileNotFoundError(f"{file}: no such file; OPUS-100 has an .en file and a .zh file of the same name")
+            raise FileNotFoundError(
+                f"{file}: no such file; OPUS-100 has an .en file and a .zh file of the same name"
+            )
     pairs = zip(_lines(english), _lines(chinese), strict=True)
     try:
         for (number, en), (_, zh) in pairs:
@@ -145,11 +170,14 @@ def opus_rows(path: Path) -> Rows:
     except ValueError as error:
         if "zip()" not in str(error):
             raise
-        raise ValueError(f"{english} and {chinese.name} do not have the same number of lines") from error
+        raise ValueError(
+            f"{english} and {chinese.name} do not have the same number of lines"
+        ) from error
 
 
 def xsum_rows(path: Path) -> Rows:
-    """XSum: a JSON file with the ids of each split, and beside it (or in a folder there) one ID.summary each."""
+    """XSum: a JSON file with the ids of each split, and beside it (or in a folder there) one
+    ID.summary each."""
     splits = _json(path)
     if not isinstance(splits, dict) or not set(splits) <= set(_SPLIT_WORDS):
         raise ValueError(f"{path}: wanted an object with the ids of train, validation and test")
@@ -157,13 +185,26 @@ def xsum_rows(path: Path) -> Rows:
     for part, ids in splits.items():
         for row_id in ids:
             if row_id not in files:
-                raise FileNotFoundError(f"{path.parent / row_id}.summary: no such file, but {path.name} names it")
+                raise FileNotFoundError(
+                    f"{path.parent / row_id}.summary: no such file, but {path.name} names it"
+                )
             text = _read_utf8(files[row_id])
-            pieces = text.split("[SN]")  # "", "URL", url, "TITLE", title, "FIRST-SENTENCE", ..., "RESTBODY", ...
-            sections = {name.strip(): body.strip() for name, body in zip(pieces[1::2], pieces[2::2], strict=False)}
+            pieces = text.split(
+                "[SN]"
+            )  # "", "URL", url, "TITLE", title, "FIRST-SENTENCE", ..., "RESTBODY", ...
+            sections = {
+                name.strip(): body.strip()
+                for name, body in zip(pieces[1::2], pieces[2::2], strict=False)
+            }
             if not {"FIRST-SENTENCE", "RESTBODY"} <= set(sections):
-                raise ValueError(f"{files[row_id]}: has no [SN]FIRST-SENTENCE[SN] and [SN]RESTBODY[SN]")
-            row = {"document": sections["RESTBODY"], "summary": sections["FIRST-SENTENCE"], "id": row_id}
+                raise ValueError(
+                    f"{files[row_id]}: has no [SN]FIRST-SENTENCE[SN] and [SN]RESTBODY[SN]"
+                )
+            row = {
+                "document": sections["RESTBODY"],
+                "summary": sections["FIRST-SENTENCE"],
+                "id": row_id,
+            }
             yield _SPLIT_WORDS[part], str(files[row_id]), row
 
 
@@ -171,7 +212,8 @@ _LCSTS_PARTS = {"PART_I": "train", "PART_II": "validation", "PART_III": "test"}
 
 
 def lcsts_rows(path: Path) -> Rows:
-    """LCSTS: <doc id=0> blocks of <summary> and <short_text>, in PART_II and PART_III with a <human_label>.
+    """LCSTS: <doc id=0> blocks of <summary> and <short_text>, in PART_II and PART_III with a
+    <human_label>.
 
     As is usual, rows whose summary people rated below 3 of 5 are skipped.
     """
@@ -185,7 +227,10 @@ def lcsts_rows(path: Path) -> Rows:
             continue
         text, place = "\n".join(block), f"{path}: line {start}"
         block = []
-        parts = {key: re.search(rf"<{key}>(.*?)</{key}>", text, re.DOTALL) for key in ("summary", "short_text")}
+        parts = {
+            key: re.search(rf"<{key}>(.*?)</{key}>", text, re.DOTALL)
+            for key in ("summary", "short_text")
+        }
         if not all(parts.values()):
             raise ValueError(f"{place}: this <doc> has no <summary> and <short_text>")
         rated = re.search(r"<human_label>\s*(\d)\s*</human_label>", text)
@@ -230,4 +275,6 @@ def _lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
             try:
                 yield number, raw.decode(encoding).rstrip("\r\n")
             except UnicodeDecodeError as error:
-                raise ValueError(f"{path}: line {number} is not valid {encoding.upper()} ({error.reason})") from error
+                raise ValueError(
+                    f"{path}: line {number} is not valid {encoding.upper()} ({error.reason})"
+                ) from error

@@ -33,9 +33,13 @@ class PublicSet:
     like: str  # the set of ours that has the same features, or CORPUS: the columns of load_corpus
     title: str
     hub: tuple[str, str | None, str | None]  # repository, configuration, revision
-    convert: Callable[[dict, str], dict]  # a row of the Hub and an id for it -> a row of ours, not checked yet
+    convert: Callable[
+        [dict, str], dict
+    ]  # a row of the Hub and an id for it -> a row of ours, not checked yet
     read: Callable[[Path], files.Rows] | None = None  # how other files are read
-    originals: tuple[str, ...] = ()  # what the original files are called, besides *.parquet, *.jsonl and *.csv
+    originals: tuple[
+        str, ...
+    ] = ()  # what the original files are called, besides *.parquet, *.jsonl and *.csv
     names: tuple[str, ...] = ()  # the labels, where they are few; otherwise the set's own are used
     kind: str = ""  # what stands in the column "kind"
     tables: tuple[str, ...] = (".parquet", ".jsonl", ".csv")  # files with the columns of the Hub
@@ -53,12 +57,20 @@ def _squad(row: dict, row_id: str) -> dict:
     return {name: _need(row, name) for name in TASKS["qa_spans"].fields}
 
 
-def _topic(names: tuple[str, ...], texts: tuple[str, ...], kind: str) -> Callable[[dict, str], dict]:
-    """For sets with a text, in one of these columns, and a label that is a name or a number into `names`."""
+def _topic(
+    names: tuple[str, ...], texts: tuple[str, ...], kind: str
+) -> Callable[[dict, str], dict]:
+    """For sets with a text, in one of these columns, and a label that is a name or a number into
+    `names`."""
 
     def convert(row: dict, row_id: str) -> dict:
         text = _need(row, *texts)
-        return {"id": row_id, "text": text, "label": _named(_need(row, "label"), names), "kind": kind}
+        return {
+            "id": row_id,
+            "text": text,
+            "label": _named(_need(row, "label"), names),
+            "kind": kind,
+        }
 
     return convert
 
@@ -82,8 +94,12 @@ def _intent(*columns: str) -> Callable[[dict, str], dict]:
 
     def convert(row: dict, row_id: str) -> dict:
         intent = _need(row, *columns)
-        if (type(intent) is int and intent >= 0) or (isinstance(intent, str) and intent.isdecimal()):
-            raise ValueError(f"has the number {intent!r} as its label, wanted a name, as in the original files")
+        if (type(intent) is int and intent >= 0) or (
+            isinstance(intent, str) and intent.isdecimal()
+        ):
+            raise ValueError(
+                f"has the number {intent!r} as its label, wanted a name, as in the original files"
+            )
         intent = OUT_OF_SCOPE if intent == "oos" else intent
         return {"id": row_id, "text": _need(row, "text"), "intent": intent, "language": "en"}
 
@@ -98,7 +114,12 @@ def _pair(row: dict, row_id: str) -> dict:
 def _summary(text: str, theme: str) -> Callable[[dict, str], dict]:
     def convert(row: dict, row_id: str) -> dict:
         row_id = str(row.get("id") or row_id)
-        return {"id": row_id, "text": _need(row, text), "summary": _need(row, "summary"), "theme": theme}
+        return {
+            "id": row_id,
+            "text": _need(row, text),
+            "summary": _need(row, "summary"),
+            "theme": theme,
+        }
 
     return convert
 

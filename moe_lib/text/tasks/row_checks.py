@@ -1,4 +1,5 @@
-"""Check rows of labelled sets. An error names the file and the row (`place`), the field, and what is wrong."""
+"""Check rows of labelled sets. An error names the file and the row (`place`), the field, and what
+is wrong."""
 
 import math
 
@@ -6,7 +7,8 @@ from moe_lib.text.tasks.schema import Field
 
 
 def check_row(row: object, fields: dict[str, Field], place: str) -> None:
-    """Raise ValueError unless `row` has exactly these fields, each with a value of its kind (see schema.py)."""
+    """Raise ValueError unless `row` has exactly these fields, each with a value of its kind (see
+    schema.py)."""
     if not isinstance(row, dict):
         raise ValueError(f"{place} is {type(row).__name__}, wanted an object with fields")
     missing = [name for name in fields if name not in row]
@@ -14,7 +16,9 @@ def check_row(row: object, fields: dict[str, Field], place: str) -> None:
         raise ValueError(f'{place} has no "{missing[0]}"; it has {", ".join(row) or "nothing"}')
     unknown = [name for name in row if name not in fields]
     if unknown:
-        raise ValueError(f'{place} has a field "{unknown[0]}" too many; wanted only {", ".join(fields)}')
+        raise ValueError(
+            f'{place} has a field "{unknown[0]}" too many; wanted only {", ".join(fields)}'
+        )
     for name, field in fields.items():
         here = f'{place}: "{name}"'
         _CHECKS[field.kind](row[name], field, here)
@@ -33,11 +37,14 @@ def check_text(value: object, place: str) -> None:
 
 
 def check_offsets(answers: dict, context: str, place: str) -> None:
-    """Raise ValueError unless every answer stands in the context where its offset (in characters) says."""
+    """Raise ValueError unless every answer stands in the context where its offset (in characters)
+    says."""
     for text, start in zip(answers["text"], answers["answer_start"], strict=True):
         found = context[start : start + len(text)] if start >= 0 else ""
         if found != text:
-            raise ValueError(f"{place}: at offset {start} the context has {found!r}, not the answer {text!r}")
+            raise ValueError(
+                f"{place}: at offset {start} the context has {found!r}, not the answer {text!r}"
+            )
 
 
 def check_unique(seen: dict[str, str], row_id: str, place: str) -> None:
@@ -72,7 +79,9 @@ def _check_keys(value: object, keys: tuple[str, ...], place: str) -> None:
     if not isinstance(value, dict):
         raise ValueError(f"{place} is {type(value).__name__}, wanted an object")
     if set(value) != set(keys):
-        raise ValueError(f"{place} has {', '.join(value) or 'nothing'}, wanted {' and '.join(keys)}")
+        raise ValueError(
+            f"{place} has {', '.join(value) or 'nothing'}, wanted {' and '.join(keys)}"
+        )
 
 
 def _check_translation(value: object, field: Field, place: str) -> None:
@@ -88,7 +97,10 @@ def _check_answers(value: object, field: Field, place: str) -> None:
     if not isinstance(starts, list) or any(type(start) is not int for start in starts):
         raise ValueError(f"{place}, answer_start is {starts!r}, wanted a list of whole numbers")
     if len(starts) != len(value["text"]):
-        raise ValueError(f"{place} has {len(value['text'])} texts and {len(starts)} offsets, wanted as many of each")
+        raise ValueError(
+            f"{place} has {len(value['text'])} texts and {len(starts)} offsets, wanted as "
+            "many of each"
+        )
 
 
 def _check_price(value: object, field: Field, place: str) -> None:

@@ -23,7 +23,8 @@ class Field:
 
 @dataclass(frozen=True)
 class Task:
-    """One labelled set: `fields` in the order of its columns, `splits` as the names of its files."""
+    """One labelled set: `fields` in the order of its columns, `splits` as the names of its
+    files."""
 
     fields: dict[str, Field]
     splits: tuple[str, ...] = ("train", "validation", "test")
@@ -52,7 +53,8 @@ SENTIMENTS = ("negative", "neutral", "positive")
 
 TASKS = {
     "support_intent": Task(
-        {"id": TEXT, "text": TEXT, "intent": Field("label", INTENTS), "language": LANGUAGE}, label="intent"
+        {"id": TEXT, "text": TEXT, "intent": Field("label", INTENTS), "language": LANGUAGE},
+        label="intent",
     ),
     "market_sentiment": Task(
         {
@@ -63,13 +65,17 @@ TASKS = {
         },
         label="label",
     ),
-    "qa_spans": Task({"id": TEXT, "title": TEXT, "context": TEXT, "question": TEXT, "answers": Field("answers")}),
+    "qa_spans": Task(
+        {"id": TEXT, "title": TEXT, "context": TEXT, "question": TEXT, "answers": Field("answers")}
+    ),
     "translation_en_zh": Task(
         {"id": TEXT, "translation": Field("translation"), "origin": TEXT},
         splits=("train", "validation", "test_combinations", "test_free"),
     ),
     "summaries": Task({"id": TEXT, "text": TEXT, "summary": TEXT, "theme": TEXT}),
-    "catalogue": Task({"id": TEXT, "request": TEXT, "language": LANGUAGE, "product_ids": Field("ids")}),
+    "catalogue": Task(
+        {"id": TEXT, "request": TEXT, "language": LANGUAGE, "product_ids": Field("ids")}
+    ),
 }
 PRODUCT_FIELDS = {
     "id": TEXT,

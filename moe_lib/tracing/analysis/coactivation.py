@@ -10,11 +10,12 @@ from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 
 
 def coactivation(trace: RoutingTrace, index: int) -> Tensor:
-    """Co-activation of OLMoE (arXiv 2409.02060): N_ij / N_i, (E, E), row i, column j; 1 on the diagonal.
+    """Co-activation of OLMoE (arXiv 2409.02060): N_ij / N_i, (E, E), row i, column j; 1 on the
+    diagonal.
 
-    N_i is how many tokens chose expert i of layer `index`, N_ij how many chose both. All pairs among a token's k count
-    (OLMoE's released script counts only pairs of neighbouring rank, 7 of 28). Without the diagonal, a row sums to
-    k − 1. The row of an expert that was never chosen is 0.
+    N_i is how many tokens chose expert i of layer `index`, N_ij how many chose both. All pairs
+    among a token's k count (OLMoE's released script counts only pairs of neighbouring rank, 7 of
+    28). Without the diagonal, a row sums to k − 1. The row of an expert that was never chosen is 0.
     """
     chosen = _chosen(trace.layer(index), trace.real)  # (tokens, E)
     together = chosen.T @ chosen
@@ -22,24 +23,33 @@ def coactivation(trace: RoutingTrace, index: int) -> Tensor:
 
 
 def shuffle_partners(trace: RoutingTrace, seed: int = 0, rounds: int | None = None) -> RoutingTrace:
-    """The control: who is chosen together is mixed, while every expert keeps its load and every token its k.
+    """The control: who is chosen together is mixed, while every expert keeps its load and every
+    token its k.
 
-    Two tokens, drawn at random, exchange one choice each, unless one of them would then have an expert twice; and so
-    on, `rounds` times for all tokens (10 per choice if None). This draws evenly from all tables with these loads: for
-    top-k, experts cannot be independent, as a token takes each one once at most.
+    Two tokens, drawn at random, exchange one choice each, unless one of them would then have an
+    expert twice; and so on, `rounds` times for all tokens (10 per choice if None). This draws
+    evenly from all tables with these loads: for top-k, experts cannot be independent, as a token
+    takes each one once at most.
 
-    Only `experts` is mixed; weights and scores no longer belong to it. Raises ValueError for a trace whose tokens
-    have different numbers of experts.
+    Only `experts` is mixed; weights and scores no longer belong to it. Raises ValueError for a
+    trace whose tokens have different numbers of experts.
     """
     generator = torch.Generator().manual_seed(seed)
-    return replace(trace, layers=[_mixed(layer, trace.real, rounds, generator) for layer in trace.layers])
+    return replace(
+        trace, layers=[_mixed(layer, trace.real, rounds, generator) for layer in trace.layers]
+    )
 
 
-def expected_coactivation(trace: RoutingTrace, index: int, shuffles: int = 10, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of `coactivation` over so many mixed traces (see `shuffle_partners`), (E, E) each."""
+def expected_coactivation(
+    trace: RoutingTrace, index: int, shuffles: int = 10, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of `coactivation` over so many mixed traces (see
+    `shuffle_partners`), (E, E) each."""
     require_whole("shuffles", shuffles, at_least=2)
     one = trace.filter(layers=[index])
-    mixed = torch.stack([coactivation(shuffle_partners(one, seed * 1000 + n), index) for n in range(shuffles)])
+    mixed = torch.stack(
+        [coactivation(shuffle_partners(one, seed * 1000 + n), index) for n in range(shuffles)]
+    )
     return mixed.mean(0), mixed.std(0)
 
 
@@ -50,9 +60,15 @@ def _chosen(layer: LayerTrace, real: Tensor) -> Tensor:
     return table.scatter_add_(1, layer.experts[real], used.double()).clamp(max=1)
 
 
-def _mixed(layer: LayerTrace, real: Tensor, rounds: int | None, generator: torch.Generator) -> LayerTrace:
-    require(bool(layer.choices(real)[real].all()), "trace", f"layer {layer.index}, tokens with fewer than k experts",
-            "k experts for every token")  # fmt: skip
+def _mixed(
+    layer: LayerTrace, real: Tensor, rounds: int | None, generator: torch.Generator
+) -> LayerTrace:
+    require(
+        bool(layer.choices(real)[real].all()),
+        "trace",
+        f"layer {layer.index}, tokens with fewer than k experts",
+        "k experts for every token",
+    )
     experts = layer.experts[real].clone()  # (tokens, k)
     n, k = experts.shape
     for _ in range(10 * k if rounds is None else rounds):

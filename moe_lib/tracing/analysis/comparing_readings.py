@@ -1,4 +1,5 @@
-"""Two readings beside each other: do they use the experts alike? With what chance alone would give."""
+"""Two readings beside each other: do they use the experts alike? With what chance alone would
+give."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -22,16 +23,19 @@ class LayerComparison:
     """One layer, in two readings that have it with equally many experts.
 
     index               number of the layer
-    total_variation     distance of the two loads, Σ |p_e − q_e| / 2 over the experts, p and q the shares of all
-                        choices: 0 for equal loads, 1 for no expert in common
-    shuffled_variation  the same where the tokens of both readings are mixed and dealt out anew: mean of 200 shuffles
-    p_value             share of the shuffles (the real one counted) with a distance at least as large. Neighbouring
-                        tokens are alike, which shuffling ignores: read it as a hint
-    overlap             share of a token's experts in the first reading that it has in the second too, mean over the
-                        tokens; None unless both read the same tokens
-    chance_overlap      the same with the tokens of the second in random order: the exact mean, from the two loads
-    renumbered_overlap  overlap after the best one-to-one renumbering of the second's experts: two models trained
-                        apart number their experts arbitrarily
+    total_variation     distance of the two loads, Σ |p_e − q_e| / 2 over the experts, p and q the
+                        shares of all choices: 0 for equal loads, 1 for no expert in common
+    shuffled_variation  the same where the tokens of both readings are mixed and dealt out anew:
+                        mean of 200 shuffles
+    p_value             share of the shuffles (the real one counted) with a distance at least as
+                        large. Neighbouring tokens are alike, which shuffling ignores: read it as a
+                        hint
+    overlap             share of a token's experts in the first reading that it has in the second
+                        too, mean over the tokens; None unless both read the same tokens
+    chance_overlap      the same with the tokens of the second in random order: the exact mean, from
+                        the two loads
+    renumbered_overlap  overlap after the best one-to-one renumbering of the second's experts: two
+                        models trained apart number their experts arbitrarily
     renumbered_chance   the same renumbering, found for tokens in random order: mean of 20 orders
     """
 
@@ -61,7 +65,12 @@ class Comparison:
     def layer(self, index: int) -> LayerComparison:
         """Raises ValueError for a layer that cannot be compared."""
         found = [layer for layer in self.layers if layer.index == index]
-        require(bool(found), "index", index, f"a layer of both readings: {[layer.index for layer in self.layers]}")
+        require(
+            bool(found),
+            "index",
+            index,
+            f"a layer of both readings: {[layer.index for layer in self.layers]}",
+        )
         return found[0]
 
     def to_pandas(self) -> "pd.DataFrame":
@@ -88,11 +97,16 @@ def compare_readings(one: Reading, other: Reading, seed: int = 0) -> Comparison:
     pairs = [(layer, partners.get(layer.index)) for layer in one.trace.layers]
     found = [(a, b) for a, b in pairs if b is not None and a.n_experts == b.n_experts]
     compared = {a.index for a, _ in found}
-    return Comparison(same, tuple(_compare(a, b, same, generator) for a, b in found),
-                      tuple(layer.index for layer in one.trace.layers if layer.index not in compared))  # fmt: skip
+    return Comparison(
+        same,
+        tuple(_compare(a, b, same, generator) for a, b in found),
+        tuple(layer.index for layer in one.trace.layers if layer.index not in compared),
+    )
 
 
-def _compare(one: LayerTrace, other: LayerTrace, same_tokens: bool, generator: torch.Generator) -> LayerComparison:
+def _compare(
+    one: LayerTrace, other: LayerTrace, same_tokens: bool, generator: torch.Generator
+) -> LayerComparison:
     a, b = _choices(one), _choices(other)
     distance = total_variation(a.sum(0), b.sum(0))
     shuffled = _shuffled_variations(a, b, generator)
@@ -103,7 +117,11 @@ def _compare(one: LayerTrace, other: LayerTrace, same_tokens: bool, generator: t
 
 def _choices(layer: LayerTrace) -> Tensor:
     """(tokens, E) float64: 1 where a token of the first text chose the expert."""
-    there = torch.ones_like(layer.experts[0], dtype=torch.bool) if layer.chosen is None else layer.chosen[0]
+    there = (
+        torch.ones_like(layer.experts[0], dtype=torch.bool)
+        if layer.chosen is None
+        else layer.chosen[0]
+    )
     table = torch.zeros(there.shape[0], layer.n_experts, dtype=torch.float64)
     return table.scatter_add_(1, layer.experts[0], there.double()).clamp(max=1)
 
@@ -120,22 +138,32 @@ def _variations(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _shuffled_variations(a: Tensor, b: Tensor, generator: torch.Generator) -> Tensor:
-    """(SHUFFLES,): the distance where the tokens of both are dealt out anew, as many to each side as before."""
+    """(SHUFFLES,): the distance where the tokens of both are dealt out anew, as many to each side
+    as before."""
     both = torch.cat((a, b))
     order = torch.rand(SHUFFLES, len(both), generator=generator).argsort(1)
     first = (order < len(a)).double() @ both  # (SHUFFLES, E)
     return _variations(first, both.sum(0) - first)
 
 
-def _overlaps(a: Tensor, b: Tensor, generator: torch.Generator) -> tuple[float, float, float, float]:
-    """overlap, chance_overlap, renumbered_overlap, renumbered_chance of the same tokens, (tokens, E) each."""
-    share = a / a.sum(1, keepdim=True).clamp(min=1)  # each token counts alike, however many experts it has
+def _overlaps(
+    a: Tensor, b: Tensor, generator: torch.Generator
+) -> tuple[float, float, float, float]:
+    """overlap, chance_overlap, renumbered_overlap, renumbered_chance of the same tokens, (tokens,
+    E) each."""
+    share = a / a.sum(1, keepdim=True).clamp(
+        min=1
+    )  # each token counts alike, however many experts it has
     together = share.T @ b / len(a)  # (E, E): expert i of the first with expert j of the second
     by_chance = share.mean(0) @ b.mean(0)
     orders = [torch.randperm(len(a), generator=generator) for _ in range(_PAIRINGS)]
     shuffled = [_best_numbering(share.T @ b[order] / len(a)) for order in orders]
-    return (float(together.diagonal().sum()), float(by_chance), _best_numbering(together),
-            sum(shuffled) / len(shuffled))  # fmt: skip
+    return (
+        float(together.diagonal().sum()),
+        float(by_chance),
+        _best_numbering(together),
+        sum(shuffled) / len(shuffled),
+    )
 
 
 def _best_numbering(together: Tensor) -> float:

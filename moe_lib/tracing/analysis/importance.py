@@ -15,13 +15,22 @@ _ROWS = 32  # texts per pass
 
 
 @torch.no_grad()
-def text_losses(model: LanguageModel, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The loss of a causal model on each text: (sum in nats (batch,) float64, predicted tokens (batch,) int64).
+def text_losses(
+    model: LanguageModel, input_ids: Tensor, attention_mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The loss of a causal model on each text: (sum in nats (batch,) float64, predicted tokens
+    (batch,) int64).
 
-    Sums and numbers, not means: texts differ in length, so a mean over several texts is Σ sums / Σ numbers.
-    Raises TypeError for another model, ValueError for a masked one.
+    Sums and numbers, not means: texts differ in length, so a mean over several texts is Σ sums / Σ
+    numbers. Raises TypeError for another model, ValueError for a masked one.
     """
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
+    require(
+        isinstance(model, LanguageModel),
+        "model",
+        type(model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
     require(model.config.causal, "model", "a masked model", "a causal one")
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     sums = []
@@ -29,17 +38,26 @@ def text_losses(model: LanguageModel, input_ids: Tensor, attention_mask: Tensor 
         for ids, real in zip(input_ids.split(_ROWS), mask.bool().split(_ROWS), strict=True):
             ids, real = ids.to(model.device), real.to(model.device)
             logits = model(ids, real).logits[:, :-1].float()
-            loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none").view(len(ids), -1)
+            loss = F.cross_entropy(
+                logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+            ).view(len(ids), -1)
             sums.append((loss * (real[:, 1:] & real[:, :-1])).double().sum(1).cpu())
     predicted = (mask[:, 1:].bool() & mask[:, :-1].bool()).sum(1).cpu()
     return torch.cat(sums), predicted
 
 
-def rises_without(model: LanguageModel, off: Iterable[Mapping[int, Iterable[int]]], input_ids: Tensor,
-                  attention_mask: Tensor | None = None, progress: Callable = iter) -> Tensor:  # fmt: skip
-    """By how many nats each text's loss rises without some experts: (sets, batch) float64, sums over its tokens.
+def rises_without(
+    model: LanguageModel,
+    off: Iterable[Mapping[int, Iterable[int]]],
+    input_ids: Tensor,
+    attention_mask: Tensor | None = None,
+    progress: Callable = iter,
+) -> Tensor:
+    """By how many nats each text's loss rises without some experts: (sets, batch) float64, sums
+    over its tokens.
 
-    off       sets of experts, each {layer: experts} as for `experts_off`: each token takes its next best instead
+    off       sets of experts, each {layer: experts} as for `experts_off`: each token takes its next
+              best instead
     progress  wraps the sets as they are gone through, e.g. `tqdm`
 
     Raises as `text_losses` and `experts_off`.

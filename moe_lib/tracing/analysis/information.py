@@ -19,12 +19,17 @@ from moe_lib.tracing.trace import RoutingTrace
 def mutual_information(counts: Tensor) -> float:
     """I(A; B) = Σ p(a,b) log2 p(a,b) / (p(a) p(b)) in bits, from a table of counts (A, B).
 
-    This is the plug-in estimate: in a finite sample it is too large, the more so the more cells the table has. See
-    `miller_madow_bias`, or compare with shuffled labels. Raises ValueError for a table without a count.
+    This is the plug-in estimate: in a finite sample it is too large, the more so the more cells the
+    table has. See `miller_madow_bias`, or compare with shuffled labels. Raises ValueError for a
+    table without a count.
     """
     total = counts.sum()
-    require(counts.dim() == 2 and bool(total > 0), "counts", f"shape {tuple(counts.shape)}, sum {total}",
-            "a table (A, B) with counts")  # fmt: skip
+    require(
+        counts.dim() == 2 and bool(total > 0),
+        "counts",
+        f"shape {tuple(counts.shape)}, sum {total}",
+        "a table (A, B) with counts",
+    )
     joint = counts.double() / total
     alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     there = joint > 0
@@ -32,10 +37,12 @@ def mutual_information(counts: Tensor) -> float:
 
 
 def miller_madow_bias(counts: Tensor) -> float:
-    """By how many bits the plug-in estimate is too large, to first order: (m_ab − m_a − m_b + 1) / (2 n ln 2).
+    """By how many bits the plug-in estimate is too large, to first order: (m_ab − m_a − m_b + 1) /
+    (2 n ln 2).
 
-    m: occupied cells, rows and columns; n: the sum of the counts (Miller 1955). It holds for independent samples in
-    well filled tables. Neighbouring tokens are not independent, so the true bias is larger: prefer the shuffle.
+    m: occupied cells, rows and columns; n: the sum of the counts (Miller 1955). It holds for
+    independent samples in well filled tables. Neighbouring tokens are not independent, so the true
+    bias is larger: prefer the shuffle.
     """
     occupied = (counts > 0).sum() - (counts.sum(1) > 0).sum() - (counts.sum(0) > 0).sum() + 1
     return float(occupied / (2 * counts.sum() * math.log(2)))
@@ -66,13 +73,23 @@ class Information:
         return self.bits - self.chance
 
 
-def routing_information(trace: RoutingTrace, index: int, labels: Tensor, *, rank: int | None = None,
-                        documents: Tensor | None = None, shuffles: int = 20, seed: int = 0) -> Information:  # fmt: skip
-    """Mutual information of the tokens' labels and the experts of layer `index`; each choice of a token is a sample.
+def routing_information(
+    trace: RoutingTrace,
+    index: int,
+    labels: Tensor,
+    *,
+    rank: int | None = None,
+    documents: Tensor | None = None,
+    shuffles: int = 20,
+    seed: int = 0,
+) -> Information:
+    """Mutual information of the tokens' labels and the experts of layer `index`; each choice of a
+    token is a sample.
 
-    labels  (batch, sequence) int64, -1 to leave out: the control exchanges labels between tokens of the same text.
-            Or (batch,), one per text, e.g. its domain: the control exchanges them between whole documents. Shuffling
-            tokens there would call every difference between documents a finding
+    labels  (batch, sequence) int64, -1 to leave out: the control exchanges labels between tokens of
+            the same text. Or (batch,), one per text, e.g. its domain: the control exchanges them
+            between whole documents. Shuffling tokens there would call every difference between
+            documents a finding
     rank    only the choices of this rank (1 is the best); None: all k
     documents  (batch,) int64: the document of every text; None: each text is its own
 
@@ -82,7 +99,12 @@ def routing_information(trace: RoutingTrace, index: int, labels: Tensor, *, rank
     per_text = isinstance(labels, Tensor) and labels.dim() == 1
     of_text = document_numbers(trace, documents)
     if per_text:
-        require(len(labels) == len(of_text), "labels", tuple(labels.shape), f"one per text ({len(of_text)})")
+        require(
+            len(labels) == len(of_text),
+            "labels",
+            tuple(labels.shape),
+            f"one per text ({len(of_text)})",
+        )
     generator = torch.Generator().manual_seed(seed)
 
     def table(labels: Tensor) -> Tensor:
@@ -96,11 +118,18 @@ def routing_information(trace: RoutingTrace, index: int, labels: Tensor, *, rank
 
     counts = table(labels)
     bits = mutual_information(counts)
-    chance = torch.tensor([mutual_information(table(shuffled())) for _ in range(shuffles)], dtype=torch.float64)
+    chance = torch.tensor(
+        [mutual_information(table(shuffled())) for _ in range(shuffles)], dtype=torch.float64
+    )
     p = counts.sum(0).double() / counts.sum()
-    return Information(bits, float(chance.mean()), float(chance.max()),
-                       (1 + int((chance >= bits - 1e-9).sum())) / (1 + shuffles), miller_madow_bias(counts),
-                       float(torch.special.entr(p).sum() / math.log(2)))  # fmt: skip
+    return Information(
+        bits,
+        float(chance.mean()),
+        float(chance.max()),
+        (1 + int((chance >= bits - 1e-9).sum())) / (1 + shuffles),
+        miller_madow_bias(counts),
+        float(torch.special.entr(p).sum() / math.log(2)),
+    )
 
 
 def _exchange_within_texts(labels: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:

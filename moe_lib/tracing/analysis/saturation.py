@@ -1,4 +1,5 @@
-"""Router saturation: when in its training does a model choose the experts that it chooses in the end?"""
+"""Router saturation: when in its training does a model choose the experts that it chooses in the
+end?"""
 
 from collections.abc import Sequence
 
@@ -12,12 +13,13 @@ from moe_lib.tracing.trace import RoutingTrace
 def saturation(experts: Tensor, final: int = -1) -> Tensor:
     """Router saturation of OLMoE (arXiv 2409.02060): mean over the tokens of |E(t) ∩ E(T)| / k.
 
-    experts  (checkpoints, layers, tokens, k): the experts that the same tokens choose at each checkpoint; their order
-             within a token plays no part. `stack_experts` makes it of traces
+    experts  (checkpoints, layers, tokens, k): the experts that the same tokens choose at each
+             checkpoint; their order within a token plays no part. `stack_experts` makes it of
+             traces
     final    the checkpoint T that the others are compared with
 
-    Returns (checkpoints, layers), 0 to 1; 1 at T itself. By chance it is k/E if the loads are even, and what
-    `saturation_by_chance` says if they are not. Raises ValueError for another shape.
+    Returns (checkpoints, layers), 0 to 1; 1 at T itself. By chance it is k/E if the loads are even,
+    and what `saturation_by_chance` says if they are not. Raises ValueError for another shape.
     """
     _check(experts)
     last = experts[final]
@@ -26,7 +28,8 @@ def saturation(experts: Tensor, final: int = -1) -> Tensor:
 
 
 def saturation_by_chance(experts: Tensor, final: int = -1) -> Tensor:
-    """`saturation` if the tokens of the checkpoint T stood in random order, (checkpoints, layers): the exact mean.
+    """`saturation` if the tokens of the checkpoint T stood in random order, (checkpoints, layers):
+    the exact mean.
 
     It is Σ_i q_i(t) q_i(T) / k, where q_i is the share of the tokens that choose expert i.
     """
@@ -37,22 +40,33 @@ def saturation_by_chance(experts: Tensor, final: int = -1) -> Tensor:
 
 
 def stack_experts(traces: Sequence[RoutingTrace]) -> Tensor:
-    """Traces of the same text by several checkpoints of one model -> (checkpoints, layers, real tokens, k).
+    """Traces of the same text by several checkpoints of one model -> (checkpoints, layers, real
+    tokens, k).
 
-    Raises ValueError if the texts or the layers differ, or tokens have different numbers of experts.
+    Raises ValueError if the texts or the layers differ, or tokens have different numbers of
+    experts.
     """
     require(len(traces) > 0, "traces", "none", "at least one RoutingTrace")
     first = traces[0]
     for trace in traces:
         same = torch.equal(trace.input_ids, first.input_ids) and torch.equal(trace.real, first.real)
         require(same, "traces", "different tokens", "the same tokens in all traces")
-        found, wanted = ([(layer.index, layer.n_experts) for layer in t.layers] for t in (trace, first))
+        found, wanted = (
+            [(layer.index, layer.n_experts) for layer in t.layers] for t in (trace, first)
+        )
         require(found == wanted, "traces", found, f"the layers of the first, (number, E): {wanted}")
         whole = all(bool(layer.choices(trace.real)[trace.real].all()) for layer in trace.layers)
         require(whole, "traces", "tokens with fewer than k experts", "k experts for every token")
-    return torch.stack([torch.stack([layer.experts[first.real] for layer in trace.layers]) for trace in traces])
+    return torch.stack(
+        [torch.stack([layer.experts[first.real] for layer in trace.layers]) for trace in traces]
+    )
 
 
 def _check(experts: Tensor) -> None:
     shape = tuple(experts.shape)
-    require(experts.dim() == 4 and experts.numel() > 0, "experts", shape, "shape (checkpoints, layers, tokens, k)")
+    require(
+        experts.dim() == 4 and experts.numel() > 0,
+        "experts",
+        shape,
+        "shape (checkpoints, layers, tokens, k)",
+    )

@@ -1,1 +1,2 @@
-"""Changing what a router chooses for a while: experts off, another k, the strongest or shared experts taken away."""
+"""Changing what a router chooses for a while: experts off, another k, the strongest or shared
+experts taken away."""

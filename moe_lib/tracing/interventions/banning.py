@@ -1,10 +1,10 @@
 """Keep some experts of a Hugging Face model from being chosen.
 
-A family's router turns hidden states into logits, logits into scores and scores into a choice, each in its own way
-and in one function, so no hook can reach in between. But all of them call torch: `F.linear` makes the logits, and
-`topk` chooses. While a router runs, a TorchFunctionMode changes what these two see: the banned experts get logits
-of -inf, and -inf again before a `topk` over all experts (a bias could have lifted a score of 0). What the router
-says in the end is checked.
+A family's router turns hidden states into logits, logits into scores and scores into a choice, each
+in its own way and in one function, so no hook can reach in between. But all of them call torch:
+`F.linear` makes the logits, and `topk` chooses. While a router runs, a TorchFunctionMode changes
+what these two see: the banned experts get logits of -inf, and -inf again before a `topk` over all
+experts (a bias could have lifted a score of 0). What the router says in the end is checked.
 """
 
 from collections.abc import Iterator
@@ -23,7 +23,8 @@ _TOPK = (torch.topk, Tensor.topk)
 
 
 class _Banned(TorchFunctionMode):
-    """Within this mode the experts in `banned` have no chance; `classes` is what the router chooses from."""
+    """Within this mode the experts in `banned` have no chance; `classes` is what the router chooses
+    from."""
 
     def __init__(self, banned: list[int], classes: int):
         super().__init__()
@@ -44,14 +45,19 @@ class _Banned(TorchFunctionMode):
 
 @contextmanager
 def banned_experts(model: nn.Module, off: dict[int, list[int]]) -> Iterator[nn.Module]:
-    """Within the `with` block the routers of `model` never choose the experts in `off`, {layer: experts}.
+    """Within the `with` block the routers of `model` never choose the experts in `off`, {layer:
+    experts}.
 
-    Raises ValueError for a layer without experts, an unknown expert, too few experts left, or a router that cannot
-    be told (a hash table, product keys, NLLB's).
+    Raises ValueError for a layer without experts, an unknown expert, too few experts left, or a
+    router that cannot be told (a hash table, product keys, NLLB's).
     """
     places = [place for place in find_places(model) if reads_text(place, model)]
-    require(bool(places) or not off, "off", sorted(off), f"none: {type(model).__name__} has no experts that "
-            "this library knows")  # fmt: skip
+    require(
+        bool(places) or not off,
+        "off",
+        sorted(off),
+        f"none: {type(model).__name__} has no experts that this library knows",
+    )
     replaced: list[tuple[nn.Module, object]] = []
     try:
         for index, experts in off.items():
@@ -66,30 +72,51 @@ def banned_experts(model: nn.Module, off: dict[int, list[int]]) -> Iterator[nn.M
 
 
 def reads_text(place: Place, model: nn.Module) -> bool:
-    """Is this a layer that a trace of a text shows? No attention, no vision, no decoder beside an encoder."""
+    """Is this a layer that a trace of a text shows? No attention, no vision, no decoder beside an
+    encoder."""
     two_parts = getattr(model.config, "is_encoder_decoder", False)
-    return not (place.in_attention or "vision" in place.name or two_parts and "decoder" in place.name.split("."))
+    return not (
+        place.in_attention
+        or "vision" in place.name
+        or two_parts
+        and "decoder" in place.name.split(".")
+    )
 
 
 def _place(places: list[Place], index: int) -> Place:
     known = sorted({place.index for place in places})
     here = [place for place in places if place.index == index]
     require(bool(here), "off", f"layer {index}", f"a layer with experts: {known}")
-    require(len(here) == 1, "off", f"layer {index}", "a layer with one set of experts; this one has several")
+    require(
+        len(here) == 1,
+        "off",
+        f"layer {index}",
+        "a layer with one set of experts; this one has several",
+    )
     return here[0]
 
 
 def _ban(place: Place, index: int, banned: list[int]) -> tuple[nn.Module, object]:
-    """Let the router of one layer run under `_Banned`; returns it and the forward method set on it before, if any."""
+    """Let the router of one layer run under `_Banned`; returns it and the forward method set on it
+    before, if any."""
     router, total = place.router, number_of_experts(place)
     hopeless = router is None or type(router).__name__ in ("DogeCDMoE", "NllbMoeTop2Router")
     teachable = not hopeless and not hasattr(router, "tid2eid")  # the hash table of DeepSeek-V4
-    require(teachable, "off", f"layer {index}, {type(router).__name__}", "a router that can be told to avoid experts")
+    require(
+        teachable,
+        "off",
+        f"layer {index}, {type(router).__name__}",
+        "a router that can be told to avoid experts",
+    )
     known = all(isinstance(expert, int) and 0 <= expert < total for expert in banned)
     require(known, "off", banned, f"experts of layer {index}: 0 to {total - 1}")
     k = _top_k(place)
-    require(total - len(banned) >= k, "off", f"{len(banned)} of {total} experts of layer {index}",
-            f"at least {k} left, as every token needs {k}")  # fmt: skip
+    require(
+        total - len(banned) >= k,
+        "off",
+        f"{len(banned)} of {total} experts of layer {index}",
+        f"at least {k} left, as every token needs {k}",
+    )
     forward, mode = router.forward, _Banned(banned, getattr(router, "num_router_classes", total))
 
     def without_banned(*args, **kwargs):
@@ -131,6 +158,15 @@ def _check(router: nn.Module, output, banned: list[int], index: int) -> None:
     found = torch.isin(experts, torch.tensor(banned, device=experts.device))
     if weights.shape == experts.shape:
         found = found & (weights != 0)
-        require(bool(weights.isfinite().all()), "off", f"layer {index}", "weights that are numbers without them")
-    require(not found.any(), "off", f"layer {index}, {type(router).__name__}",
-            "a router that can do without these experts; it chose one of them all the same")  # fmt: skip
+        require(
+            bool(weights.isfinite().all()),
+            "off",
+            f"layer {index}",
+            "weights that are numbers without them",
+        )
+    require(
+        not found.any(),
+        "off",
+        f"layer {index}, {type(router).__name__}",
+        "a router that can do without these experts; it chose one of them all the same",
+    )

@@ -1,4 +1,5 @@
-"""Give every token more or fewer experts than the model was trained with, to see what the number is worth."""
+"""Give every token more or fewer experts than the model was trained with, to see what the number is
+worth."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +22,15 @@ from moe_lib.tracing.hugging_face import Place, find_places, limiting_groups
 from moe_lib.tracing.interventions.banning import number_of_experts, reads_text
 
 _FIXED = (BASERouter, DenseRouter, GShardRouter, HashRouter, SwitchRouter)
-# A table of the experts of every token, a choice that is no top-k, or one that its authors wrote for one k alone.
-_FIXED_ELSEWHERE = ("DeepseekV4HashRouter", "NllbMoeTop2Router", "SwitchTransformersTop1Router", "PhimoeTopKRouter",
-                    "ZayaRouter")  # fmt: skip
+# A table of the experts of every token, a choice that is no top-k, or one that its authors wrote
+# for one k alone.
+_FIXED_ELSEWHERE = (
+    "DeepseekV4HashRouter",
+    "NllbMoeTop2Router",
+    "SwitchTransformersTop1Router",
+    "PhimoeTopKRouter",
+    "ZayaRouter",
+)
 
 
 @dataclass(frozen=True)
@@ -38,26 +45,38 @@ class _Setting:
 
 @contextmanager
 def experts_per_token(model: nn.Module, k: int) -> Iterator[nn.Module]:
-    """Within the `with` block every MoE layer of `model` sends each token to `k` experts (num_experts_per_tok).
+    """Within the `with` block every MoE layer of `model` sends each token to `k` experts
+    (num_experts_per_tok).
 
-    The router stays as it was trained: its k best experts are taken, and their weights computed, as a model built
-    with that k would do it. Afterwards the model is as it was, also after an error. Experts in attention (JetMoE)
-    and the decoder beside an encoder keep their k.
+    The router stays as it was trained: its k best experts are taken, and their weights computed, as
+    a model built with that k would do it. Afterwards the model is as it was, also after an error.
+    Experts in attention (JetMoE) and the decoder beside an encoder keep their k.
 
     model   a LanguageModel, or a Mixture-of-Experts model of transformers
-    k       1 to largest_k(model); LongCat's experts in transformers 5.23 take 2 or more. With expert choice (Zhou et
-            al. 2022) the mean number of experts of a token
+    k       1 to largest_k(model); LongCat's experts in transformers 5.23 take 2 or more. With
+            expert choice (Zhou et al. 2022) the mean number of experts of a token
 
-    Raises TypeError for a k that is no whole number; ValueError for a k out of range, a model without experts, or
-    one whose routers take no other k: a hash table, Switch's one expert, GShard's two.
+    Raises TypeError for a k that is no whole number; ValueError for a k out of range, a model
+    without experts, or one whose routers take no other k: a hash table, Switch's one expert,
+    GShard's two.
     """
     require_whole("k", k)
     settings = _settings(model)
-    least, most = max(setting.least for setting in settings), min(setting.most for setting in settings)
-    require(
-        least <= k <= most, "k", k, f"{least} to {most}, the numbers of experts that a token of this model can have"
+    least, most = (
+        max(setting.least for setting in settings),
+        min(setting.most for setting in settings),
     )
-    before = [(holder, name, getattr(holder, name)) for setting in settings for holder, name in setting.places]
+    require(
+        least <= k <= most,
+        "k",
+        k,
+        f"{least} to {most}, the numbers of experts that a token of this model can have",
+    )
+    before = [
+        (holder, name, getattr(holder, name))
+        for setting in settings
+        for holder, name in setting.places
+    ]
     try:
         for holder, name, _ in before:
             setattr(holder, name, k)
@@ -68,8 +87,9 @@ def experts_per_token(model: nn.Module, k: int) -> Iterator[nn.Module]:
 
 
 def largest_k(model: nn.Module) -> int:
-    """The largest k that `experts_per_token` takes: E, or with group-limited routing the experts of the groups that
-    a token may use. Raises ValueError, naming the router, for a model whose k cannot be changed."""
+    """The largest k that `experts_per_token` takes: E, or with group-limited routing the experts of
+    the groups that a token may use. Raises ValueError, naming the router, for a model whose k
+    cannot be changed."""
     return min(setting.most for setting in _settings(model))
 
 
@@ -81,19 +101,36 @@ def trained_k(model: nn.Module) -> dict[int, int]:
 def _settings(model: nn.Module) -> list[_Setting]:
     if isinstance(model, LanguageModel):
         layers = [(index, block.feed_forward) for index, block in enumerate(model.layers)]
-        settings = [_own(index, layer.router) for index, layer in layers if isinstance(layer, MoELayer)]
+        settings = [
+            _own(index, layer.router) for index, layer in layers if isinstance(layer, MoELayer)
+        ]
     else:
-        require(isinstance(model, nn.Module), "model", type(model).__name__, "a language model", TypeError)
+        require(
+            isinstance(model, nn.Module),
+            "model",
+            type(model).__name__,
+            "a language model",
+            TypeError,
+        )
         places = [place for place in find_places(model) if reads_text(place, model)]
         settings = [_other(place) for place in places]
-    require(bool(settings), "model", type(model).__name__, "a model with experts that this library knows")
+    require(
+        bool(settings),
+        "model",
+        type(model).__name__,
+        "a model with experts that this library knows",
+    )
     return settings
 
 
 def _own(index: int, router: Router) -> _Setting:
     name = type(router).__name__
-    require(not isinstance(router, _FIXED), "model", f"layer {index}, {name}",
-            "a router whose number of experts per token can be changed")  # fmt: skip
+    require(
+        not isinstance(router, _FIXED),
+        "model",
+        f"layer {index}, {name}",
+        "a router whose number of experts per token can be changed",
+    )
     groups = getattr(router, "topk_group", router.n_group)
     most = router.n_routed_experts // router.n_group * groups
     if isinstance(router, ExpertChoiceRouter):
@@ -106,12 +143,23 @@ def _other(place: Place) -> _Setting:
     name = type(router).__name__
     modules = (router, place.block) if router is not None else ()
     where = [(module, "top_k") for module in modules if type(vars(module).get("top_k")) is int]
-    if not where and hasattr(getattr(router, "config", None), "top_k_experts"):  # Gemma 4 asks its configuration
+    if not where and hasattr(
+        getattr(router, "config", None), "top_k_experts"
+    ):  # Gemma 4 asks its configuration
         where = [(router.config, "top_k_experts")]
-    if type(place.block).__name__ == "OpenAIPrivacyFilterMLP":  # the factor it multiplies with is k, under this name
+    if (
+        type(place.block).__name__ == "OpenAIPrivacyFilterMLP"
+    ):  # the factor it multiplies with is k, under this name
         where.append((place.block, "num_experts"))
     takes = bool(where) and name not in _FIXED_ELSEWHERE and not hasattr(router, "tid2eid")
-    require(takes, "model", f"layer {place.index}, {name}", "a router whose number of experts per token can be changed")
+    require(
+        takes,
+        "model",
+        f"layer {place.index}, {name}",
+        "a router whose number of experts per token can be changed",
+    )
     n_group, topk_group = limiting_groups(router)
     least = 2 if name == "LongcatFlashTopkRouter" else 1
-    return _Setting(place.index, tuple(where), least, number_of_experts(place) // n_group * topk_group)
+    return _Setting(
+        place.index, tuple(where), least, number_of_experts(place) // n_group * topk_group
+    )

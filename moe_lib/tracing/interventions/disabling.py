@@ -1,7 +1,8 @@
 """Take away what each token relies on most: its strongest routed experts, or the shared ones.
 
-The two analyses of DeepSeekMoE, section 4.5 (arXiv 2401.06066), and the control that the first one needs. Unlike
-`experts_off`, which removes the same experts for all tokens, these look at every token by itself.
+The two analyses of DeepSeekMoE, section 4.5 (arXiv 2401.06066), and the control that the first one
+needs. Unlike `experts_off`, which removes the same experts for all tokens, these look at every
+token by itself.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +17,15 @@ from moe_lib.model import LanguageModel, MoELayer, TopKRouter
 
 @contextmanager
 def strongest_experts_off(model: LanguageModel, n: int) -> Iterator[LanguageModel]:
-    """Within the `with` block, no token may use the `n` routed experts it has the highest affinity to, in any layer.
+    """Within the `with` block, no token may use the `n` routed experts it has the highest affinity
+    to, in any layer.
 
-    Their logits become -inf, so each token takes its next best experts, at the same cost, and the affinities of the
-    others grow to a sum of 1. Afterwards the model is as it was, also after an error.
+    Their logits become -inf, so each token takes its next best experts, at the same cost, and the
+    affinities of the others grow to a sum of 1. Afterwards the model is as it was, also after an
+    error.
 
-    Raises TypeError for a model that is no LanguageModel; ValueError for a model without experts, a router that is
-    not top-k, or an `n` that leaves fewer experts than a token needs.
+    Raises TypeError for a model that is no LanguageModel; ValueError for a model without experts, a
+    router that is not top-k, or an `n` that leaves fewer experts than a token needs.
     """
     with _routed_anew(model, n, lambda logits: logits.topk(n, dim=-1).indices):
         yield model
@@ -30,15 +33,19 @@ def strongest_experts_off(model: LanguageModel, n: int) -> Iterator[LanguageMode
 
 @contextmanager
 def random_experts_off(model: LanguageModel, n: int, seed: int = 0) -> Iterator[LanguageModel]:
-    """The control of `strongest_experts_off`: each token loses `n` experts drawn at random, anew in every layer.
+    """The control of `strongest_experts_off`: each token loses `n` experts drawn at random, anew in
+    every layer.
 
-    The draw depends on the seed and on what runs within the block, in order. Raises as `strongest_experts_off`.
+    The draw depends on the seed and on what runs within the block, in order. Raises as
+    `strongest_experts_off`.
     """
     require_whole("seed", seed, at_least=0)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same draw on every device
 
     def draw(logits: Tensor) -> Tensor:
-        return torch.rand(logits.shape, generator=generator).topk(n, dim=-1).indices.to(logits.device)
+        return (
+            torch.rand(logits.shape, generator=generator).topk(n, dim=-1).indices.to(logits.device)
+        )
 
     with _routed_anew(model, n, draw):
         yield model
@@ -46,12 +53,13 @@ def random_experts_off(model: LanguageModel, n: int, seed: int = 0) -> Iterator[
 
 @contextmanager
 def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
-    """Within the `with` block there are no shared experts; each token takes as many more routed ones instead.
+    """Within the `with` block there are no shared experts; each token takes as many more routed
+    ones instead.
 
     The cost of a token stays the same. Afterwards the model is as it was, also after an error.
 
-    Raises TypeError for a model that is no LanguageModel; ValueError for one without shared experts, with a router
-    that is not top-k, or with too few routed experts to take their place.
+    Raises TypeError for a model that is no LanguageModel; ValueError for one without shared
+    experts, with a router that is not top-k, or with too few routed experts to take their place.
     """
     layers = _moe_layers(model)
     n = model.config.n_shared_experts
@@ -61,7 +69,11 @@ def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
     handles = []
     try:
         for layer in layers:
-            handles.append(layer.shared.register_forward_hook(lambda module, args, output: torch.zeros_like(output)))
+            handles.append(
+                layer.shared.register_forward_hook(
+                    lambda module, args, output: torch.zeros_like(output)
+                )
+            )
             layer.router.num_experts_per_tok += n
         yield model
     finally:
@@ -72,8 +84,11 @@ def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
 
 
 @contextmanager
-def _routed_anew(model: LanguageModel, n: int, banned: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Route every MoE layer of `model` a second time, without the experts banned(logits), (tokens, n) int64."""
+def _routed_anew(
+    model: LanguageModel, n: int, banned: Callable[[Tensor], Tensor]
+) -> Iterator[None]:
+    """Route every MoE layer of `model` a second time, without the experts banned(logits), (tokens,
+    n) int64."""
     require_whole("n", n, at_least=0)
     layers = _moe_layers(model)
     for layer in layers:
@@ -91,16 +106,35 @@ def _routed_anew(model: LanguageModel, n: int, banned: Callable[[Tensor], Tensor
 
 
 def _moe_layers(model: LanguageModel) -> list[MoELayer]:
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
-    layers = [block.feed_forward for block in model.layers if isinstance(block.feed_forward, MoELayer)]
-    require(bool(layers), "model", "a dense model", "a model with experts (n_routed_experts above 0)")
+    require(
+        isinstance(model, LanguageModel),
+        "model",
+        type(model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
+    layers = [
+        block.feed_forward for block in model.layers if isinstance(block.feed_forward, MoELayer)
+    ]
+    require(
+        bool(layers), "model", "a dense model", "a model with experts (n_routed_experts above 0)"
+    )
     for layer in layers:
         router = type(layer.router).__name__
-        require(isinstance(layer.router, TopKRouter), "model", router, "a router that takes the k best experts")
+        require(
+            isinstance(layer.router, TopKRouter),
+            "model",
+            router,
+            "a router that takes the k best experts",
+        )
     return layers
 
 
 def _require_left(layer: MoELayer, needed: int, argument: str) -> None:
     total, k = layer.router.n_routed_experts, layer.router.num_experts_per_tok
-    require(needed <= total, argument, f"a router of {total} experts",
-            f"{needed} or more: {k} for each token and {needed - k} besides")  # fmt: skip
+    require(
+        needed <= total,
+        argument,
+        f"a router of {total} experts",
+        f"{needed} or more: {k} for each token and {needed - k} besides",
+    )

@@ -13,15 +13,18 @@ from moe_lib.tracing.interventions.banning import banned_experts
 
 @contextmanager
 def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[nn.Module]:
-    """Within the `with` block, the routers of `model` never choose the experts in `off`: {layer: experts}.
+    """Within the `with` block, the routers of `model` never choose the experts in `off`: {layer:
+    experts}.
 
-    Their logits are set to -inf before the softmax, so a token takes its next best expert, at the same cost
-    (the disabling analysis of DeepSeekMoE, section 4.5). Afterwards the model is as it was, also after an error.
+    Their logits are set to -inf before the softmax, so a token takes its next best expert, at the
+    same cost (the disabling analysis of DeepSeekMoE, section 4.5). Afterwards the model is as it
+    was, also after an error.
 
-    model   a LanguageModel, or a Mixture-of-Experts model of transformers whose router scores its experts
+    model   a LanguageModel, or a Mixture-of-Experts model of transformers whose router scores its
+            experts
 
-    Raises ValueError for a layer without experts, an unknown expert, fewer experts left than a token needs, or a
-    router that looks its experts up in a table.
+    Raises ValueError for a layer without experts, an unknown expert, fewer experts left than a
+    token needs, or a router that looks its experts up in a table.
     """
     if not isinstance(model, LanguageModel):
         with banned_experts(model, {index: list(experts) for index, experts in off.items()}):
@@ -33,9 +36,18 @@ def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[
             in_range = isinstance(index, int) and 0 <= index < len(model.layers)
             require(in_range, "off", index, f"layer numbers from 0 to {len(model.layers) - 1}")
             layer = model.layers[index].feed_forward
-            require(isinstance(layer, MoELayer), "off", f"layer {index}", "a layer with experts; this one is dense")
-            require(not isinstance(layer.router, HashRouter), "off", f"layer {index}",
-                    "a router with logits; this one looks its experts up in a table")  # fmt: skip
+            require(
+                isinstance(layer, MoELayer),
+                "off",
+                f"layer {index}",
+                "a layer with experts; this one is dense",
+            )
+            require(
+                not isinstance(layer.router, HashRouter),
+                "off",
+                f"layer {index}",
+                "a router with logits; this one looks its experts up in a table",
+            )
             hook = _masking_hook(layer, index, sorted(set(experts)))
             handles.append(layer.router.register_forward_hook(hook))
         yield model
@@ -48,8 +60,12 @@ def _masking_hook(layer: MoELayer, index: int, experts: list[int]):
     total, k = layer.router.n_routed_experts, layer.router.num_experts_per_tok
     known = all(isinstance(expert, int) and 0 <= expert < total for expert in experts)
     require(known, "off", experts, f"experts of layer {index}: 0 to {total - 1}")
-    require(total - len(experts) >= k, "off", f"{len(experts)} of {total} experts of layer {index}",
-            f"at least {k} left, as every token needs {k}")  # fmt: skip
+    require(
+        total - len(experts) >= k,
+        "off",
+        f"{len(experts)} of {total} experts of layer {index}",
+        f"at least {k} left, as every token needs {k}",
+    )
 
     def hook(router, args, routing):
         banned = torch.tensor(experts, dtype=torch.long, device=routing.logits.device)

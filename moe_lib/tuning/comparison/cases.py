@@ -16,7 +16,8 @@ from moe_lib.tuning.predicting import measure
 
 
 def measure_rows(model: nn.Module, encoded: Encoded) -> dict[str, float]:
-    """loss, and accuracy where a head has one: what a TuningTask measures if it does not say otherwise."""
+    """loss, and accuracy where a head has one: what a TuningTask measures if it does not say
+    otherwise."""
     return measure(model, Examples(encoded, 64))
 
 
@@ -24,11 +25,14 @@ def measure_rows(model: nn.Module, encoded: Encoded) -> dict[str, float]:
 class TuningTask:
     """What is learnt, and how it is measured.
 
-    train, test, validation   Encoded rows; `validation` is watched while training (see finetune's patience)
-    make_head    base -> head; `lambda base: base` to fine-tune the language model itself, on prompts
-    measure      (model, Encoded) -> {"name": number}; called with the test rows and with rows trained on. Rows of
-                 questions know theirs by row["example"]
-    metric       the number of `measure` that matters; for a loss or an error set higher_is_better=False
+    train, test, validation   Encoded rows; `validation` is watched while training (see finetune's
+                              patience)
+    make_head    base -> head; `lambda base: base` to fine-tune the language model itself, on
+                 prompts
+    measure      (model, Encoded) -> {"name": number}; called with the test rows and with rows
+                 trained on. Rows of questions know theirs by row["example"]
+    metric       the number of `measure` that matters; for a loss or an error set
+                 higher_is_better=False
     batch_size   rows of a step
     """
 
@@ -47,13 +51,16 @@ class TuningTask:
 class Case:
     """One way to fine-tune. The same name may stand in several cases with different n_train.
 
-    base       name or folder of a checkpoint, or a function that makes a new model (random numbers: the run's seed)
+    base       name or folder of a checkpoint, or a function that makes a new model (random numbers:
+               the run's seed)
     method     as in finetune: has .attach(model); None trains everything
     n_train    so many labelled examples, drawn by the seed, every class with its share; None: all
     settings   for finetune (or `fit`): epochs or steps, learning_rate …
     make_head  instead of the task's: another dropout, say
-    prepare    (Encoded, seed) -> Encoded: changes the rows drawn before they are trained on (augmentation)
-    fit        stands in for finetune: (head, Examples, *, validation, method, seed, callback, **settings) -> FineTuned
+    prepare    (Encoded, seed) -> Encoded: changes the rows drawn before they are trained on
+               (augmentation)
+    fit        stands in for finetune: (head, Examples, *, validation, method, seed, callback,
+               **settings) -> FineTuned
     """
 
     name: str
@@ -66,22 +73,48 @@ class Case:
     fit: Callable[..., FineTuned] = finetune
 
     def __post_init__(self):
-        require(isinstance(self.name, str) and self.name != "", "name", self.name, "a name of the case")
+        require(
+            isinstance(self.name, str) and self.name != "", "name", self.name, "a name of the case"
+        )
         known = callable(self.base) or isinstance(self.base, str | Path)
-        require(known, "base", type(self.base).__name__, "a checkpoint's name, or a function", TypeError)
+        require(
+            known, "base", type(self.base).__name__, "a checkpoint's name, or a function", TypeError
+        )
         fits = self.method is None or hasattr(self.method, "attach")
-        require(fits, "method", type(self.method).__name__, "an object with .attach(model)", TypeError)
-        allowed = set(inspect.signature(finetune).parameters) - {"model", "batches", "method", "seed", "callback"}
+        require(
+            fits, "method", type(self.method).__name__, "an object with .attach(model)", TypeError
+        )
+        allowed = set(inspect.signature(finetune).parameters) - {
+            "model",
+            "batches",
+            "method",
+            "seed",
+            "callback",
+        }
         unknown = sorted(set(self.settings) - allowed) if self.fit is finetune else []
-        require(not unknown, f"settings of {self.name!r}", unknown, f"some of {', '.join(sorted(allowed))}")
+        require(
+            not unknown,
+            f"settings of {self.name!r}",
+            unknown,
+            f"some of {', '.join(sorted(allowed))}",
+        )
 
     def describe(self) -> dict:
         """What identifies the case, as JSON can hold it."""
-        return {"base": name_of(self.base), "method": "full" if self.method is None else name_of(self.method),
-                "settings": {name: value if isinstance(value, int | float | str | None) else name_of(value)
-                             for name, value in self.settings.items()},
-                **{part: name_of(getattr(self, part)) for part in ("make_head", "prepare") if getattr(self, part)},
-                **({} if self.fit is finetune else {"fit": name_of(self.fit)})}  # fmt: skip
+        return {
+            "base": name_of(self.base),
+            "method": "full" if self.method is None else name_of(self.method),
+            "settings": {
+                name: value if isinstance(value, int | float | str | None) else name_of(value)
+                for name, value in self.settings.items()
+            },
+            **{
+                part: name_of(getattr(self, part))
+                for part in ("make_head", "prepare")
+                if getattr(self, part)
+            },
+            **({} if self.fit is finetune else {"fit": name_of(self.fit)}),
+        }
 
 
 def name_of(thing) -> str:

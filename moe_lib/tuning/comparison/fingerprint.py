@@ -1,4 +1,5 @@
-"""What a function or an object computes with, as a short name: to tell a run of edited code from one of the old."""
+"""What a function or an object computes with, as a short name: to tell a run of edited code from
+one of the old."""
 
 import dataclasses
 import dis
@@ -14,16 +15,22 @@ import torch
 from torch import nn
 
 PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...))
-UNSEEN = {"__module__", "__doc__", "__firstlineno__"}  # of a class: where it stands and what is said of it
+UNSEEN = {
+    "__module__",
+    "__doc__",
+    "__firstlineno__",
+}  # of a class: where it stands and what is said of it
 
 
 def identity(thing) -> str:
-    """16 hex digits that change with the code or the settings of `thing`, and not from one Python process to the next.
+    """16 hex digits that change with the code or the settings of `thing`, and not from one Python
+    process to the next.
 
-    Of a function, a lambda too: its compiled code, its defaults, what it closes over, and the numbers, texts, functions
-    and classes of its own module that it names, with theirs. Comments and layout do not count; of other modules only
-    the names do. Of a partial or a bound method also the arguments or the object. Of an object its class, and its
-    fields, weights, repr or attributes. What is not written in Python counts by its name.
+    Of a function, a lambda too: its compiled code, its defaults, what it closes over, and the
+    numbers, texts, functions and classes of its own module that it names, with theirs. Comments and
+    layout do not count; of other modules only the names do. Of a partial or a bound method also the
+    arguments or the object. Of an object its class, and its fields, weights, repr or attributes.
+    What is not written in Python counts by its name.
     """
     return hashlib.sha256(repr(_Reader().read(thing)).encode()).hexdigest()[:16]
 
@@ -44,7 +51,10 @@ class _Reader:
         if isinstance(thing, frozenset):
             return sorted((self.read(one) for one in thing), key=repr)
         if isinstance(thing, CodeType):
-            return [thing.co_code, *map(self.read, (thing.co_consts, thing.co_names, thing.co_varnames))]
+            return [
+                thing.co_code,
+                *map(self.read, (thing.co_consts, thing.co_names, thing.co_varnames)),
+            ]
         if id(thing) in self.seen:  # each once, so that circles end
             return ["as before", self.seen[id(thing)][0]]
         self.seen[id(thing)] = len(self.seen), thing
@@ -59,7 +69,9 @@ class _Reader:
             return [[self.read(key), self.read(value)] for key, value in thing.items()]
         if isinstance(thing, torch.Tensor):
             values = thing.detach().cpu().contiguous()
-            digest = hashlib.sha256(values.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+            digest = hashlib.sha256(
+                values.reshape(-1).view(torch.uint8).numpy().tobytes()
+            ).hexdigest()
             return [str(thing.dtype), list(thing.shape), digest]
         if isinstance(thing, functools.partial):
             return ["partial", *map(self.read, (thing.func, thing.args, thing.keywords))]
@@ -76,13 +88,28 @@ class _Reader:
         code, around = function.__code__, function.__globals__
         closed = [cell.cell_contents for cell in function.__closure__ or ()]
         named = {name: around[name] for name in sorted(_global_names(code)) if name in around}
-        near = {name: value for name, value in named.items() if isinstance(value, PLAIN) or _is_of(function, value)}
-        return [self.read(part) for part in (code, function.__defaults__, function.__kwdefaults__, closed, near)]
+        near = {
+            name: value
+            for name, value in named.items()
+            if isinstance(value, PLAIN) or _is_of(function, value)
+        }
+        return [
+            self.read(part)
+            for part in (code, function.__defaults__, function.__kwdefaults__, closed, near)
+        ]
 
     def _class(self, one: type):
-        bases = [self.read(base) if _is_of(one, base) else base.__qualname__ for base in one.__bases__]
-        members = {name: self._member(value) for name, value in vars(one).items() if name not in UNSEEN}
-        return [one.__qualname__, bases, [[name, value] for name, value in members.items() if value is not None]]
+        bases = [
+            self.read(base) if _is_of(one, base) else base.__qualname__ for base in one.__bases__
+        ]
+        members = {
+            name: self._member(value) for name, value in vars(one).items() if name not in UNSEEN
+        }
+        return [
+            one.__qualname__,
+            bases,
+            [[name, value] for name, value in members.items() if value is not None],
+        ]
 
     def _member(self, value):
         if isinstance(value, staticmethod | classmethod):
@@ -103,10 +130,19 @@ class _Reader:
 
 def _is_of(one, other) -> bool:
     """Is `other` a function or a class of the same module?"""
-    return (inspect.isfunction(other) or inspect.isclass(other)) and other.__module__ == one.__module__
+    return (
+        inspect.isfunction(other) or inspect.isclass(other)
+    ) and other.__module__ == one.__module__
 
 
 def _global_names(code: CodeType) -> set[str]:
-    """Names that the code looks up in its module, and those that functions written inside it look up."""
-    names = {one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
-    return names.union(*(_global_names(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
+    """Names that the code looks up in its module, and those that functions written inside it look
+    up."""
+    names = {
+        one.argval
+        for one in dis.get_instructions(code)
+        if one.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    return names.union(
+        *(_global_names(inner) for inner in code.co_consts if isinstance(inner, CodeType))
+    )

@@ -1,4 +1,5 @@
-"""What a comparison of fine-tuned models found: tidy frames, intervals over seeds, and a JSON file."""
+"""What a comparison of fine-tuned models found: tidy frames, intervals over seeds, and a JSON
+file."""
 
 import json
 import math
@@ -24,12 +25,17 @@ class Comparison:
               case, method, n_train (labelled examples), seed, steps, best_step
               seconds, cpu_seconds      of finetune, measuring the validation set included
               trainable                 parameters that were trained, the head's among them
-              memory_mb                 weights, gradients, AdamW's moments and what one batch keeps for its backward
-                                        pass (activations_mb), counted from the tensors; on CUDA also cuda_peak_mb
-              train_…, test_…           what the task measures, and the loss; train_ on as many rows as the test has
-              gap                       of the task's metric: positive where the rows trained on come out better
-              forgetting, forgetting_…  loss on the pretraining domains after minus before, in nats per token
-              routing_change            share of (token, expert) choices that are gone; NaN for dense models
+              memory_mb                 weights, gradients, AdamW's moments and what one batch keeps
+                                        for its backward pass (activations_mb), counted from the
+                                        tensors; on CUDA also cuda_peak_mb
+              train_…, test_…           what the task measures, and the loss; train_ on as many rows
+                                        as the test has
+              gap                       of the task's metric: positive where the rows trained on
+                                        come out better
+              forgetting, forgetting_…  loss on the pretraining domains after minus before, in nats
+                                        per token
+              routing_change            share of (token, expert) choices that are gone; NaN for
+                                        dense models
     curves  a row per step: case, n_train, seed, step, loss, validation_loss …
     about   task, metric, cases and their settings, versions, date
     """
@@ -43,13 +49,21 @@ class Comparison:
         """The column of `runs` that matters: test_ and the task's metric."""
         return f"test_{self.about['metric']}"
 
-    def summary(self, metrics: Sequence[str] | str | None = None, *, confidence: float = 0.95) -> pd.DataFrame:
-        """A row per case and n_train: seeds, and for each metric its mean, and _low and _high of the interval.
+    def summary(
+        self, metrics: Sequence[str] | str | None = None, *, confidence: float = 0.95
+    ) -> pd.DataFrame:
+        """A row per case and n_train: seeds, and for each metric its mean, and _low and _high of
+        the interval.
 
-        metrics  columns of `runs`; by default all that are numbers. Raises ValueError for one that is not there.
+        metrics  columns of `runs`; by default all that are numbers. Raises ValueError for one that
+                 is not there.
         """
-        numbers = [name for name in self.runs.columns if name not in ("case", "method", "n_train", "seed")]
-        metrics = numbers if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
+        numbers = [
+            name for name in self.runs.columns if name not in ("case", "method", "n_train", "seed")
+        ]
+        metrics = (
+            numbers if metrics is None else [metrics] if isinstance(metrics, str) else list(metrics)
+        )
         unknown = [name for name in metrics if name not in numbers]
         require(not unknown, "metrics", unknown, f"some of {', '.join(numbers)}")
         rows = []
@@ -61,15 +75,26 @@ class Comparison:
             rows.append(row)
         return pd.DataFrame(rows)
 
-    def paired(self, a: str, b: str, metric: str | None = None, *, n_train: int | None = None,
-               confidence: float = 0.95) -> Interval:  # fmt: skip
-        """a − b of a metric (the task's, by default), seed by seed: mean and interval of the differences.
+    def paired(
+        self,
+        a: str,
+        b: str,
+        metric: str | None = None,
+        *,
+        n_train: int | None = None,
+        confidence: float = 0.95,
+    ) -> Interval:
+        """a − b of a metric (the task's, by default), seed by seed: mean and interval of the
+        differences.
 
-        Runs of one seed share labels and order, so what these do to both falls out: narrower than two intervals
-        side by side. n_train is needed where cases have several. Raises ValueError for a case that is not there.
+        Runs of one seed share labels and order, so what these do to both falls out: narrower than
+        two intervals side by side. n_train is needed where cases have several. Raises ValueError
+        for a case that is not there.
         """
         metric = metric or self.metric
-        require(metric in self.runs.columns, "metric", metric, f"one of {', '.join(self.runs.columns)}")
+        require(
+            metric in self.runs.columns, "metric", metric, f"one of {', '.join(self.runs.columns)}"
+        )
         first, second = (self._by_seed(name, metric, n_train) for name in (a, b))
         shared = [seed for seed in first.index if seed in second.index]
         require(len(shared) > 0, "a, b", f"{a!r}, {b!r}", "cases with a seed in common")
@@ -77,19 +102,27 @@ class Comparison:
 
     def _by_seed(self, case: str, metric: str, n_train: int | None) -> pd.Series:
         rows = self.runs[self.runs["case"] == case]
-        require(len(rows) > 0, "case", case, f"one of {', '.join(dict.fromkeys(self.runs['case']))}")
+        require(
+            len(rows) > 0, "case", case, f"one of {', '.join(dict.fromkeys(self.runs['case']))}"
+        )
         sizes = sorted(set(rows["n_train"]))
-        require(n_train is not None or len(sizes) == 1, "n_train", n_train, f"one of {sizes} for {case!r}")
+        require(
+            n_train is not None or len(sizes) == 1,
+            "n_train",
+            n_train,
+            f"one of {sizes} for {case!r}",
+        )
         if n_train is not None:
             require(n_train in sizes, "n_train", n_train, f"one of {sizes} for {case!r}")
             rows = rows[rows["n_train"] == n_train]
         return rows.set_index("seed")[metric]
 
     def save(self, path: str | Path, points: int = POINTS, **about) -> Path:
-        """Write a JSON file; `about` adds to what is known of it (command="python -m …"). Returns the path.
+        """Write a JSON file; `about` adds to what is known of it (command="python -m …"). Returns
+        the path.
 
-        A curve is thinned to at most `points` points, each the mean loss of the steps since the last one; numbers
-        keep six digits.
+        A curve is thinned to at most `points` points, each the mean loss of the steps since the
+        last one; numbers keep six digits.
         """
         curves = self.curves
         if not curves.empty:
@@ -101,45 +134,67 @@ class Comparison:
             rows = ",\n".join(_json(row) for row in plain(frame.values.tolist()))
             lines += [f'"{name}_columns": {_json(list(frame.columns))}', f'"{name}": [\n{rows}\n]']
         path = Path(path)
-        write_atomically(path, lambda file: file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8"))
+        write_atomically(
+            path,
+            lambda file: file.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8"),
+        )
         return path
 
     def __add__(self, other: "Comparison") -> "Comparison":
         """Runs of two comparisons of one task together: more cases, or more seeds."""
-        require(isinstance(other, Comparison), "other", type(other).__name__, "a Comparison", TypeError)
+        require(
+            isinstance(other, Comparison), "other", type(other).__name__, "a Comparison", TypeError
+        )
         for name in ("task", "metric"):
-            require(self.about[name] == other.about[name], "other", other.about[name], f"{name} {self.about[name]!r}")
+            require(
+                self.about[name] == other.about[name],
+                "other",
+                other.about[name],
+                f"{name} {self.about[name]!r}",
+            )
         runs = pd.concat([self.runs, other.runs], ignore_index=True)
         twice = runs.duplicated(["case", "n_train", "seed"])
         require(not twice.any(), "other", list(runs[twice]["case"]), "other cases or other seeds")
-        about = {**self.about, "cases": {**self.about["cases"], **other.about["cases"]},
-                 "seeds": list(dict.fromkeys([*self.about["seeds"], *other.about["seeds"]]))}  # fmt: skip
+        about = {
+            **self.about,
+            "cases": {**self.about["cases"], **other.about["cases"]},
+            "seeds": list(dict.fromkeys([*self.about["seeds"], *other.about["seeds"]])),
+        }
         return Comparison(runs, pd.concat([self.curves, other.curves], ignore_index=True), about)
 
 
 def load_comparison(path: str | Path) -> Comparison:
-    """Read what `Comparison.save` wrote. FileNotFoundError; ValueError naming the file if it is something else."""
+    """Read what `Comparison.save` wrote. FileNotFoundError; ValueError naming the file if it is
+    something else."""
     path = Path(path)
     content = read_json(path)
     parts = ("about", "runs", "runs_columns", "curves", "curves_columns")
     whole = content.get("kind") == KIND and all(part in content for part in parts)
     if not whole:
         raise ValueError(f"{path}: not a {KIND}; wants a file that Comparison.save wrote")
-    frames = [pd.DataFrame(content[name], columns=content[f"{name}_columns"]) for name in ("runs", "curves")]
+    frames = [
+        pd.DataFrame(content[name], columns=content[f"{name}_columns"])
+        for name in ("runs", "curves")
+    ]
     return Comparison(*[_numbers(frame) for frame in frames], content["about"])
 
 
 def thinned(curve: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
-    """At most `points` rows of the curve of one run: blocks of steps, the mean of each column in a block; of step and
-    of what is measured now and then (validation_…), the last."""
+    """At most `points` rows of the curve of one run: blocks of steps, the mean of each column in a
+    block; of step and of what is measured now and then (validation_…), the last."""
     block = -(-len(curve) // points)
-    groups = curve.assign(_block=[index // block for index in range(len(curve))]).groupby("_block", sort=False)
+    groups = curve.assign(_block=[index // block for index in range(len(curve))]).groupby(
+        "_block", sort=False
+    )
     means = {"loss", "balance_loss", "gradient_norm", "max_violation"}
-    return groups.agg({name: "mean" if name in means else "last" for name in curve.columns}).reset_index(drop=True)
+    return groups.agg(
+        {name: "mean" if name in means else "last" for name in curve.columns}
+    ).reset_index(drop=True)
 
 
 def plain(content):
-    """What JSON can hold: numpy's numbers as Python's, six digits, None for NaN and the infinite."""
+    """What JSON can hold: numpy's numbers as Python's, six digits, None for NaN and the
+    infinite."""
     if isinstance(content, Mapping):
         return {str(name): plain(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
@@ -156,8 +211,12 @@ def _json(content) -> str:
 
 
 def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """Columns of numbers with gaps come out of JSON as objects; a column of None only is one of NaN."""
+    """Columns of numbers with gaps come out of JSON as objects; a column of None only is one of
+    NaN."""
     for name in frame.columns:
-        if frame[name].dtype == object and not frame[name].map(lambda value: isinstance(value, str)).any():
+        if (
+            frame[name].dtype == object
+            and not frame[name].map(lambda value: isinstance(value, str)).any()
+        ):
             frame[name] = pd.to_numeric(frame[name])
     return frame

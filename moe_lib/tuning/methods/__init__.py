@@ -3,7 +3,8 @@
 method = LoRA(rank=8, alpha=16)
 run = finetune(head, Examples(encoded, 16), epochs=3, method=method)
 run.attached.enabled = False      # the base, bit for bit
-run.attached.save(folder)         # a small file; load_adapter(folder, the_same_base) attaches it again
+run.attached.save(folder)         # a small file; load_adapter(folder, the_same_base) attaches it
+                                  again
 """
 
 from moe_lib.tuning.methods.adalora import AdaLoRA
@@ -18,7 +19,23 @@ from moe_lib.tuning.methods.registry import METHODS, count_trainable, load_adapt
 from moe_lib.tuning.methods.subsets import AddedBias, BiasOnly, Full, HeadOnly, RouterOnly
 
 __all__ = [
-    "AdaLoRA", "AddedBias", "Attached", "BiasOnly", "ESFT", "ExpertSelection", "Full", "HeadOnly", "Houlsby",
-    "LoRA", "METHODS", "Method", "Prefix", "RouterOnly", "attached_to", "count_trainable", "export_peft",
-    "load_adapter", "select_experts",
-]  # fmt: skip
+    "AdaLoRA",
+    "AddedBias",
+    "Attached",
+    "BiasOnly",
+    "ESFT",
+    "ExpertSelection",
+    "Full",
+    "HeadOnly",
+    "Houlsby",
+    "LoRA",
+    "METHODS",
+    "Method",
+    "Prefix",
+    "RouterOnly",
+    "attached_to",
+    "count_trainable",
+    "export_peft",
+    "load_adapter",
+    "select_experts",
+]

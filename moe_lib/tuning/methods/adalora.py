@@ -1,5 +1,6 @@
-"""AdaLoRA: LoRA in the form of a singular value decomposition, with a budget of ranks that moves to where it matters
-(Zhang et al. 2023, "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning")."""
+"""AdaLoRA: LoRA in the form of a singular value decomposition, with a budget of ranks that moves to
+where it matters (Zhang et al. 2023, "AdaLoRA: Adaptive Budget Allocation for Parameter-Efficient
+Fine-Tuning")."""
 
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ INIT_STD = 0.02  # of P and Q, as in the authors' code and in peft
 class SVDLinear(Wrapper):
     """y = W x + (α/r) · P Λ Q x: P (out, r), Λ the diagonal (r,), zero at the start, Q (r, in).
 
-    A triplet is one column of P, its entry of Λ, one row of Q. `kept` (r,) bool: the triplets within the budget.
+    A triplet is one column of P, its entry of Λ, one row of Q. `kept` (r,) bool: the triplets
+    within the budget.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float):
@@ -31,7 +33,11 @@ class SVDLinear(Wrapper):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.base(x)
-        return y + self.scale * ((self.dropout(x) @ self.Q.T * self.Lambda) @ self.P.T) if self.enabled else y
+        return (
+            y + self.scale * ((self.dropout(x) @ self.Q.T * self.Lambda) @ self.P.T)
+            if self.enabled
+            else y
+        )
 
     def deltas(self) -> dict[str, Tensor]:
         return {"weight": self.scale * (self.P * self.Lambda) @ self.Q}
@@ -43,11 +49,14 @@ class SVDLinear(Wrapper):
     def orthogonality(self) -> Tensor:
         """‖PᵀP − I‖ + ‖QQᵀ − I‖ (Frobenius): 0 if P and Q are as in a true decomposition."""
         identity = torch.eye(len(self.Lambda), device=self.P.device, dtype=self.P.dtype)
-        return torch.linalg.norm(self.P.T @ self.P - identity) + torch.linalg.norm(self.Q @ self.Q.T - identity)
+        return torch.linalg.norm(self.P.T @ self.P - identity) + torch.linalg.norm(
+            self.Q @ self.Q.T - identity
+        )
 
 
 class Importance:
-    """How much the loss depends on each number of a parameter, smoothed over steps (section 3.2, equations 8 to 10).
+    """How much the loss depends on each number of a parameter, smoothed over steps (section 3.2,
+    equations 8 to 10).
 
     sensitivity   I = |w · ∂L/∂w|: the change of the loss, to first order, if w were zero
     smoothed      Ī ← β1 Ī + (1 − β1) I
@@ -57,7 +66,10 @@ class Importance:
 
     def __init__(self, parameter: nn.Parameter, beta1: float, beta2: float):
         self.parameter, self.beta1, self.beta2 = parameter, beta1, beta2
-        self.smoothed, self.uncertainty = torch.zeros_like(parameter.data), torch.zeros_like(parameter.data)
+        self.smoothed, self.uncertainty = (
+            torch.zeros_like(parameter.data),
+            torch.zeros_like(parameter.data),
+        )
 
     @torch.no_grad()
     def see(self) -> None:
@@ -76,38 +88,47 @@ class AttachedAdaLoRA(Wrapped):
     def _wrap(self) -> dict[str, Wrapper]:
         method, modules = self.method, find_targets(self.model, self.method.targets)
         _require_linear(modules.values())
-        return {path: SVDLinear(module, method.init_rank, method.alpha, method.dropout)
-                for path, module in modules.items()}  # fmt: skip
+        return {
+            path: SVDLinear(module, method.init_rank, method.alpha, method.dropout)
+            for path, module in modules.items()
+        }
 
     def _install(self) -> None:
         super()._install()
         betas = self.method.beta1, self.method.beta2
-        self.importance = {path: [Importance(getattr(wrapper, part), *betas) for part in ("P", "Lambda", "Q")]
-                           for path, wrapper in self.wrappers.items()}  # fmt: skip
+        self.importance = {
+            path: [Importance(getattr(wrapper, part), *betas) for part in ("P", "Lambda", "Q")]
+            for path, wrapper in self.wrappers.items()
+        }
 
     def tensors(self) -> dict[str, Tensor]:
-        return super().tensors() | {f"{path}.kept": wrapper.kept for path, wrapper in self.wrappers.items()}
+        return super().tensors() | {
+            f"{path}.kept": wrapper.kept for path, wrapper in self.wrappers.items()
+        }
 
     def ranks(self) -> dict[str, int]:
         """Path of each matrix -> triplets that it keeps."""
         return {path: int(wrapper.kept.sum()) for path, wrapper in self.wrappers.items()}
 
     def scores(self) -> dict[str, Tensor]:
-        """Path of each matrix -> (r,), one number per triplet: S_k = s(λ_k) + mean of s(P_·k) + mean of s(Q_k·)."""
-        return {path: value.score + left.score.mean(0) + right.score.mean(1)
-                for path, (left, value, right) in self.importance.items()}  # fmt: skip
+        """Path of each matrix -> (r,), one number per triplet: S_k = s(λ_k) + mean of s(P_·k) +
+        mean of s(Q_k·)."""
+        return {
+            path: value.score + left.score.mean(0) + right.score.mean(1)
+            for path, (left, value, right) in self.importance.items()
+        }
 
     # called by finetune
 
     def extra_loss(self) -> Tensor:
-        """orth_reg times the mean over all P and Q of ‖PᵀP − I‖ and ‖QQᵀ − I‖. The authors' code and peft have this
-        form; the paper writes the sum of the squared norms."""
+        """orth_reg times the mean over all P and Q of ‖PᵀP − I‖ and ‖QQᵀ − I‖. The authors' code
+        and peft have this form; the paper writes the sum of the squared norms."""
         terms = [wrapper.orthogonality() for wrapper in self.wrappers.values()]
         return self.method.orth_reg * sum(terms) / (2 * len(terms))
 
     def before_step(self, step: int, steps: int) -> None:
-        """Weights and gradients belong to the same moment here. (peft and the authors' code look after the step: the
-        gradient is then one step older than the weight.)"""
+        """Weights and gradients belong to the same moment here. (peft and the authors' code look
+        after the step: the gradient is then one step older than the weight.)"""
         super().before_step(step, steps)
         self.method.check_steps(steps)
         if step < steps - self.method.tfinal:
@@ -117,9 +138,11 @@ class AttachedAdaLoRA(Wrapped):
 
     @torch.no_grad()
     def after_step(self, step: int, steps: int) -> None:
-        """Keep the triplets with the highest scores, over all matrices together; set λ of the others to zero.
+        """Keep the triplets with the highest scores, over all matrices together; set λ of the
+        others to zero.
 
-        Their P and Q stay: between two cuts a λ may grow again, and the triplet may come back. After the last cut not.
+        Their P and Q stay: between two cuts a λ may grow again, and the triplet may come back.
+        After the last cut not.
         """
         method, last_cut = self.method, steps - self.method.tfinal
         cut = step == last_cut or (method.tinit < step < last_cut and step % method.deltaT == 0)
@@ -128,7 +151,9 @@ class AttachedAdaLoRA(Wrapped):
             scores = torch.cat(list(self.scores().values()))
             kept = torch.zeros_like(scores, dtype=torch.bool)
             kept[scores.argsort(descending=True, stable=True)[:budget]] = True
-            for wrapper, part in zip(self.wrappers.values(), kept.split(method.init_rank), strict=True):
+            for wrapper, part in zip(
+                self.wrappers.values(), kept.split(method.init_rank), strict=True
+            ):
                 wrapper.kept.copy_(part)
         if cut or step > last_cut:
             for wrapper in self.wrappers.values():
@@ -147,7 +172,8 @@ class AdaLoRA(Method):
     orth_reg      factor γ of the orthogonality loss (0.1 in the authors' code, 0.5 in peft)
     dropout       on what enters Q, in training
 
-    Trains init_rank · (in + out + 1) numbers per matrix. Raises ValueError for settings that do not fit.
+    Trains init_rank · (in + out + 1) numbers per matrix. Raises ValueError for settings that do not
+    fit.
     """
 
     attached_class = AttachedAdaLoRA
@@ -173,17 +199,29 @@ class AdaLoRA(Method):
         require(self.alpha > 0, "alpha", self.alpha, "more than 0")
         require(self.orth_reg >= 0, "orth_reg", self.orth_reg, "0 or more")
         for name in ("beta1", "beta2", "dropout"):
-            require(0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to, not including, 1")
+            require(
+                0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to, not including, 1"
+            )
         check_targets(self.targets)
-        require("experts" not in self.targets, "targets", self.targets, "matrices of nn.Linear, not the routed experts")
+        require(
+            "experts" not in self.targets,
+            "targets",
+            self.targets,
+            "matrices of nn.Linear, not the routed experts",
+        )
 
     def count(self, config: ModelConfig) -> int:
-        return sum(self.init_rank * (rows + columns + 1) for rows, columns in target_shapes(config, self.targets))
+        return sum(
+            self.init_rank * (rows + columns + 1)
+            for rows, columns in target_shapes(config, self.targets)
+        )
 
     def budget(self, step: int, steps: int, n_matrices: int) -> int:
-        """Triplets that all matrices together may keep at `step` (from 0) of `steps`: a cubic fall (equation 12).
+        """Triplets that all matrices together may keep at `step` (from 0) of `steps`: a cubic fall
+        (equation 12).
 
-        b0 up to tinit; then b1 + (b0 − b1) · (1 − (t − tinit) / (steps − tfinal − tinit))³; b1 for the last tfinal.
+        b0 up to tinit; then b1 + (b0 − b1) · (1 − (t − tinit) / (steps − tfinal − tinit))³; b1 for
+        the last tfinal.
         """
         first, last = n_matrices * self.init_rank, n_matrices * self.target_rank
         if step <= self.tinit:
@@ -194,7 +232,10 @@ class AdaLoRA(Method):
     def check_steps(self, steps: int) -> None:
         fits = self.tinit + self.tfinal < steps
         require(
-            fits, "steps", steps, f"more than tinit + tfinal ({self.tinit} + {self.tfinal}): the budget falls between"
+            fits,
+            "steps",
+            steps,
+            f"more than tinit + tfinal ({self.tinit} + {self.tfinal}): the budget falls between",
         )
 
 

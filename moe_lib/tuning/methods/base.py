@@ -1,21 +1,24 @@
 """What all methods of parameter-efficient tuning share: attach, switch off, merge, take off, save.
 
-A method is a frozen dataclass of settings. `method.attach(model)` freezes the model, puts the method's own parameters
-into it and returns an Attached, which knows how to undo all of that. One model carries one method at a time.
+A method is a frozen dataclass of settings. `method.attach(model)` freezes the model, puts the
+method's own parameters into it and returns an Attached, which knows how to undo all of that. One
+model carries one method at a time.
 
-A new method writes a Method with `count`, and an Attached (or Wrapped, if it puts modules around modules):
+A new method writes a Method with `count`, and an Attached (or Wrapped, if it puts modules around
+modules):
 
     class MyAttached(Attached):
-        def _install(self): ...        # check first, then change self.model; what is trained gets requires_grad
-        def _remove(self): ...         # the model as it was; requires_grad is restored by the caller
-        def _switch(self, on): ...     # off must be the base, bit for bit
+        def _install(self): ...        # check first, then change self.model; what is trained gets
+        requires_grad def _remove(self): ...         # the model as it was; requires_grad is
+        restored by the caller def _switch(self, on): ...     # off must be the base, bit for bit
 
     @dataclass(frozen=True)
     class MyMethod(Method):
         attached_class = MyAttached    # without a type annotation: a class attribute, not a setting
         length: int = 8
         def __post_init__(self): require_whole("length", self.length)
-        def count(self, config): return 2 * config.num_hidden_layers * self.length * config.hidden_size
+        def count(self, config): return 2 * config.num_hidden_layers * self.length *
+        config.hidden_size
 """
 
 import dataclasses
@@ -41,11 +44,20 @@ class Attached:
     """
 
     def __init__(self, method: "Method", model: LanguageModel):
-        require(isinstance(model, LanguageModel), "model", type(model).__name__,
-                "a moe_lib LanguageModel (of a head: head.base)", TypeError)  # fmt: skip
+        require(
+            isinstance(model, LanguageModel),
+            "model",
+            type(model).__name__,
+            "a moe_lib LanguageModel (of a head: head.base)",
+            TypeError,
+        )
         there = attached_to(model)
-        require(there is None, "model", f"a model with {there.name if there else ''} attached",
-                "a model without a method: detach() the other one, or merge_and_unload() it")  # fmt: skip
+        require(
+            there is None,
+            "model",
+            f"a model with {there.name if there else ''} attached",
+            "a model without a method: detach() the other one, or merge_and_unload() it",
+        )
         self.method, self.model = method, model
         self.fingerprint = fingerprint(model)
         self._enabled, self._merged, self._detached = True, False, False
@@ -57,7 +69,9 @@ class Attached:
             self._restore_flags()
             raise
         self._trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        model._attached = self  # a plain attribute: not in the state dict, and deepcopy copies it along
+        model._attached = (
+            self  # a plain attribute: not in the state dict, and deepcopy copies it along
+        )
 
     # what a method writes
 
@@ -71,13 +85,16 @@ class Attached:
         raise NotImplementedError
 
     def _merge(self) -> None:
-        raise ValueError(f"{self.name} cannot be merged: it is no change of the weights that the model has")
+        raise ValueError(
+            f"{self.name} cannot be merged: it is no change of the weights that the model has"
+        )
 
     def _unmerge(self) -> None:
         raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
-        """What `save` writes and `load_adapter` copies back, by name: the trained parameters, unless there is more."""
+        """What `save` writes and `load_adapter` copies back, by name: the trained parameters,
+        unless there is more."""
         return dict(self._trained)
 
     # called by finetune
@@ -87,11 +104,17 @@ class Attached:
         return None
 
     def before_step(self, step: int, steps: int) -> None:
-        """Called in training when the gradients stand, before the optimiser's step number `step` (from 0) of `steps`.
-        Raises ValueError for a method that is merged or switched off: its parameters would not be trained."""
+        """Called in training when the gradients stand, before the optimiser's step number `step`
+        (from 0) of `steps`. Raises ValueError for a method that is merged or switched off: its
+        parameters would not be trained."""
         self._require_live()
         require(not self._merged, "method", f"a merged {self.name}", "unmerge() before training")
-        require(self._enabled, "method", f"a {self.name} that is switched off", "enabled = True before training")
+        require(
+            self._enabled,
+            "method",
+            f"a {self.name} that is switched off",
+            "enabled = True before training",
+        )
 
     def after_step(self, step: int, steps: int) -> None:
         """Called after the optimiser's step."""
@@ -103,7 +126,8 @@ class Attached:
         return type(self.method).__name__
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """The trained parameters by their name in the adapted model; the same while switched off or merged."""
+        """The trained parameters by their name in the adapted model; the same while switched off or
+        merged."""
         return dict(self._trained)
 
     @property
@@ -117,9 +141,15 @@ class Attached:
 
     @enabled.setter
     def enabled(self, on: bool) -> None:
-        """False: the model computes exactly what the base did. Raises ValueError while merged or after detach."""
+        """False: the model computes exactly what the base did. Raises ValueError while merged or
+        after detach."""
         self._require_live()
-        require(not self._merged, "enabled", on, f"a method that is not merged: {self.name} is part of the weights now")
+        require(
+            not self._merged,
+            "enabled",
+            on,
+            f"a method that is not merged: {self.name} is part of the weights now",
+        )
         if bool(on) != self._enabled:
             self._switch(bool(on))
             self._enabled = bool(on)
@@ -129,31 +159,40 @@ class Attached:
         return self._merged
 
     def merge(self) -> None:
-        """Add the method to the base's weights: a plain model, as fast as the base. `unmerge` takes it out again,
-        exactly. Raises ValueError where the method is no change of weights, is off, or is merged already."""
+        """Add the method to the base's weights: a plain model, as fast as the base. `unmerge` takes
+        it out again, exactly. Raises ValueError where the method is no change of weights, is off,
+        or is merged already."""
         self._require_live()
-        require(not self._merged, "merge", f"a merged {self.name}", "a method that is not merged: it would count twice")
-        require(self._enabled, "merge", f"a {self.name} that is switched off", "enabled = True first")
+        require(
+            not self._merged,
+            "merge",
+            f"a merged {self.name}",
+            "a method that is not merged: it would count twice",
+        )
+        require(
+            self._enabled, "merge", f"a {self.name} that is switched off", "enabled = True first"
+        )
         self._merge()
         self._merged = True
 
     def unmerge(self) -> None:
-        """The base's weights as they were, bit for bit, and the method beside them. ValueError if they were trained or
-        changed meanwhile, or nothing is merged."""
+        """The base's weights as they were, bit for bit, and the method beside them. ValueError if
+        they were trained or changed meanwhile, or nothing is merged."""
         self._require_live()
         require(self._merged, "unmerge", f"a {self.name} that is not merged", "a merged method")
         self._unmerge()
         self._merged = False
 
     def merge_and_unload(self) -> LanguageModel:
-        """Merge for good: the model is a plain one with changed weights, free to be trained, and this object is done.
-        A merged method stays merged."""
+        """Merge for good: the model is a plain one with changed weights, free to be trained, and
+        this object is done. A merged method stays merged."""
         if not self._merged:
             self.merge()
         return self._let_go()
 
     def detach(self) -> LanguageModel:
-        """Take the method off: the model, its weights and every requires_grad as they were before attach."""
+        """Take the method off: the model, its weights and every requires_grad as they were before
+        attach."""
         self._require_live()
         if self._merged:
             self.unmerge()
@@ -161,21 +200,32 @@ class Attached:
         return self._let_go()
 
     def attach(self, model: LanguageModel) -> "Attached":
-        """Itself, if it is on this very model: so `finetune(..., method=attached)` trains on. ValueError otherwise."""
+        """Itself, if it is on this very model: so `finetune(..., method=attached)` trains on.
+        ValueError otherwise."""
         self._require_live()
-        require(model is self.model, "model", "another model", f"the model that this {self.name} is attached to")
+        require(
+            model is self.model,
+            "model",
+            "another model",
+            f"the model that this {self.name} is attached to",
+        )
         require(not self._merged, "method", f"a merged {self.name}", "unmerge() before training")
         return self
 
     def save(self, folder: str | Path) -> Path:
-        """Write adapter.safetensors and adapter.json (method, settings, fingerprint of the base); returns the folder.
-        Nothing of the base is written: `load_adapter` wants the same base."""
+        """Write adapter.safetensors and adapter.json (method, settings, fingerprint of the base);
+        returns the folder. Nothing of the base is written: `load_adapter` wants the same base."""
         self._require_live()
         folder = Path(folder)
         write_tensors(folder / "adapter.safetensors", self.tensors())
         settings = dataclasses.asdict(self.method)
-        card = {"kind": KIND, "method": self.name, "settings": settings, "base": self.fingerprint,
-                "n_trainable": self.n_trainable}  # fmt: skip
+        card = {
+            "kind": KIND,
+            "method": self.name,
+            "settings": settings,
+            "base": self.fingerprint,
+            "n_trainable": self.n_trainable,
+        }
         write_json(folder / "adapter.json", card)
         return folder
 
@@ -190,22 +240,29 @@ class Attached:
             parameter.requires_grad_(flag)
 
     def _require_live(self) -> None:
-        require(not self._detached, "method", f"a {self.name} that was taken off its model", "one that is attached")
+        require(
+            not self._detached,
+            "method",
+            f"a {self.name} that was taken off its model",
+            "one that is attached",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """Settings of one method. Subclasses are frozen dataclasses whose fields JSON can hold (tuples become lists)."""
+    """Settings of one method. Subclasses are frozen dataclasses whose fields JSON can hold (tuples
+    become lists)."""
 
     attached_class = Attached  # no annotation: an attribute of the class, not a setting
 
     def attach(self, model: LanguageModel) -> Attached:
-        """Freeze `model` and put the method into it, in place. Raises TypeError for anything but a LanguageModel,
-        ValueError if a method is attached already, or as the method says."""
+        """Freeze `model` and put the method into it, in place. Raises TypeError for anything but a
+        LanguageModel, ValueError if a method is attached already, or as the method says."""
         return self.attached_class(self, model)
 
     def count(self, config: ModelConfig) -> int:
-        """Trained numbers on a model of this config, by the method's formula: without building anything."""
+        """Trained numbers on a model of this config, by the method's formula: without building
+        anything."""
         raise NotImplementedError
 
 
@@ -215,9 +272,11 @@ def attached_to(model: LanguageModel) -> Attached | None:
 
 
 class Wrapper(nn.Module):
-    """A module of the model with something around it: `base` is the module, `enabled` whether the rest acts.
+    """A module of the model with something around it: `base` is the module, `enabled` whether the
+    rest acts.
 
-    Subclasses write forward, and `deltas`, name of a parameter of `base` -> what is added to it, if they can be merged.
+    Subclasses write forward, and `deltas`, name of a parameter of `base` -> what is added to it, if
+    they can be merged.
     """
 
     def __init__(self, base: nn.Module):
@@ -230,7 +289,8 @@ class Wrapper(nn.Module):
 
 
 class Wrapped(Attached):
-    """A method that puts a Wrapper around some modules. Subclasses write `_wrap`, path of a module -> its Wrapper."""
+    """A method that puts a Wrapper around some modules. Subclasses write `_wrap`, path of a module
+    -> its Wrapper."""
 
     def _wrap(self) -> dict[str, Wrapper]:
         raise NotImplementedError
@@ -240,7 +300,9 @@ class Wrapped(Attached):
         for path, wrapper in self.wrappers.items():
             plain = self.model.get_submodule(path)
             reference = next(plain.parameters())
-            wrapper.to(reference.device, reference.dtype).train(plain.training)  # a model in eval mode drops nothing
+            wrapper.to(reference.device, reference.dtype).train(
+                plain.training
+            )  # a model in eval mode drops nothing
             self.model.set_submodule(path, wrapper)
 
     def _remove(self) -> None:
@@ -254,9 +316,13 @@ class Wrapped(Attached):
     @torch.no_grad()
     def _merge(self) -> None:
         # the weights are kept: adding and subtracting a number does not give back the same bits
-        self._kept = {path: {name: (getattr(wrapper.base, name).clone(), delta)
-                             for name, delta in wrapper.deltas().items()}
-                      for path, wrapper in self.wrappers.items()}  # fmt: skip
+        self._kept = {
+            path: {
+                name: (getattr(wrapper.base, name).clone(), delta)
+                for name, delta in wrapper.deltas().items()
+            }
+            for path, wrapper in self.wrappers.items()
+        }
         for path, kept in self._kept.items():
             for name, (_, delta) in kept.items():
                 getattr(self.wrappers[path].base, name).add_(delta)
@@ -268,8 +334,12 @@ class Wrapped(Attached):
             for name, (weight, delta) in kept.items():
                 now = getattr(self.wrappers[path].base, name)
                 same = torch.equal(now, weight.to(now) + delta.to(now))
-                require(same, "unmerge", f"{path}.{name} changed since merge()",
-                        "the weights that merge() left: unmerging would undo the change")  # fmt: skip
+                require(
+                    same,
+                    "unmerge",
+                    f"{path}.{name} changed since merge()",
+                    "the weights that merge() left: unmerging would undo the change",
+                )
         for path, wrapper in self.wrappers.items():
             for name, (weight, _) in self._kept[path].items():
                 getattr(wrapper.base, name).copy_(weight)

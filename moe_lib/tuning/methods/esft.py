@@ -1,4 +1,5 @@
-"""ESFT: train the few routed experts that a task uses, whole, and nothing else (Wang et al. 2024, arXiv 2407.01906)."""
+"""ESFT: train the few routed experts that a task uses, whole, and nothing else (Wang et al. 2024,
+arXiv 2407.01906)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from moe_lib.tuning.methods.in_place import InPlace, router_tensors, shared_tens
 
 
 class ChosenExperts(Wrapper):
-    """The experts of one layer, some of which are trained: gate_up (n, 2I, d) and down (n, d, I), copies at the start.
+    """The experts of one layer, some of which are trained: gate_up (n, 2I, d) and down (n, d, I),
+    copies at the start.
 
-    The stack that runs is the base's with the trained ones put in their places. So the others cannot move: no gradient
-    reaches them, no weight decay, and no optimiser keeps anything about them.
+    The stack that runs is the base's with the trained ones put in their places. So the others
+    cannot move: no gradient reaches them, no weight decay, and no optimiser keeps anything about
+    them.
     """
 
     def __init__(self, base: Experts, chosen: tuple[int, ...]):
@@ -47,15 +50,23 @@ class ChosenExperts(Wrapper):
 class AttachedESFT(Wrapped):
     def _wrap(self) -> dict[str, Wrapper]:
         layers = dict(self.method.experts)
-        self.method.count(self.model.config)  # refuses layers and experts that the model does not have
-        return {f"layers.{number}.feed_forward.experts": ChosenExperts(block.feed_forward.experts, layers[number])
-                for number, block in enumerate(self.model.layers)
-                if number in layers and isinstance(block.feed_forward, MoELayer)}  # fmt: skip
+        self.method.count(
+            self.model.config
+        )  # refuses layers and experts that the model does not have
+        return {
+            f"layers.{number}.feed_forward.experts": ChosenExperts(
+                block.feed_forward.experts, layers[number]
+            )
+            for number, block in enumerate(self.model.layers)
+            if number in layers and isinstance(block.feed_forward, MoELayer)
+        }
 
     def _install(self) -> None:
         super()._install()
-        self.others = InPlace((router_tensors(self.model) if self.method.train_router else {})
-                              | (shared_tensors(self.model) if self.method.train_shared else {}))  # fmt: skip
+        self.others = InPlace(
+            (router_tensors(self.model) if self.method.train_router else {})
+            | (shared_tensors(self.model) if self.method.train_shared else {})
+        )
 
     def _switch(self, on: bool) -> None:
         super()._switch(on)
@@ -77,8 +88,12 @@ class AttachedESFT(Wrapped):
         for path, wrapper in self.wrappers.items():
             wrapper.to(self.model.device)
             for stack, trained in _stacks(wrapper):
-                require(torch.equal(stack[wrapper.chosen], trained), "unmerge", f"{path} changed since merge()",
-                        "the weights that merge() left: unmerging would undo the change")  # fmt: skip
+                require(
+                    torch.equal(stack[wrapper.chosen], trained),
+                    "unmerge",
+                    f"{path} changed since merge()",
+                    "the weights that merge() left: unmerging would undo the change",
+                )
         for path, wrapper in self.wrappers.items():
             for (stack, _), weights in zip(_stacks(wrapper), self._kept[path], strict=True):
                 stack[wrapper.chosen] = weights.to(stack)
@@ -104,12 +119,14 @@ def _stacks(wrapper: ChosenExperts) -> list[tuple[Tensor, Tensor]]:
 
 @dataclass(frozen=True)
 class ESFT(Method):
-    """experts   what `select_experts` found on the task's texts; or layer -> numbers of its experts, by hand
+    """experts   what `select_experts` found on the task's texts; or layer -> numbers of its
+                 experts, by hand
     train_shared   also train the shared experts
     train_router   also train the routers (their selection bias then moves with the load)
 
-    Trains 3 · hidden_size · moe_intermediate_size numbers per chosen expert. The file it saves holds these experts
-    alone. Raises ValueError for no experts, or for some that the model does not have.
+    Trains 3 · hidden_size · moe_intermediate_size numbers per chosen expert. The file it saves
+    holds these experts alone. Raises ValueError for no experts, or for some that the model does not
+    have.
 
     selection = select_experts(model, batches, scores="token", p=0.2)
     run = finetune(head, batches, steps=100, method=ESFT(selection))
@@ -124,7 +141,11 @@ class ESFT(Method):
     def __post_init__(self):
         given = self.experts.experts if isinstance(self.experts, ExpertSelection) else self.experts
         pairs = sorted(given.items() if isinstance(given, Mapping) else given)
-        layers = tuple((int(layer), tuple(int(expert) for expert in chosen)) for layer, chosen in pairs if len(chosen))
+        layers = tuple(
+            (int(layer), tuple(int(expert) for expert in chosen))
+            for layer, chosen in pairs
+            if len(chosen)
+        )
         require(len(layers) > 0, "experts", given, "at least one expert: what select_experts gives")
         for layer, chosen in layers:
             require(len(set(chosen)) == len(chosen), f"experts[{layer}]", chosen, "none twice")
@@ -140,7 +161,15 @@ class ESFT(Method):
             moe = 0 <= layer < config.num_hidden_layers and config.is_moe_layer(layer)
             require(moe, "experts", f"experts of layer {layer}", "MoE layers of this model only")
             fits = 0 <= min(chosen) and max(chosen) < config.n_routed_experts
-            require(fits, f"experts[{layer}]", chosen, f"numbers from 0 to {config.n_routed_experts - 1}")
+            require(
+                fits,
+                f"experts[{layer}]",
+                chosen,
+                f"numbers from 0 to {config.n_routed_experts - 1}",
+            )
         parts = count_parameters(config)
-        return (self.n_experts * 3 * config.hidden_size * config.moe_intermediate_size
-                + parts.shared_experts * self.train_shared + parts.router * self.train_router)  # fmt: skip
+        return (
+            self.n_experts * 3 * config.hidden_size * config.moe_intermediate_size
+            + parts.shared_experts * self.train_shared
+            + parts.router * self.train_router
+        )

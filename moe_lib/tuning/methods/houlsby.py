@@ -1,4 +1,5 @@
-"""Adapters: a small bottleneck after attention and after the feed-forward layer (Houlsby et al. 2019)."""
+"""Adapters: a small bottleneck after attention and after the feed-forward layer (Houlsby et al.
+2019)."""
 
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ START = 0.01  # standard deviation of the two matrices at the start, as in the p
 
 
 class Bottleneck(nn.Module):
-    """h + W_up · gelu(W_down h + b_down) + b_up, with W_down (m, d) and W_up (d, m) nearly zero at the start.
+    """h + W_up · gelu(W_down h + b_down) + b_up, with W_down (m, d) and W_up (d, m) nearly zero at
+    the start.
 
     h (..., d) -> (..., d). Switched off, it gives back h itself.
     """
@@ -53,13 +55,16 @@ class AttachedHoulsby(AfterSublayers):
 
 @dataclass(frozen=True)
 class Houlsby(Method):
-    """Two adapters per block, each before its residual is added: x + adapter(attention(norm(x))), and so after the
-    feed-forward layer, be it dense or an MoE (then it acts on what its experts give together).
+    """Two adapters per block, each before its residual is added: x + adapter(attention(norm(x))),
+    and so after the feed-forward layer, be it dense or an MoE (then it acts on what its experts
+    give together).
 
     bottleneck    m, numbers between W_down and W_up
-    train_norms   also train the weights of the blocks' norms and of the last norm, as the paper does: 2L + 1 vectors
+    train_norms   also train the weights of the blocks' norms and of the last norm, as the paper
+                  does: 2L + 1 vectors
 
-    Trains 2L (2md + d + m) numbers, and (2L + 1) d with the norms. It cannot be merged: it is no change of a weight.
+    Trains 2L (2md + d + m) numbers, and (2L + 1) d with the norms. It cannot be merged: it is no
+    change of a weight.
     """
 
     attached_class = AttachedHoulsby
@@ -69,7 +74,13 @@ class Houlsby(Method):
 
     def __post_init__(self):
         require_whole("bottleneck", self.bottleneck)
-        require(isinstance(self.train_norms, bool), "train_norms", self.train_norms, "True or False", TypeError)
+        require(
+            isinstance(self.train_norms, bool),
+            "train_norms",
+            self.train_norms,
+            "True or False",
+            TypeError,
+        )
 
     def count(self, config: ModelConfig) -> int:
         layers, d, m = config.num_hidden_layers, config.hidden_size, self.bottleneck

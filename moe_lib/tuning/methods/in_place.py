@@ -1,4 +1,5 @@
-"""Weights that are trained where they stand: the base's own values are kept beside them, to switch back and forth."""
+"""Weights that are trained where they stand: the base's own values are kept beside them, to switch
+back and forth."""
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +10,11 @@ from moe_lib.tuning.methods.base import Attached
 
 
 class InPlace:
-    """Some tensors of a model, named, and a second set of values for them: the base's, at the start both the same.
+    """Some tensors of a model, named, and a second set of values for them: the base's, at the start
+    both the same.
 
-    Parameters get requires_grad. Buffers are kept too: the selection bias of a router moves without a gradient.
+    Parameters get requires_grad. Buffers are kept too: the selection bias of a router moves without
+    a gradient.
     """
 
     def __init__(self, tensors: dict[str, Tensor]):
@@ -31,7 +34,8 @@ class InPlace:
 
 
 class AttachedInPlace(Attached):
-    """A method that trains some of the model's own tensors. Subclasses write `_choose`, name -> parameter or buffer."""
+    """A method that trains some of the model's own tensors. Subclasses write `_choose`, name ->
+    parameter or buffer."""
 
     def _choose(self) -> dict[str, Tensor]:
         raise NotImplementedError
@@ -57,11 +61,15 @@ class AttachedInPlace(Attached):
 
 
 def router_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    """Name -> the parameters of all routers; and the selection bias of those that have one, which training moves by
-    the load and not by a gradient (finetune does so where the router is trained)."""
+    """Name -> the parameters of all routers; and the selection bias of those that have one, which
+    training moves by the load and not by a gradient (finetune does so where the router is
+    trained)."""
     found: dict[str, Tensor] = {}
     for path, layer in _moe_layers(model):
-        found |= {f"{path}.router.{name}": parameter for name, parameter in layer.router.named_parameters()}
+        found |= {
+            f"{path}.router.{name}": parameter
+            for name, parameter in layer.router.named_parameters()
+        }
         if isinstance(layer.router, BiasedTopKRouter):
             found[f"{path}.router.selection_bias"] = layer.router.selection_bias
     return found
@@ -69,16 +77,23 @@ def router_tensors(model: LanguageModel) -> dict[str, Tensor]:
 
 def shared_tensors(model: LanguageModel) -> dict[str, Tensor]:
     """Name -> the parameters of all shared experts."""
-    return {f"{path}.shared.{name}": parameter
-            for path, layer in _moe_layers(model) if layer.shared is not None
-            for name, parameter in layer.shared.named_parameters()}  # fmt: skip
+    return {
+        f"{path}.shared.{name}": parameter
+        for path, layer in _moe_layers(model)
+        if layer.shared is not None
+        for name, parameter in layer.shared.named_parameters()
+    }
 
 
 def norm_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    """Name -> the weights of the two norms of each block and of the last norm (not those inside latent attention)."""
+    """Name -> the weights of the two norms of each block and of the last norm (not those inside
+    latent attention)."""
     block_norms = ("attention_norm.weight", "feed_forward_norm.weight")
-    return {name: parameter for name, parameter in model.named_parameters()
-            if name == "norm.weight" or name.endswith(block_norms)}  # fmt: skip
+    return {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if name == "norm.weight" or name.endswith(block_norms)
+    }
 
 
 def n_moe_layers(config: ModelConfig) -> int:
@@ -86,4 +101,6 @@ def n_moe_layers(config: ModelConfig) -> int:
 
 
 def _moe_layers(model: LanguageModel) -> list[tuple[str, MoELayer]]:
-    return [(path, module) for path, module in model.named_modules() if isinstance(module, MoELayer)]
+    return [
+        (path, module) for path, module in model.named_modules() if isinstance(module, MoELayer)
+    ]

@@ -17,9 +17,11 @@ GROUPS = ("attention", "dense_ffn", "shared", "experts")
 
 
 class LoRALinear(Wrapper):
-    """y = W x + (α/r) · B A x, with A (r, in) random and B (out, r) zero at the start: the base to begin with.
+    """y = W x + (α/r) · B A x, with A (r, in) random and B (out, r) zero at the start: the base to
+    begin with.
 
-    x (..., in) -> (..., out). `weight` is the whole W + (α/r) B A: latent attention reads it when it generates.
+    x (..., in) -> (..., out). `weight` is the whole W + (α/r) B A: latent attention reads it when
+    it generates.
     """
 
     def __init__(self, base: nn.Linear, rank: int, alpha: float, dropout: float):
@@ -45,8 +47,8 @@ class LoRALinear(Wrapper):
 class LoRAExperts(Wrapper):
     """A LoRA on each of the three matrices of every expert: gate, up and down.
 
-    gate and up are stacked in gate_up_proj (E, 2I, d): A (E, 2, r, d), B (E, 2, I, r). Down: A (E, 1, r, I),
-    B (E, 1, d, r). The products are added to the matrices before the experts run.
+    gate and up are stacked in gate_up_proj (E, 2I, d): A (E, 2, r, d), B (E, 2, I, r). Down: A (E,
+    1, r, I), B (E, 1, d, r). The products are added to the matrices before the experts run.
     """
 
     def __init__(self, base: Experts, rank: int, alpha: float):
@@ -62,39 +64,55 @@ class LoRAExperts(Wrapper):
         self.scale = alpha / rank
 
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
-        return Experts.forward(self, x, routing)  # reads the two matrices below instead of the base's
+        return Experts.forward(
+            self, x, routing
+        )  # reads the two matrices below instead of the base's
 
     def deltas(self) -> dict[str, Tensor]:
-        return {"gate_up_proj": self.scale * (self.B_gate_up @ self.A_gate_up).flatten(1, 2),
-                "down_proj": self.scale * (self.B_down @ self.A_down).flatten(1, 2)}  # fmt: skip
+        return {
+            "gate_up_proj": self.scale * (self.B_gate_up @ self.A_gate_up).flatten(1, 2),
+            "down_proj": self.scale * (self.B_down @ self.A_down).flatten(1, 2),
+        }
 
     @property
     def gate_up_proj(self) -> Tensor:
-        return self.base.gate_up_proj + self.deltas()["gate_up_proj"] if self.enabled else self.base.gate_up_proj
+        return (
+            self.base.gate_up_proj + self.deltas()["gate_up_proj"]
+            if self.enabled
+            else self.base.gate_up_proj
+        )
 
     @property
     def down_proj(self) -> Tensor:
-        return self.base.down_proj + self.deltas()["down_proj"] if self.enabled else self.base.down_proj
+        return (
+            self.base.down_proj + self.deltas()["down_proj"]
+            if self.enabled
+            else self.base.down_proj
+        )
 
 
 class AttachedLoRA(Wrapped):
     def _wrap(self) -> dict[str, Wrapper]:
         method, modules = self.method, find_targets(self.model, self.method.targets)
-        return {path: LoRAExperts(module, method.rank, method.alpha) if isinstance(module, Experts)
-                else LoRALinear(module, method.rank, method.alpha, method.dropout)
-                for path, module in modules.items()}  # fmt: skip
+        return {
+            path: LoRAExperts(module, method.rank, method.alpha)
+            if isinstance(module, Experts)
+            else LoRALinear(module, method.rank, method.alpha, method.dropout)
+            for path, module in modules.items()
+        }
 
 
 @dataclass(frozen=True)
 class LoRA(Method):
     """rank      r: rows of A and columns of B
     alpha     α: the change is multiplied by α/r
-    targets   which matrices: "attention", "dense_ffn", "shared", "experts" (each routed expert its own A and B), or
-              patterns of module names, e.g. "layers.*.attention.q_proj"
-    dropout   on what enters A, in training; not with "experts", whose changes are made before any token comes
+    targets   which matrices: "attention", "dense_ffn", "shared", "experts" (each routed expert its
+              own A and B), or patterns of module names, e.g. "layers.*.attention.q_proj"
+    dropout   on what enters A, in training; not with "experts", whose changes are made before any
+              token comes
 
-    Trains r · (in + out) numbers per matrix. Raises ValueError for settings that do not fit, or a target that the model
-    does not have.
+    Trains r · (in + out) numbers per matrix. Raises ValueError for settings that do not fit, or a
+    target that the model does not have.
     """
 
     attached_class = AttachedLoRA
@@ -113,25 +131,50 @@ class LoRA(Method):
         require(fits, "dropout", self.dropout, '0 with "experts" among the targets')
 
     def count(self, config: ModelConfig) -> int:
-        return sum(self.rank * (rows + columns) for rows, columns in target_shapes(config, self.targets))
+        return sum(
+            self.rank * (rows + columns) for rows, columns in target_shapes(config, self.targets)
+        )
 
 
 def check_targets(targets: tuple[str, ...]) -> None:
-    require(isinstance(targets, tuple) and len(targets) > 0, "targets", targets, "a tuple of names, not empty")
+    require(
+        isinstance(targets, tuple) and len(targets) > 0,
+        "targets",
+        targets,
+        "a tuple of names, not empty",
+    )
 
 
 def find_targets(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, nn.Module]:
-    """Path -> nn.Linear or Experts, in the model's order. ValueError for a target that fits nothing, or too much."""
+    """Path -> nn.Linear or Experts, in the model's order. ValueError for a target that fits
+    nothing, or too much."""
     found: dict[str, nn.Module] = {}
     for target in targets:
-        matched = _group(model, target) if target in GROUPS else {
-            path: module for path, module in model.named_modules() if path and fnmatch(path, target)}  # fmt: skip
-        require(bool(matched), "targets", target, f"{', '.join(GROUPS)}, or a pattern of this model's module names")
+        matched = (
+            _group(model, target)
+            if target in GROUPS
+            else {
+                path: module
+                for path, module in model.named_modules()
+                if path and fnmatch(path, target)
+            }
+        )
+        require(
+            bool(matched),
+            "targets",
+            target,
+            f"{', '.join(GROUPS)}, or a pattern of this model's module names",
+        )
         for path, module in matched.items():
             fits = isinstance(module, nn.Linear | Experts) and not (
-                path == "head" and model.config.tie_word_embeddings)  # fmt: skip
-            require(fits, "targets", f"{target} ({path}: {type(module).__name__})",
-                    "nn.Linear layers or Experts, not the head that is the embedding too")  # fmt: skip
+                path == "head" and model.config.tie_word_embeddings
+            )
+            require(
+                fits,
+                "targets",
+                f"{target} ({path}: {type(module).__name__})",
+                "nn.Linear layers or Experts, not the head that is the embedding too",
+            )
         found |= matched
     return {path: module for path, module in model.named_modules() if path in found}
 
@@ -144,9 +187,11 @@ def _group(model: LanguageModel, group: str) -> dict[str, nn.Module]:
         if group == "experts":
             found |= {f"layers.{number}.feed_forward.experts": forward.experts} if moe else {}
             continue
-        where, module = {"attention": ("attention", layer.attention),
-                         "dense_ffn": ("feed_forward", None if moe else forward),
-                         "shared": ("feed_forward.shared", forward.shared if moe else None)}[group]  # fmt: skip
+        where, module = {
+            "attention": ("attention", layer.attention),
+            "dense_ffn": ("feed_forward", None if moe else forward),
+            "shared": ("feed_forward.shared", forward.shared if moe else None),
+        }[group]
         for name, linear in module.named_modules() if module is not None else ():
             if isinstance(linear, nn.Linear):
                 found[f"layers.{number}.{where}.{name}"] = linear
@@ -154,7 +199,8 @@ def _group(model: LanguageModel, group: str) -> dict[str, nn.Module]:
 
 
 def target_shapes(config: ModelConfig, targets: tuple[str, ...]) -> list[tuple[int, int]]:
-    """(out, in) of every matrix that the targets name, each expert's three counted apart; nothing is allocated."""
+    """(out, in) of every matrix that the targets name, each expert's three counted apart; nothing
+    is allocated."""
     with torch.device("meta"):
         model = LanguageModel(config)
     shapes = []

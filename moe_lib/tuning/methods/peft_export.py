@@ -9,25 +9,37 @@ from moe_lib.tuning.methods.base import Attached
 
 
 def export_peft(attached: Attached, folder: str | Path, base: str | Path | None = None) -> Path:
-    """Write adapter_model.safetensors and adapter_config.json, so that peft puts this LoRA on the same base:
+    """Write adapter_model.safetensors and adapter_config.json, so that peft puts this LoRA on the
+    same base:
 
-        save_transformers(model, base_folder)          # before attaching, or after detach() on the plain model
+        save_transformers(model, base_folder)          # before attaching, or after detach() on the
+                                                       plain model
         export_peft(attached, folder)
         PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_folder), folder)
 
     base   where the base can be found, for the field base_model_name_or_path; None leaves it empty
 
-    Only matrices of attention: peft (0.21) takes every gate_proj, up_proj and down_proj in a file for this kind of
-    model as the routed experts, also those of dense layers and shared experts. Merge such a LoRA, an AdaLoRA or
-    another method, and save_transformers the merged model. Returns the folder.
-    Raises TypeError for other methods, ValueError for other matrices.
+    Only matrices of attention: peft (0.21) takes every gate_proj, up_proj and down_proj in a file
+    for this kind of model as the routed experts, also those of dense layers and shared experts.
+    Merge such a LoRA, an AdaLoRA or another method, and save_transformers the merged model. Returns
+    the folder. Raises TypeError for other methods, ValueError for other matrices.
     """
     wrappers = getattr(attached, "wrappers", {})
     name = type(getattr(attached, "method", attached)).__name__
-    require(name == "LoRA", "attached", name, "an attached LoRA; merge() others and save_transformers", TypeError)
+    require(
+        name == "LoRA",
+        "attached",
+        name,
+        "an attached LoRA; merge() others and save_transformers",
+        TypeError,
+    )
     others = [path for path in wrappers if ".attention." not in path]
-    require(not others, "attached", f"a LoRA on {', '.join(others[:1])}",
-            "one on attention only: merge() it and save_transformers the model")  # fmt: skip
+    require(
+        not others,
+        "attached",
+        f"a LoRA on {', '.join(others[:1])}",
+        "one on attention only: merge() it and save_transformers the model",
+    )
     theirs_of = {path: stacked_name(f"{path}.weight").removesuffix(".weight") for path in wrappers}
     tensors = {}
     for path, wrapper in wrappers.items():
@@ -36,9 +48,16 @@ def export_peft(attached: Attached, folder: str | Path, base: str | Path | None 
         tensors[f"base_model.model.{theirs}.lora_B.weight"] = wrapper.B
     method, folder = attached.method, Path(folder)
     write_tensors(folder / "adapter_model.safetensors", tensors, {"format": "pt"})
-    config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": method.rank, "lora_alpha": method.alpha,
-              "lora_dropout": method.dropout, "bias": "none", "inference_mode": True,
-              "base_model_name_or_path": None if base is None else str(base),
-              "target_modules": list(theirs_of.values())}  # fmt: skip
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "r": method.rank,
+        "lora_alpha": method.alpha,
+        "lora_dropout": method.dropout,
+        "bias": "none",
+        "inference_mode": True,
+        "base_model_name_or_path": None if base is None else str(base),
+        "target_modules": list(theirs_of.values()),
+    }
     write_json(folder / "adapter_config.json", config)
     return folder

@@ -17,33 +17,64 @@ from moe_lib.tuning.methods.prefix import Prefix
 from moe_lib.tuning.methods.subsets import AddedBias, BiasOnly, Full, HeadOnly, RouterOnly
 from moe_lib.tuning.saving import fingerprint
 
-METHODS: dict[str, type[Method]] = {cls.__name__: cls for cls in (
-    LoRA, AdaLoRA, Houlsby, Prefix, ESFT, Full, HeadOnly, RouterOnly, BiasOnly, AddedBias)}  # fmt: skip
+METHODS: dict[str, type[Method]] = {
+    cls.__name__: cls
+    for cls in (
+        LoRA,
+        AdaLoRA,
+        Houlsby,
+        Prefix,
+        ESFT,
+        Full,
+        HeadOnly,
+        RouterOnly,
+        BiasOnly,
+        AddedBias,
+    )
+}
 
 
 def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
     """Attach to `model` what `Attached.save` wrote into `folder`.
 
-    Raises FileNotFoundError naming a missing file; ValueError for a damaged one, and for a base with other weights
-    than those that the method was trained on, naming the fingerprints of both.
+    Raises FileNotFoundError naming a missing file; ValueError for a damaged one, and for a base
+    with other weights than those that the method was trained on, naming the fingerprints of both.
     """
     folder = Path(folder)
     for name in ("adapter.json", "adapter.safetensors"):
         if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder / name}: missing; save() writes adapter.json and adapter.safetensors")
+            raise FileNotFoundError(
+                f"{folder / name}: missing; save() writes adapter.json and adapter.safetensors"
+            )
     card = read_json(folder / "adapter.json")
     if card.get("kind") != KIND or card.get("method") not in METHODS:
-        raise ValueError(f"{folder / 'adapter.json'}: not an adapter of moe_lib, one of {', '.join(METHODS)}")
-    require(isinstance(model, LanguageModel), "model", type(model).__name__, "a moe_lib LanguageModel", TypeError)
+        raise ValueError(
+            f"{folder / 'adapter.json'}: not an adapter of moe_lib, one of {', '.join(METHODS)}"
+        )
+    require(
+        isinstance(model, LanguageModel),
+        "model",
+        type(model).__name__,
+        "a moe_lib LanguageModel",
+        TypeError,
+    )
     here = fingerprint(model)
-    require(here == card["base"], "model", f"a model with fingerprint {here}",
-            f"the base that this {card['method']} was trained on ({card['base']})")  # fmt: skip
+    require(
+        here == card["base"],
+        "model",
+        f"a model with fingerprint {here}",
+        f"the base that this {card['method']} was trained on ({card['base']})",
+    )
     saved, _ = read_tensors(folder / "adapter.safetensors")
     attached = METHODS[card["method"]](**_with_tuples(card["settings"])).attach(model)
     tensors = attached.tensors()
-    if {name: t.shape for name, t in saved.items()} != {name: t.shape for name, t in tensors.items()}:
+    if {name: t.shape for name, t in saved.items()} != {
+        name: t.shape for name, t in tensors.items()
+    }:
         attached.detach()
-        raise ValueError(f"{folder / 'adapter.safetensors'}: does not fit the settings in adapter.json")
+        raise ValueError(
+            f"{folder / 'adapter.safetensors'}: does not fit the settings in adapter.json"
+        )
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(saved[name])
@@ -51,11 +82,19 @@ def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
 
 
 def count_trainable(method: Method, config: ModelConfig) -> int:
-    """Trained numbers of `method` on a model of this config, by its formula: nothing is built or attached.
+    """Trained numbers of `method` on a model of this config, by its formula: nothing is built or
+    attached.
 
-    Raises ValueError where the method does not fit the config (LoRA on experts of a dense model, say).
+    Raises ValueError where the method does not fit the config (LoRA on experts of a dense model,
+    say).
     """
-    require(isinstance(method, Method), "method", type(method).__name__, "a method of moe_lib.tuning", TypeError)
+    require(
+        isinstance(method, Method),
+        "method",
+        type(method).__name__,
+        "a method of moe_lib.tuning",
+        TypeError,
+    )
     return method.count(config)
 
 
@@ -63,4 +102,8 @@ def _with_tuples(value):
     """JSON's lists as the tuples they were."""
     if isinstance(value, list):
         return tuple(_with_tuples(entry) for entry in value)
-    return {name: _with_tuples(entry) for name, entry in value.items()} if isinstance(value, dict) else value
+    return (
+        {name: _with_tuples(entry) for name, entry in value.items()}
+        if isinstance(value, dict)
+        else value
+    )

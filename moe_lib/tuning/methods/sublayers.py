@@ -1,4 +1,5 @@
-"""A small module behind each sublayer: it gets what attention or the feed-forward layer gave, before the residual."""
+"""A small module behind each sublayer: it gets what attention or the feed-forward layer gave,
+before the residual."""
 
 from torch import nn
 
@@ -6,19 +7,27 @@ from moe_lib.tuning.methods.base import Attached
 
 
 class AfterSublayers(Attached):
-    """A method that puts a module behind every attention and feed-forward layer, as their submodule `adapter`.
+    """A method that puts a module behind every attention and feed-forward layer, as their submodule
+    `adapter`.
 
-    Subclasses write `_make`, a new module with `enabled`. An MoE layer's is behind all its experts together.
+    Subclasses write `_make`, a new module with `enabled`. An MoE layer's is behind all its experts
+    together.
     """
 
     def _make(self) -> nn.Module:
         raise NotImplementedError
 
     def _install(self) -> None:
-        self.places = [module for block in self.model.layers for module in (block.attention, block.feed_forward)]
+        self.places = [
+            module
+            for block in self.model.layers
+            for module in (block.attention, block.feed_forward)
+        ]
         for module in self.places:
             reference = next(module.parameters())
-            module.adapter = self._make().to(reference.device, reference.dtype).train(module.training)
+            module.adapter = (
+                self._make().to(reference.device, reference.dtype).train(module.training)
+            )
         self.hooks = [module.register_forward_hook(_adapt) for module in self.places]
 
     def _remove(self) -> None:
@@ -32,7 +41,8 @@ class AfterSublayers(Attached):
 
 
 def _adapt(module: nn.Module, given: tuple, output):
-    """A forward hook; it asks the module for its adapter, so that a deepcopy of the model uses the copy's own."""
+    """A forward hook; it asks the module for its adapter, so that a deepcopy of the model uses the
+    copy's own."""
     if isinstance(output, tuple):  # an MoE layer gives its routing too
         return module.adapter(output[0]), *output[1:]
     return module.adapter(output)

@@ -1,4 +1,5 @@
-"""Methods that train a part of the model where it stands, and leave the rest: everything, routers, biases, nothing."""
+"""Methods that train a part of the model where it stands, and leave the rest: everything, routers,
+biases, nothing."""
 
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class AttachedFull(AttachedInPlace):
 
 @dataclass(frozen=True)
 class Full(Method):
-    """Full fine-tuning: every weight of the base. A second copy of them is kept, to switch back to the base."""
+    """Full fine-tuning: every weight of the base. A second copy of them is kept, to switch back to
+    the base."""
 
     attached_class = AttachedFull
 
@@ -35,8 +37,8 @@ class AttachedHeadOnly(AttachedInPlace):
 
 @dataclass(frozen=True)
 class HeadOnly(Method):
-    """Nothing of the base: only a task head on top of it is trained ("linear probing"). `finetune` refuses it on a
-    LanguageModel without a head, which would have nothing to train."""
+    """Nothing of the base: only a task head on top of it is trained ("linear probing"). `finetune`
+    refuses it on a LanguageModel without a head, which would have nothing to train."""
 
     attached_class = AttachedHeadOnly
 
@@ -54,33 +56,41 @@ class AttachedRouterOnly(AttachedInPlace):
 class RouterOnly(Method):
     """The routers alone: no expert learns anything new, tokens are only sent elsewhere.
 
-    One matrix (E, hidden_size) per MoE layer, E more numbers with "topk_softmax", two matrices with "noisy_topk". The
-    selection bias of "biased_topk" is no parameter and not counted; it moves with the load, and is saved.
-    Raises ValueError for a dense model and for "hash", which learns nothing.
+    One matrix (E, hidden_size) per MoE layer, E more numbers with "topk_softmax", two matrices with
+    "noisy_topk". The selection bias of "biased_topk" is no parameter and not counted; it moves with
+    the load, and is saved. Raises ValueError for a dense model and for "hash", which learns
+    nothing.
     """
 
     attached_class = AttachedRouterOnly
 
     def count(self, config: ModelConfig) -> int:
         total = count_parameters(config).router if config.n_routed_experts else 0
-        require(total > 0, "model", "no router with weights", "an MoE model whose router is learned")
+        require(
+            total > 0, "model", "no router with weights", "an MoE model whose router is learned"
+        )
         return total
 
 
 class AttachedBiasOnly(AttachedInPlace):
     def _choose(self) -> dict[str, Tensor]:
         self.method.count(self.model.config)  # refuses a model without biases
-        return {name: parameter for name, parameter in self.model.named_parameters() if name.endswith("bias")}
+        return {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if name.endswith("bias")
+        }
 
 
 @dataclass(frozen=True)
 class BiasOnly(Method):
     """BitFit (Ben Zaken et al. 2022): the biases that the model has, and nothing else.
 
-    They are: attention_bias, at each latent and at the output of latent attention; mlp_bias, in dense and shared
-    feed-forward layers; the bias on the logits of "topk_softmax" routers. The selection bias of "biased_topk" is no
-    parameter: it has no gradient, and does not count. Most models of today have no biases at all, and are refused with
-    a ValueError; `AddedBias` gives them some.
+    They are: attention_bias, at each latent and at the output of latent attention; mlp_bias, in
+    dense and shared feed-forward layers; the bias on the logits of "topk_softmax" routers. The
+    selection bias of "biased_topk" is no parameter: it has no gradient, and does not count. Most
+    models of today have no biases at all, and are refused with a ValueError; `AddedBias` gives them
+    some.
     """
 
     attached_class = AttachedBiasOnly
@@ -90,7 +100,12 @@ class BiasOnly(Method):
         total = count_parameters(config).total - count_parameters(without).total
         if config.router == "topk_softmax":
             total += n_moe_layers(config) * config.n_routed_experts
-        require(total > 0, "model", "no bias", 'a model with attention_bias, mlp_bias or the router "topk_softmax"')
+        require(
+            total > 0,
+            "model",
+            "no bias",
+            'a model with attention_bias, mlp_bias or the router "topk_softmax"',
+        )
         return total
 
 
@@ -113,8 +128,9 @@ class AttachedAddedBias(AfterSublayers):
 
 @dataclass(frozen=True)
 class AddedBias(Method):
-    """BitFit for a model without biases: one is added to what attention and the feed-forward layer of each block give,
-    2L · hidden_size numbers, zero at the start. (Ours, not the paper's, whose models have biases in every layer.)"""
+    """BitFit for a model without biases: one is added to what attention and the feed-forward layer
+    of each block give, 2L · hidden_size numbers, zero at the start. (Ours, not the paper's, whose
+    models have biases in every layer.)"""
 
     attached_class = AttachedAddedBias
 

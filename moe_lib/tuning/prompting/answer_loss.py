@@ -11,28 +11,48 @@ from moe_lib.tuning.heads import HeadOutput, TaskHead, cross_entropy
 class AnswerLoss(TaskHead):
     """A causal LanguageModel for `finetune`, with logits at the answers only.
 
-    In a small model the vocabulary matrix is a good part of the work, and most tokens of a chat are prompt. The loss,
-    its gradients and `base` are those of the model itself; label smoothing works too. Nothing is added to the base.
+    In a small model the vocabulary matrix is a good part of the work, and most tokens of a chat are
+    prompt. The loss, its gradients and `base` are those of the model itself; label smoothing works
+    too. Nothing is added to the base.
 
     Raises ValueError for a masked model.
     """
 
     def __init__(self, base: LanguageModel):
-        nn.Module.__init__(self)  # not TaskHead's: there is no classifier, the model's own head speaks
-        require(isinstance(base, LanguageModel), "base", type(base).__name__, "a moe_lib LanguageModel", TypeError)
+        nn.Module.__init__(
+            self
+        )  # not TaskHead's: there is no classifier, the model's own head speaks
+        require(
+            isinstance(base, LanguageModel),
+            "base",
+            type(base).__name__,
+            "a moe_lib LanguageModel",
+            TypeError,
+        )
         require(base.config.causal, "base", "a masked language model", "a causal one")
         self.base = base
         self.settings: dict = {}
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, labels: Tensor | None = None,
-                label_smoothing: float = 0.0) -> HeadOutput:  # fmt: skip
-        """input_ids, labels (batch, sequence), -100 at prompts -> logits (answer tokens, vocab), row by row.
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        label_smoothing: float = 0.0,
+    ) -> HeadOutput:
+        """input_ids, labels (batch, sequence), -100 at prompts -> logits (answer tokens, vocab),
+        row by row.
 
-        Labels are the input ids themselves, shifted inside. Raises ValueError for labels that are missing, all -100,
-        or not -100 at the first token, which nothing predicts.
+        Labels are the input ids themselves, shifted inside. Raises ValueError for labels that are
+        missing, all -100, or not -100 at the first token, which nothing predicts.
         """
         require(labels is not None, "labels", None, "the answers' ids, -100 elsewhere")
-        require(bool((labels[:, 0] == IGNORED).all()), "labels", "an answer at the first token", "-100 there")
+        require(
+            bool((labels[:, 0] == IGNORED).all()),
+            "labels",
+            "an answer at the first token",
+            "-100 there",
+        )
         hidden, side = self.base.hidden_states(input_ids, attention_mask)
         answers = labels[:, 1:] != IGNORED
         require(bool(answers.any()), "labels", "-100 at every token", "at least one answer")

@@ -1,6 +1,8 @@
-"""Answers out of a fixed list: score each of them, or let the model write and allow only what leads to one.
+"""Answers out of a fixed list: score each of them, or let the model write and allow only what leads
+to one.
 
-Both use the probability of the whole answer, end token included, without a prompt's own probability:
+Both use the probability of the whole answer, end token included, without a prompt's own
+probability:
 
     log p(answer | prompt) = sum over its tokens of log p(token | prompt, tokens before)
 """
@@ -21,18 +23,32 @@ REDUCTIONS = ("sum", "mean")
 
 
 def choice_ids(choices: Sequence[str], tokenizer) -> list[list[int]]:
-    """The tokens of each choice and its end token. ValueError for no choices, an empty one, or one twice."""
+    """The tokens of each choice and its end token. ValueError for no choices, an empty one, or one
+    twice."""
     twice = len(set(choices)) != len(choices)
-    require(len(choices) > 0 and not twice, "choices", list(choices)[:8], "texts, at least one, none twice")
+    require(
+        len(choices) > 0 and not twice,
+        "choices",
+        list(choices)[:8],
+        "texts, at least one, none twice",
+    )
     return [[*ids, tokenizer.eos_token_id] for ids in _tokens(choices, tokenizer, "choices")]
 
 
 @torch.no_grad()
-def score_choices(model: LanguageModel, tokenizer, chats: Sequence[Chat], choices: Sequence[str], *,
-                  reduce: str = "sum", batch_size: int = 64) -> Tensor:  # fmt: skip
+def score_choices(
+    model: LanguageModel,
+    tokenizer,
+    chats: Sequence[Chat],
+    choices: Sequence[str],
+    *,
+    reduce: str = "sum",
+    batch_size: int = 64,
+) -> Tensor:
     """log p(choice | chat) in nats -> (chats, choices) float on the CPU.
 
-    reduce       "sum": what the model gives the whole answer; longer ones get less. "mean": per token of the answer
+    reduce       "sum": what the model gives the whole answer; longer ones get less. "mean": per
+                 token of the answer
     batch_size   choices at a time. A prompt is read once, and its cache serves all of its choices
     """
     require(reduce in REDUCTIONS, "reduce", reduce, f"one of {', '.join(REDUCTIONS)}")
@@ -42,22 +58,33 @@ def score_choices(model: LanguageModel, tokenizer, chats: Sequence[Chat], choice
     prompts = encode_prompts(chats, tokenizer, max_length=room)
     lengths = torch.tensor([len(answer) for answer in answers])
     with eval_mode(model):
-        scores = torch.stack([_score_one(model, prompt, answers, tokenizer.pad_token_id, batch_size)
-                              for prompt in prompts])  # fmt: skip
+        scores = torch.stack(
+            [
+                _score_one(model, prompt, answers, tokenizer.pad_token_id, batch_size)
+                for prompt in prompts
+            ]
+        )
     return scores / lengths if reduce == "mean" else scores
 
 
-def _score_one(model, prompt: list[int], answers: list[list[int]], pad_token_id: int, batch_size: int) -> Tensor:
+def _score_one(
+    model, prompt: list[int], answers: list[list[int]], pad_token_id: int, batch_size: int
+) -> Tensor:
     """The sums of one prompt, (choices,)."""
     cache, first = _read(model, prompt)
     sums = []
     for start in range(0, len(answers), batch_size):
-        ids, mask = (part.to(model.device) for part in pad_batch(answers[start : start + batch_size], pad_token_id))
+        ids, mask = (
+            part.to(model.device)
+            for part in pad_batch(answers[start : start + batch_size], pad_token_id)
+        )
         known = torch.ones(len(ids), len(prompt), dtype=mask.dtype, device=ids.device)
         logits = first.expand(len(ids), 1, -1)
         if ids.shape[1] > 1:  # the last token of an answer has nothing to predict
             inputs, visible = ids[:, :-1], torch.cat((known, mask[:, :-1]), 1)
-            more = model(inputs, attention_mask=visible, cache=select_rows(cache, [0] * len(ids))).logits
+            more = model(
+                inputs, attention_mask=visible, cache=select_rows(cache, [0] * len(ids))
+            ).logits
             logits = torch.cat((logits, more), 1)  # (choices, longest, vocab)
         found = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         sums.append((found * mask).sum(1).cpu())
@@ -72,7 +99,8 @@ def _read(model, prompt: list[int]) -> tuple[KVCache, Tensor]:
 
 
 def select_rows(cache: KVCache, rows: Sequence[int]) -> KVCache:
-    """A new cache with these rows of `cache`, each as often as it is named: a prompt read once serves many answers."""
+    """A new cache with these rows of `cache`, each as often as it is named: a prompt read once
+    serves many answers."""
     chosen = KVCache()
     index = torch.tensor(list(rows), device=cache.keys[0].device)
     chosen.keys = [key[index] for key in cache.keys]
@@ -83,13 +111,18 @@ def select_rows(cache: KVCache, rows: Sequence[int]) -> KVCache:
 class PrefixTree:
     """The sequences of a list as a tree: after a beginning, which tokens still lead to one of them?
 
-    sequences   token ids each. Two equal ones, or one that is the beginning of another, raise ValueError: with an end
-                token at the end neither happens.
+    sequences   token ids each. Two equal ones, or one that is the beginning of another, raise
+                ValueError: with an end token at the end neither happens.
     """
 
     def __init__(self, sequences: Iterable[Sequence[int]]):
         self.sequences = [tuple(sequence) for sequence in sequences]
-        require(len(self.sequences) > 0 and all(self.sequences), "sequences", self.sequences[:4], "some, none empty")
+        require(
+            len(self.sequences) > 0 and all(self.sequences),
+            "sequences",
+            self.sequences[:4],
+            "some, none empty",
+        )
         self._next: dict[tuple[int, ...], list[int]] = {}
         for sequence in sorted(self.sequences):
             for length, token in enumerate(sequence):
@@ -97,7 +130,12 @@ class PrefixTree:
                 if token not in following:
                     following.append(token)
         self._ends = set(self.sequences)
-        require(len(self._ends) == len(self.sequences), "sequences", "one of them twice", "all different")
+        require(
+            len(self._ends) == len(self.sequences),
+            "sequences",
+            "one of them twice",
+            "all different",
+        )
         for sequence in self.sequences:
             require(
                 sequence not in self._next,
@@ -107,7 +145,8 @@ class PrefixTree:
             )
 
     def allowed(self, prefix: Sequence[int] = ()) -> list[int]:
-        """The tokens that may follow `prefix`; none at the end of a sequence. ValueError for another beginning."""
+        """The tokens that may follow `prefix`; none at the end of a sequence. ValueError for
+        another beginning."""
         prefix = tuple(prefix)
         known = prefix in self._next or prefix in self._ends
         require(known, "prefix", prefix, "the beginning of a sequence of this tree")
@@ -115,31 +154,50 @@ class PrefixTree:
 
 
 @torch.no_grad()
-def answer_within(model: LanguageModel, tokenizer, chats: Sequence[Chat], choices: Sequence[str], *,
-                  beams: int = 4) -> list[list[str]]:  # fmt: skip
-    """Beam search over the prefix tree of `choices`: for each chat at most `beams` of them, likeliest first.
+def answer_within(
+    model: LanguageModel,
+    tokenizer,
+    chats: Sequence[Chat],
+    choices: Sequence[str],
+    *,
+    beams: int = 4,
+) -> list[list[str]]:
+    """Beam search over the prefix tree of `choices`: for each chat at most `beams` of them,
+    likeliest first.
 
-    beams   1 is greedy: fast, and it may miss the likeliest whole answer, whose first token need not be the likeliest.
-            With as many beams as choices the order is exactly that of `score_choices(..., reduce="sum")`.
+    beams   1 is greedy: fast, and it may miss the likeliest whole answer, whose first token need
+            not be the likeliest. With as many beams as choices the order is exactly that of
+            `score_choices(..., reduce="sum")`.
 
     A token that leads nowhere is not renormalised away: probabilities stay those of the free model.
     """
     require_whole("beams", beams)
     answers = choice_ids(choices, tokenizer)
     tree, names = PrefixTree(answers), dict(zip(map(tuple, answers), choices, strict=True))
-    prompts = encode_prompts(chats, tokenizer, max_length=model.config.max_position_embeddings - max(map(len, answers)))
+    prompts = encode_prompts(
+        chats, tokenizer, max_length=model.config.max_position_embeddings - max(map(len, answers))
+    )
     with eval_mode(model):
-        return [[names[found] for found in _search(model, prompt, tree, beams)] for prompt in prompts]
+        return [
+            [names[found] for found in _search(model, prompt, tree, beams)] for prompt in prompts
+        ]
 
 
 def _search(model, prompt: list[int], tree: PrefixTree, beams: int) -> list[tuple[int, ...]]:
     cache, logits = _read(model, prompt)
-    live, done = [((), 0.0)], []  # beginnings of equal length, and finished answers, with their log-probabilities
+    live, done = (
+        [((), 0.0)],
+        [],
+    )  # beginnings of equal length, and finished answers, with their log-probabilities
     while live:
         log_p = logits[:, -1].float().log_softmax(-1).cpu()
-        longer = [(prefix + (token,), total + float(log_p[row, token]), row)
-                  for row, (prefix, total) in enumerate(live) for token in tree.allowed(prefix)]  # fmt: skip
-        # Finished answers compete for the same places: a beginning that is already less likely can only fall.
+        longer = [
+            (prefix + (token,), total + float(log_p[row, token]), row)
+            for row, (prefix, total) in enumerate(live)
+            for token in tree.allowed(prefix)
+        ]
+        # Finished answers compete for the same places: a beginning that is already less likely can
+        # only fall.
         every = sorted(
             [
                 *((score, prefix, row) for prefix, score, row in longer),
@@ -147,8 +205,16 @@ def _search(model, prompt: list[int], tree: PrefixTree, beams: int) -> list[tupl
             ],
             key=lambda item: (-item[0], item[1]),
         )[:beams]
-        done = [(prefix, score) for score, prefix, row in every if row is None or not tree.allowed(prefix)]
-        kept = [(score, prefix, row) for score, prefix, row in every if row is not None and tree.allowed(prefix)]
+        done = [
+            (prefix, score)
+            for score, prefix, row in every
+            if row is None or not tree.allowed(prefix)
+        ]
+        kept = [
+            (score, prefix, row)
+            for score, prefix, row in every
+            if row is not None and tree.allowed(prefix)
+        ]
         live = [(prefix, score) for score, prefix, _ in kept]
         if live:
             cache = select_rows(cache, [row for _, _, row in kept])

@@ -18,24 +18,35 @@ class TaskMixture:
 
     tasks         name -> Encoded
     batch_size    rows, for all tasks or name -> rows: tasks with long rows want smaller ones
-    weights       name -> how often, in any unit. None: by the number of rows n of a task, n^(1/temperature)
-    temperature   1 proportional to the rows; larger is more even (Raffel et al. 2020, section 3.5.2; Arivazhagan
-                  et al. 2019)
+    weights       name -> how often, in any unit. None: by the number of rows n of a task,
+                  n^(1/temperature)
+    temperature   1 proportional to the rows; larger is more even (Raffel et al. 2020, section
+                  3.5.2; Arivazhagan et al. 2019)
 
-    Of every 32 batches each task gets its exact share, rounded by largest remainder and at least one, in an order
-    drawn from the seed. A task's own rows are shuffled anew when all have been used, as in `Examples`. Batches are not
-    mixed inside: a summary of 160 tokens would pad a translation of 28 to as many.
+    Of every 32 batches each task gets its exact share, rounded by largest remainder and at least
+    one, in an order drawn from the seed. A task's own rows are shuffled anew when all have been
+    used, as in `Examples`. Batches are not mixed inside: a summary of 160 tokens would pad a
+    translation of 28 to as many.
 
-    Raises ValueError or TypeError for no tasks, a weight that is not positive or lacks its task, weights and a
-    temperature together, or more tasks than batches in a round.
+    Raises ValueError or TypeError for no tasks, a weight that is not positive or lacks its task,
+    weights and a temperature together, or more tasks than batches in a round.
     """
 
-    def __init__(self, tasks: Mapping[str, Encoded], batch_size: int | Mapping[str, int], *,
-                 weights: Mapping[str, float] | None = None, temperature: float = 1.0, seed: int = 0):  # fmt: skip
+    def __init__(
+        self,
+        tasks: Mapping[str, Encoded],
+        batch_size: int | Mapping[str, int],
+        *,
+        weights: Mapping[str, float] | None = None,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ):
         _check(tasks, batch_size, weights, temperature)
         sizes = batch_size if isinstance(batch_size, Mapping) else dict.fromkeys(tasks, batch_size)
         self.seed = seed
-        self.tasks = {name: Examples(encoded, sizes[name], seed=seed) for name, encoded in tasks.items()}
+        self.tasks = {
+            name: Examples(encoded, sizes[name], seed=seed) for name, encoded in tasks.items()
+        }
         if weights is None:
             weights = {name: len(encoded) ** (1 / temperature) for name, encoded in tasks.items()}
         total = sum(weights.values())
@@ -57,13 +68,17 @@ class TaskMixture:
         round_, position = divmod(step, BATCHES_PER_ROUND)
         names = [name for name, count in self.counts.items() for _ in range(count)]
         generator = seeded_generator(self.seed, _ROUND, round_)
-        order = [names[place] for place in torch.randperm(BATCHES_PER_ROUND, generator=generator).tolist()]
+        order = [
+            names[place]
+            for place in torch.randperm(BATCHES_PER_ROUND, generator=generator).tolist()
+        ]
         name = order[position]
         return name, round_ * self.counts[name] + order[:position].count(name)
 
 
 def _largest_remainder(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers, at least 1 each, that sum to `total` and are as near to the shares as they can be."""
+    """Whole numbers, at least 1 each, that sum to `total` and are as near to the shares as they can
+    be."""
     counts = {name: max(1, int(share * total)) for name, share in shares.items()}
     while sum(counts.values()) != total:
         step = 1 if sum(counts.values()) < total else -1
@@ -74,13 +89,31 @@ def _largest_remainder(shares: Mapping[str, float], total: int) -> dict[str, int
 
 
 def _check(tasks, batch_size, weights, temperature):
-    require(isinstance(tasks, Mapping) and len(tasks) > 0, "tasks", tasks, "name -> Encoded, at least one", TypeError)
-    require(len(tasks) <= BATCHES_PER_ROUND, "tasks", f"{len(tasks)} tasks", f"at most {BATCHES_PER_ROUND}")
+    require(
+        isinstance(tasks, Mapping) and len(tasks) > 0,
+        "tasks",
+        tasks,
+        "name -> Encoded, at least one",
+        TypeError,
+    )
+    require(
+        len(tasks) <= BATCHES_PER_ROUND,
+        "tasks",
+        f"{len(tasks)} tasks",
+        f"at most {BATCHES_PER_ROUND}",
+    )
     require(temperature > 0, "temperature", temperature, "more than 0")
-    require(weights is None or temperature == 1.0, "temperature", temperature, "1 with weights: they say it all")
+    require(
+        weights is None or temperature == 1.0,
+        "temperature",
+        temperature,
+        "1 with weights: they say it all",
+    )
     for argument, given in (("weights", weights), ("batch_size", batch_size)):
         if isinstance(given, Mapping):
             require(set(given) == set(tasks), argument, sorted(given), f"the tasks {sorted(tasks)}")
     if weights is not None:
         for name, weight in weights.items():
-            require(weight > 0, f"weights[{name!r}]", weight, "more than 0: leave the task out instead")
+            require(
+                weight > 0, f"weights[{name!r}]", weight, "more than 0: leave the task out instead"
+            )

@@ -1,4 +1,5 @@
-"""The course's generation tasks as chats: the instruction of each, and a translator to hand to others."""
+"""The course's generation tasks as chats: the instruction of each, and a translator to hand to
+others."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ STYLES = {
 }
 
 
-def translation_chats(pairs: Sequence[Mapping[str, str]], source: str = "en", target: str = "zh") -> list[list[dict]]:
+def translation_chats(
+    pairs: Sequence[Mapping[str, str]], source: str = "en", target: str = "zh"
+) -> list[list[dict]]:
     """Pairs {"en": …, "zh": …} (the column `translation` of translation_en_zh) -> a chat each.
 
     The other direction is source="zh", target="en". Both mixed make one model that does both.
@@ -40,14 +43,20 @@ def summary_chats(rows: Sequence[Mapping[str, str]]) -> list[list[dict]]:
     return [chat(row["text"], row["summary"], SUMMARISE) for row in rows]
 
 
-def recommendation_chats(rows: Sequence[Mapping[str, Any]], products: Sequence[Mapping[str, Any]]) -> list[list[dict]]:
-    """Rows of the task `catalogue` (request, product_ids) -> a chat for each fitting product, answered by its name."""
+def recommendation_chats(
+    rows: Sequence[Mapping[str, Any]], products: Sequence[Mapping[str, Any]]
+) -> list[list[dict]]:
+    """Rows of the task `catalogue` (request, product_ids) -> a chat for each fitting product,
+    answered by its name."""
     names = {product["id"]: product["name"] for product in products}
-    return [chat(row["request"], names[id_], RECOMMEND) for row in rows for id_ in row["product_ids"]]
+    return [
+        chat(row["request"], names[id_], RECOMMEND) for row in rows for id_ in row["product_ids"]
+    ]
 
 
 def product_chats(products: Sequence[Mapping[str, Any]]) -> list[list[dict]]:
-    """The descriptions of `load_products()` as if they were requests: how a model gets to know the shop."""
+    """The descriptions of `load_products()` as if they were requests: how a model gets to know the
+    shop."""
     return [chat(product["description"], product["name"], RECOMMEND) for product in products]
 
 
@@ -59,7 +68,8 @@ def style_chat(style: str, beginning: str, text: str | None = None) -> list[dict
 
 @dataclass(frozen=True)
 class Translator:
-    """`translator(texts)` -> their translations, in order, by a model that was fine-tuned on `translation_chats`.
+    """`translator(texts)` -> their translations, in order, by a model that was fine-tuned on
+    `translation_chats`.
 
     target   "zh" or "en": the language that the model is asked for
     """
@@ -75,12 +85,19 @@ class Translator:
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """ValueError for an empty text; TypeError for a single string instead of a list."""
-        require(not isinstance(texts, str), "texts", texts, "a list of texts, not one text", TypeError)
+        require(
+            not isinstance(texts, str), "texts", texts, "a list of texts, not one text", TypeError
+        )
         if not len(texts):
             return []
         chats = [chat(text, system=translate_into(self.target)) for text in texts]
-        return answer(self.model, self.tokenizer, chats, max_new_tokens=self.max_new_tokens,
-                      batch_size=self.batch_size)  # fmt: skip
+        return answer(
+            self.model,
+            self.tokenizer,
+            chats,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+        )
 
 
 def _check_language(argument: str, language: str):

@@ -1,7 +1,7 @@
 """Against overfitting, for robustness, and with few labels (notebook 14).
 
-finetune(head, batches, epochs=3, objective=FGM(1.0), method=ExpertDropout(0.4, 0.1), label_smoothing=0.1)
-attack_curve(head, Examples(test, 64), radii=(0, 0.5, 1, 2))
+finetune(head, batches, epochs=3, objective=FGM(1.0), method=ExpertDropout(0.4, 0.1),
+label_smoothing=0.1) attack_curve(head, Examples(test, 64), radii=(0, 0.5, 1, 2))
 """
 
 from moe_lib.tuning.robust.active import ActivelyLearned, learn_actively, uncertainty
@@ -28,10 +28,44 @@ from moe_lib.tuning.robust.perturbing import embedding_norms, perturbed
 from moe_lib.tuning.robust.self_training import SelfTrained, self_train
 
 __all__ = [
-    "FGM", "PGD", "ActivelyLearned", "Attacked", "Augment", "BackTranslated", "Consistency", "ConsistencyBatches",
-    "ExpertDropout", "InTurn", "MovingAverage", "RDrop", "SelfTrained", "SimCSE", "Synonyms", "Temperature",
-    "WordDropout", "attack", "attack_curve", "augment_rows", "augment_texts", "auroc", "average_weights",
-    "back_translate", "class_logits", "coverage_curve", "embedding_norms", "energy_score", "ensemble",
-    "fit_temperature", "info_nce", "kl_divergence", "learn_actively", "load_synonyms", "max_probability", "perturbed",
-    "self_train", "uncertainty", "words_of_labels", "worst_perturbation",
-]  # fmt: skip
+    "FGM",
+    "PGD",
+    "ActivelyLearned",
+    "Attacked",
+    "Augment",
+    "BackTranslated",
+    "Consistency",
+    "ConsistencyBatches",
+    "ExpertDropout",
+    "InTurn",
+    "MovingAverage",
+    "RDrop",
+    "SelfTrained",
+    "SimCSE",
+    "Synonyms",
+    "Temperature",
+    "WordDropout",
+    "attack",
+    "attack_curve",
+    "augment_rows",
+    "augment_texts",
+    "auroc",
+    "average_weights",
+    "back_translate",
+    "class_logits",
+    "coverage_curve",
+    "embedding_norms",
+    "energy_score",
+    "ensemble",
+    "fit_temperature",
+    "info_nce",
+    "kl_divergence",
+    "learn_actively",
+    "load_synonyms",
+    "max_probability",
+    "perturbed",
+    "self_train",
+    "uncertainty",
+    "words_of_labels",
+    "worst_perturbation",
+]

@@ -1,4 +1,5 @@
-"""Active learning: which texts should somebody label next? Those the model is least sure of, or any.
+"""Active learning: which texts should somebody label next? Those the model is least sure of, or
+any.
 
 It buys labels, so it is supervised learning (Settles 2009), unlike self-training.
 """
@@ -31,15 +32,24 @@ def uncertainty(probabilities: Tensor, how: str) -> Tensor:
 
 @dataclass(frozen=True)
 class ActivelyLearned:
-    """head: of the last round; rounds: the rows of `pool` labelled by then, per round, in the order of the buying."""
+    """head: of the last round; rounds: the rows of `pool` labelled by then, per round, in the order
+    of the buying."""
 
     head: SequenceClassifier
     rounds: list[list[int]]
 
 
-def learn_actively(fit: Callable[[Encoded, int], SequenceClassifier], pool: Encoded, first: Sequence[int], *,
-                   batch: int, rounds: int, how: str = "entropy", seed: int = 0,
-                   after: Callable[[SequenceClassifier, int], None] | None = None) -> ActivelyLearned:  # fmt: skip
+def learn_actively(
+    fit: Callable[[Encoded, int], SequenceClassifier],
+    pool: Encoded,
+    first: Sequence[int],
+    *,
+    batch: int,
+    rounds: int,
+    how: str = "entropy",
+    seed: int = 0,
+    after: Callable[[SequenceClassifier, int], None] | None = None,
+) -> ActivelyLearned:
     """Begin with the labels of rows `first`; in each round buy `batch` more, and train anew.
 
     fit    (rows, round from 0) -> a trained head
@@ -47,7 +57,8 @@ def learn_actively(fit: Callable[[Encoded, int], SequenceClassifier], pool: Enco
     how    "entropy" or "margin": the least certain rows by the last head. "random": any
     after  called with the head and the round, to measure it
 
-    Raises ValueError if the pool has fewer rows than are to be bought, or `first` has rows twice or outside.
+    Raises ValueError if the pool has fewer rows than are to be bought, or `first` has rows twice or
+    outside.
     """
     require(how in CHOICES, "how", how, f"one of {', '.join(CHOICES)}")
     require_whole("batch", batch)
@@ -56,7 +67,12 @@ def learn_actively(fit: Callable[[Encoded, int], SequenceClassifier], pool: Enco
     inside = len(set(bought)) == len(bought) > 0 and all(0 <= index < len(pool) for index in bought)
     require(inside, "first", bought[:5], f"rows of the pool, 0 to {len(pool) - 1}, none twice")
     wanted = len(bought) + batch * rounds
-    require(wanted <= len(pool), "rounds", f"{wanted} labels in all", f"at most {len(pool)}, the rows of the pool")
+    require(
+        wanted <= len(pool),
+        "rounds",
+        f"{wanted} labels in all",
+        f"at most {len(pool)}, the rows of the pool",
+    )
     generator, history = torch.Generator().manual_seed(seed), [list(bought)]
     head = fit(pool.select(bought), 0)
     for round_ in range(1, rounds + 1):
@@ -67,7 +83,9 @@ def learn_actively(fit: Callable[[Encoded, int], SequenceClassifier], pool: Enco
         if how == "random":
             places = torch.randperm(len(left), generator=generator)[:batch].tolist()
         else:
-            bare = Encoded([{"input_ids": pool.rows[index]["input_ids"]} for index in left], pool.pad_token_id)
+            bare = Encoded(
+                [{"input_ids": pool.rows[index]["input_ids"]} for index in left], pool.pad_token_id
+            )
             scores = uncertainty(predict(head, Examples(bare, 64)).probabilities, how)
             places = scores.argsort(descending=True, stable=True)[:batch].tolist()
         bought += [left[place] for place in places]

@@ -20,12 +20,14 @@ from moe_lib.tuning.robust.perturbing import (
 
 @dataclass(frozen=True)
 class FGM:
-    """Loss at the embeddings e, plus weight · loss at e + r, where r = epsilon · g / ‖g‖ and g = ∂loss/∂e.
+    """Loss at the embeddings e, plus weight · loss at e + r, where r = epsilon · g / ‖g‖ and g =
+    ∂loss/∂e.
 
     epsilon  ‖r‖₂ of each text, over all its tokens together
     weight   of the second loss; 1 in the paper
 
-    r is a constant: no gradient flows through the way it was found. One step costs about twice a plain one.
+    r is a constant: no gradient flows through the way it was found. One step costs about twice a
+    plain one.
     """
 
     epsilon: float
@@ -39,16 +41,24 @@ class FGM:
         with perturbed(model, delta):
             clean = model(**batch, **options)
         (gradient,) = torch.autograd.grad(clean.loss, delta, retain_graph=True)
-        return _with_loss_at(to_norm(gradient * real_tokens(batch), self.epsilon), model, batch, options, clean,
-                             self.weight)  # fmt: skip
+        return _with_loss_at(
+            to_norm(gradient * real_tokens(batch), self.epsilon),
+            model,
+            batch,
+            options,
+            clean,
+            self.weight,
+        )
 
 
 @dataclass(frozen=True)
 class PGD:
-    """The same with a harder perturbation: `steps` times r ← Π(r + step_size · g / ‖g‖), from r = 0.
+    """The same with a harder perturbation: `steps` times r ← Π(r + step_size · g / ‖g‖), from r =
+    0.
 
-    Π puts r back into the ball ‖r‖₂ ≤ epsilon. step_size None: 2.5 · epsilon / steps, so that the walk can reach the
-    edge from anywhere. steps=1 with step_size=epsilon is FGM. Costs about steps + 1 times a plain step.
+    Π puts r back into the ball ‖r‖₂ ≤ epsilon. step_size None: 2.5 · epsilon / steps, so that the
+    walk can reach the edge from anywhere. steps=1 with step_size=epsilon is FGM. Costs about steps
+    + 1 times a plain step.
     """
 
     epsilon: float
@@ -59,16 +69,28 @@ class PGD:
     def __post_init__(self):
         _check(self)
         require_whole("steps", self.steps)
-        require(self.step_size is None or self.step_size > 0, "step_size", self.step_size, "more than 0, or None")
+        require(
+            self.step_size is None or self.step_size > 0,
+            "step_size",
+            self.step_size,
+            "more than 0, or None",
+        )
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], options: dict):
         delta = worst_perturbation(model, batch, self.epsilon, self.steps, self.step_size, options)
         return _with_loss_at(delta, model, batch, options, model(**batch, **options), self.weight)
 
 
-def worst_perturbation(model: nn.Module, batch: dict[str, Tensor], epsilon: float, steps: int = 3,
-                       step_size: float | None = None, options: dict | None = None) -> Tensor:  # fmt: skip
-    """delta (batch, sequence, hidden_size) with ‖delta‖₂ ≤ epsilon per text, walked uphill on the loss. See `PGD`.
+def worst_perturbation(
+    model: nn.Module,
+    batch: dict[str, Tensor],
+    epsilon: float,
+    steps: int = 3,
+    step_size: float | None = None,
+    options: dict | None = None,
+) -> Tensor:
+    """delta (batch, sequence, hidden_size) with ‖delta‖₂ ≤ epsilon per text, walked uphill on the
+    loss. See `PGD`.
 
     The gradients are taken for delta alone: those of the weights stay as they are.
     """
@@ -85,7 +107,8 @@ def worst_perturbation(model: nn.Module, batch: dict[str, Tensor], epsilon: floa
 
 
 def _with_loss_at(delta: Tensor, model, batch, options, clean, weight: float):
-    """The clean output, with the loss of the perturbed texts added; balance loss and routing are the clean ones."""
+    """The clean output, with the loss of the perturbed texts added; balance loss and routing are
+    the clean ones."""
     with perturbed(model, delta):
         adversarial = model(**batch, **options)
     return replace(clean, loss=clean.loss + weight * adversarial.loss)

@@ -1,4 +1,5 @@
-"""How much does a small change of the embeddings change? Of the answers, and of the choices of experts."""
+"""How much does a small change of the embeddings change? Of the answers, and of the choices of
+experts."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,8 +21,8 @@ class Attacked:
     """What `attack` found for one batch.
 
     right, right_before  (batch,) bool: classified correctly with and without the perturbation
-    kept, choices        choices (real token, expert) of all MoE layers without it, and how many of them are the same
-                         with it; 0 and 0 in a dense model
+    kept, choices        choices (real token, expert) of all MoE layers without it, and how many of
+                         them are the same with it; 0 and 0 in a dense model
     delta                (batch, sequence, hidden_size): the perturbation
     """
 
@@ -42,12 +43,20 @@ class Attacked:
         return 1 - self.kept / self.choices if self.choices else float("nan")
 
 
-def attack(head: SequenceClassifier, batch: dict[str, Tensor], radius: float, steps: int = 3, *,
-           random: bool = False, seed: int = 0) -> Attacked:  # fmt: skip
-    """Look for the worst perturbation of norm at most `radius` per text; `random` takes a random one instead.
+def attack(
+    head: SequenceClassifier,
+    batch: dict[str, Tensor],
+    radius: float,
+    steps: int = 3,
+    *,
+    random: bool = False,
+    seed: int = 0,
+) -> Attacked:
+    """Look for the worst perturbation of norm at most `radius` per text; `random` takes a random
+    one instead.
 
-    The model is in eval mode and its weights get no gradient. radius 0 changes nothing. An attack is a lower bound:
-    a better one may find more.
+    The model is in eval mode and its weights get no gradient. radius 0 changes nothing. An attack
+    is a lower bound: a better one may find more.
     Raises ValueError for a negative radius or a batch without labels, TypeError for another head.
     """
     fits = isinstance(head, SequenceClassifier)
@@ -72,22 +81,40 @@ def attack(head: SequenceClassifier, batch: dict[str, Tensor], radius: float, st
     return Attacked(*right, kept, sum(int(layer.sum()) for layer in old), delta)
 
 
-def attack_curve(head: SequenceClassifier, batches: Iterable[dict], radii: Sequence[float], steps: int = 3,
-                 seed: int = 0) -> pd.DataFrame:  # fmt: skip
+def attack_curve(
+    head: SequenceClassifier,
+    batches: Iterable[dict],
+    radii: Sequence[float],
+    steps: int = 3,
+    seed: int = 0,
+) -> pd.DataFrame:
     """A row per radius and kind ("worst", "random"): radius, kind, accuracy, flips.
 
-    Counts of all batches are added up before they are divided: batches of unequal size do not count alike.
+    Counts of all batches are added up before they are divided: batches of unequal size do not count
+    alike.
     """
     batches = list(batches)
     require(len(batches) > 0, "batches", "none", "at least one")
     rows = []
     for kind in ("worst", "random"):
         for radius in radii:
-            found = [attack(head, batch, radius, steps, random=kind == "random", seed=seed + number)
-                     for number, batch in enumerate(batches)]  # fmt: skip
-            right, choices = torch.cat([one.right for one in found]), sum(one.choices for one in found)
+            found = [
+                attack(head, batch, radius, steps, random=kind == "random", seed=seed + number)
+                for number, batch in enumerate(batches)
+            ]
+            right, choices = (
+                torch.cat([one.right for one in found]),
+                sum(one.choices for one in found),
+            )
             flips = 1 - sum(one.kept for one in found) / choices if choices else float("nan")
-            rows.append({"radius": radius, "kind": kind, "accuracy": float(right.float().mean()), "flips": flips})
+            rows.append(
+                {
+                    "radius": radius,
+                    "kind": kind,
+                    "accuracy": float(right.float().mean()),
+                    "flips": flips,
+                }
+            )
     return pd.DataFrame(rows)
 
 

@@ -1,6 +1,8 @@
-"""Small changes of a text that should not change its label: synonyms, dropped words, a translation there and back.
+"""Small changes of a text that should not change its label: synonyms, dropped words, a translation
+there and back.
 
-Every function takes the text and a generator of random numbers: the same seed gives the same change.
+Every function takes the text and a generator of random numbers: the same seed gives the same
+change.
 """
 
 import random
@@ -14,14 +16,16 @@ from moe_lib.paths import DATA
 
 # Without them a text says the opposite: never replaced, never dropped.
 NEGATIONS = frozenset(
-    "no not never none nobody nothing nowhere neither nor cannot without hardly barely dont doesnt didnt isnt wasnt "
+    "no not never none nobody nothing nowhere neither nor cannot without hardly barely dont "
+    "doesnt didnt isnt wasnt "
     "cant wont couldnt 不 没 别 无 非 未 勿 莫 否".split()
 )
 _PIECES = re.compile(r"[A-Za-z]+(?:['’][A-Za-z]+)*|[\u4e00-\u9fff]|\s+|.", re.DOTALL)
 
 
 def pieces_of(text: str) -> list[str]:
-    """The text in words of letters, single Chinese characters, spaces and other characters; joined it is whole."""
+    """The text in words of letters, single Chinese characters, spaces and other characters; joined
+    it is whole."""
     return _PIECES.findall(text)
 
 
@@ -38,14 +42,22 @@ def words_of_labels(names: Iterable[str]) -> frozenset[str]:
 
 @cache
 def load_synonyms() -> dict[str, tuple[str, ...]]:
-    """data/synonyms: word -> words that may replace it. ValueError naming a line that is no such list."""
+    """data/synonyms: word -> words that may replace it. ValueError naming a line that is no such
+    list."""
     table = {}
     for language in ("en", "zh"):
         path = DATA / "synonyms" / f"{language}.tsv"
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             word, *others = line.split("\t")
-            good = bool(word and others and all(others)) and word not in others and word not in table
-            require(good, f"{path.name}, line {number}", line, "a new word and others for it, separated by tabs")
+            good = (
+                bool(word and others and all(others)) and word not in others and word not in table
+            )
+            require(
+                good,
+                f"{path.name}, line {number}",
+                line,
+                "a new word and others for it, separated by tabs",
+            )
             table[word] = tuple(others)
     return table
 
@@ -82,13 +94,16 @@ class Synonyms:
         return "".join(changed)
 
     def _entry(self, pieces: list[str], place: int) -> tuple[int, str | None]:
-        """How many pieces the longest entry at `place` takes, and the entry; (1, None) if none begins there."""
+        """How many pieces the longest entry at `place` takes, and the entry; (1, None) if none
+        begins there."""
         first = pieces[place]
         longest = 1 if first.isascii() else 4  # Chinese entries are of several characters
         for length in range(min(longest, len(pieces) - place), 0, -1):
             part = pieces[place : place + length]
             word = "".join(part).lower()
-            held = word in self.protect or any(is_negation(piece) or piece in self.protect for piece in part)
+            held = word in self.protect or any(
+                is_negation(piece) or piece in self.protect for piece in part
+            )
             if word in self.table and not held:
                 return length, word
         return 1, None
@@ -96,7 +111,8 @@ class Synonyms:
 
 @dataclass(frozen=True)
 class WordDropout:
-    """Leave out each word (each character, in Chinese) with this probability. Negations and `protect` stay.
+    """Leave out each word (each character, in Chinese) with this probability. Negations and
+    `protect` stay.
 
     A text that would lose all of its words stays as it was.
     """
@@ -132,8 +148,8 @@ class InTurn:
 
 @dataclass(frozen=True)
 class BackTranslated:
-    """texts, in their order; of them `changed` came back in other words, `unchanged` as they were, and `empty` not at
-    all. In these two the original stands."""
+    """texts, in their order; of them `changed` came back in other words, `unchanged` as they were,
+    and `empty` not at all. In these two the original stands."""
 
     texts: list[str]
     changed: int
@@ -141,22 +157,32 @@ class BackTranslated:
     empty: int
 
 
-def back_translate(texts: Sequence[str], there: Callable[[str], str], back: Callable[[str], str]) -> BackTranslated:
-    """Each text translated and translated back: the same in other words, if the translators are good.
+def back_translate(
+    texts: Sequence[str], there: Callable[[str], str], back: Callable[[str], str]
+) -> BackTranslated:
+    """Each text translated and translated back: the same in other words, if the translators are
+    good.
 
-    there, back   text -> text. Any will do. With the course's own model (notebook 12), whose answers are text:
-                  `there = lambda text: answer(model, tokenizer, text, "Translate into Chinese.")`, `back` likewise
+    there, back   text -> text. Any will do. With the course's own model (notebook 12), whose
+                  answers are text: `there = lambda text: answer(model, tokenizer, text, "Translate
+                  into Chinese.")`, `back` likewise
 
-    The original is kept where the round trip gives nothing but spaces, or the same text; both are counted. Whether
-    the meaning survived is not checked. A small translator says something else: read some before you train on them.
-    Raises TypeError for a translator that gives no text.
+    The original is kept where the round trip gives nothing but spaces, or the same text; both are
+    counted. Whether the meaning survived is not checked. A small translator says something else:
+    read some before you train on them. Raises TypeError for a translator that gives no text.
     """
     kept, changed, unchanged, empty = [], 0, 0, 0
     for text in texts:
         result = text
         for name, translate in (("there", there), ("back", back)):
             result = translate(result) if result.strip() else ""
-            require(isinstance(result, str), name, type(result).__name__, "a function from text to text", TypeError)
+            require(
+                isinstance(result, str),
+                name,
+                type(result).__name__,
+                "a function from text to text",
+                TypeError,
+            )
         result = result.strip()
         empty += not result
         unchanged += result == text.strip()
@@ -165,7 +191,10 @@ def back_translate(texts: Sequence[str], there: Callable[[str], str], back: Call
     return BackTranslated(kept, changed, unchanged, empty)
 
 
-def augment_texts(texts: Sequence[str], change: Callable[[str, random.Random], str], *, seed: int = 0) -> list[str]:
-    """Every text changed. Text number i has random numbers of its own: it comes out the same in any company."""
+def augment_texts(
+    texts: Sequence[str], change: Callable[[str, random.Random], str], *, seed: int = 0
+) -> list[str]:
+    """Every text changed. Text number i has random numbers of its own: it comes out the same in any
+    company."""
     require_whole("seed", seed, at_least=0)
     return [change(text, random.Random(f"{seed}/{index}")) for index, text in enumerate(texts)]

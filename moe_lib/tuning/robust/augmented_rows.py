@@ -15,14 +15,24 @@ from moe_lib.tuning.robust.augmentation import (
 )
 
 
-def augment_rows(encoded: Encoded, tokenizer, change: Callable[[str, random.Random], str], *, copies: int = 1,
-                 keep: bool = True, seed: int = 0, max_length: int = 128) -> Encoded:  # fmt: skip
-    """Rows of `encode_texts` -> the same, and `copies` changed versions of each, one row below the other.
+def augment_rows(
+    encoded: Encoded,
+    tokenizer,
+    change: Callable[[str, random.Random], str],
+    *,
+    copies: int = 1,
+    keep: bool = True,
+    seed: int = 0,
+    max_length: int = 128,
+) -> Encoded:
+    """Rows of `encode_texts` -> the same, and `copies` changed versions of each, one row below the
+    other.
 
     keep   False: the changed versions alone
 
     An epoch is then 1 + copies times as long: compare methods by steps, not by epochs.
-    Raises ValueError for rows of another kind (words, questions or choices have labels at places in the text).
+    Raises ValueError for rows of another kind (words, questions or choices have labels at places in
+    the text).
     """
     require_whole("copies", copies)
     for row in encoded.rows[:1]:
@@ -40,7 +50,8 @@ def augment_rows(encoded: Encoded, tokenizer, change: Callable[[str, random.Rand
 
 @dataclass(frozen=True)
 class Augment:
-    """A `prepare` for a Case of a comparison: synonyms and word dropout, words of the labels protected."""
+    """A `prepare` for a Case of a comparison: synonyms and word dropout, words of the labels
+    protected."""
 
     tokenizer: object
     synonyms: float = 0.3

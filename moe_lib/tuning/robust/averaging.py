@@ -12,9 +12,11 @@ from moe_lib.tuning.predicting import Predictions, predict
 
 
 def ensemble(heads: Sequence[TaskHead], batches: Iterable[dict]) -> Predictions:
-    """The mean of the heads' probabilities, one vote each. It costs as many forward passes as there are heads.
+    """The mean of the heads' probabilities, one vote each. It costs as many forward passes as there
+    are heads.
 
-    Raises ValueError for heads that do not predict equally many classes, TypeError for heads `predict` does not know.
+    Raises ValueError for heads that do not predict equally many classes, TypeError for heads
+    `predict` does not know.
     """
     require(len(heads) > 0, "heads", "none", "at least one")
     batches = list(batches)
@@ -27,11 +29,12 @@ def ensemble(heads: Sequence[TaskHead], batches: Iterable[dict]) -> Predictions:
 
 @torch.no_grad()
 def average_weights(heads: Sequence[TaskHead]) -> TaskHead:
-    """A new head whose every number is the mean of theirs: a uniform soup (Wortsman et al. 2022). Runs once.
+    """A new head whose every number is the mean of theirs: a uniform soup (Wortsman et al. 2022).
+    Runs once.
 
-    It makes sense for heads that were fine-tuned from one base *and* one first head: models that were trained apart
-    have their units and experts in another order, and the mean of two orders is neither.
-    Raises ValueError for heads of different classes or shapes.
+    It makes sense for heads that were fine-tuned from one base *and* one first head: models that
+    were trained apart have their units and experts in another order, and the mean of two orders is
+    neither. Raises ValueError for heads of different classes or shapes.
     """
     require(len(heads) > 0, "heads", "none", "at least one")
     first = heads[0]
@@ -48,11 +51,12 @@ def average_weights(heads: Sequence[TaskHead]) -> TaskHead:
 
 
 class MovingAverage:
-    """The exponential moving average of a model's weights: average ← decay · average + (1 − decay) · weights.
+    """The exponential moving average of a model's weights: average ← decay · average + (1 − decay)
+    · weights.
 
-    Give it to finetune as `callback`: it is updated after every step. `copy_to(model)` puts the average in.
-    With decay 0.9 about the last 10 steps count. Buffers (a router's selection bias) are averaged as well.
-    Raises ValueError for a decay outside 0 … 1.
+    Give it to finetune as `callback`: it is updated after every step. `copy_to(model)` puts the
+    average in. With decay 0.9 about the last 10 steps count. Buffers (a router's selection bias)
+    are averaged as well. Raises ValueError for a decay outside 0 … 1.
     """
 
     def __init__(self, model: nn.Module, decay: float = 0.9):
@@ -69,8 +73,14 @@ class MovingAverage:
                 self.average[name].lerp_(tensor, 1 - self.decay)
 
     def copy_to(self, model: nn.Module) -> None:
-        """Raises ValueError if nothing was averaged yet, RuntimeError by torch for a model of other shapes."""
-        require(bool(self.average), "average", "no step yet", "at least one: callback=average in finetune")
+        """Raises ValueError if nothing was averaged yet, RuntimeError by torch for a model of other
+        shapes."""
+        require(
+            bool(self.average),
+            "average",
+            "no step yet",
+            "at least one: callback=average in finetune",
+        )
         model.load_state_dict(self.average)
 
 

@@ -1,4 +1,5 @@
-"""Does a probability mean what it says? Temperature scaling, and abstaining from the least certain answers."""
+"""Does a probability mean what it says? Temperature scaling, and abstaining from the least certain
+answers."""
 
 from dataclasses import dataclass
 
@@ -11,14 +12,16 @@ from moe_lib.errors import require
 
 @dataclass(frozen=True)
 class Temperature:
-    """T, and the mean loss −log p of the right class in nats on the rows it was fitted to, before (T = 1) and after."""
+    """T, and the mean loss −log p of the right class in nats on the rows it was fitted to, before
+    (T = 1) and after."""
 
     value: float
     loss_before: float
     loss_after: float
 
     def __call__(self, probabilities) -> np.ndarray:
-        """softmax(log p / T): the logits divided by T, but for a constant that softmax does not see. (n, K) -> (n, K)
+        """softmax(log p / T): the logits divided by T, but for a constant that softmax does not
+        see. (n, K) -> (n, K)
 
         The most likely class stays the most likely: accuracy does not change.
         """
@@ -26,11 +29,13 @@ class Temperature:
 
 
 def fit_temperature(probabilities, targets) -> Temperature:
-    """The T above 0 with the lowest loss (Guo et al. 2017): above 1 for a model that is too sure of itself.
+    """The T above 0 with the lowest loss (Guo et al. 2017): above 1 for a model that is too sure of
+    itself.
 
-    probabilities (n, K), rows sum to 1; targets (n,). Use the validation set: on training rows every overfitted model
-    looks right, and on test rows T would be chosen with the answers in view. The loss is convex in 1/T; T is sought
-    between 1/20 and 20. Raises ValueError for bad shapes or targets outside 0 … K − 1.
+    probabilities (n, K), rows sum to 1; targets (n,). Use the validation set: on training rows
+    every overfitted model looks right, and on test rows T would be chosen with the answers in view.
+    The loss is convex in 1/T; T is sought between 1/20 and 20. Raises ValueError for bad shapes or
+    targets outside 0 … K − 1.
     """
     from scipy.optimize import minimize_scalar
 
@@ -40,29 +45,47 @@ def fit_temperature(probabilities, targets) -> Temperature:
         chosen = _scaled(logits, np.exp(log_temperature))[np.arange(len(targets)), targets]
         return float(-np.log(np.maximum(chosen, 1e-300)).mean())
 
-    found = minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded", options={"xatol": 1e-6})
+    found = minimize_scalar(
+        loss, bounds=(-np.log(20), np.log(20)), method="bounded", options={"xatol": 1e-6}
+    )
     return Temperature(float(np.exp(found.x)), loss(0.0), float(found.fun))
 
 
 def coverage_curve(probabilities, targets) -> pd.DataFrame:
-    """What abstaining buys: answer only the most certain texts. A row for each number of answers, 1 to n.
+    """What abstaining buys: answer only the most certain texts. A row for each number of answers, 1
+    to n.
 
-    coverage (answered / n), threshold (the largest probability of the last one answered), accuracy (of the answered),
-    selective_risk (1 − accuracy). Texts with equal certainty are answered together: the rows between are left out.
+    coverage (answered / n), threshold (the largest probability of the last one answered), accuracy
+    (of the answered), selective_risk (1 − accuracy). Texts with equal certainty are answered
+    together: the rows between are left out.
     """
     table, targets = _table(probabilities), _targets(probabilities, targets)
     confidence, right = table.max(1), table.argmax(1) == targets
     order = np.argsort(-confidence, kind="stable")
     answered = np.arange(1, len(order) + 1)
     accuracy = np.cumsum(right[order]) / answered
-    curve = pd.DataFrame({"coverage": answered / len(order), "threshold": confidence[order], "accuracy": accuracy,
-                          "selective_risk": 1 - accuracy})  # fmt: skip
+    curve = pd.DataFrame(
+        {
+            "coverage": answered / len(order),
+            "threshold": confidence[order],
+            "accuracy": accuracy,
+            "selective_risk": 1 - accuracy,
+        }
+    )
     return curve.drop_duplicates("threshold", keep="last").reset_index(drop=True)
 
 
 def _table(probabilities) -> np.ndarray:
-    table = np.asarray(probabilities.cpu() if isinstance(probabilities, Tensor) else probabilities, dtype=np.float64)
-    require(table.ndim == 2 and len(table) > 0, "probabilities", table.shape, "shape (n, K), n at least 1")
+    table = np.asarray(
+        probabilities.cpu() if isinstance(probabilities, Tensor) else probabilities,
+        dtype=np.float64,
+    )
+    require(
+        table.ndim == 2 and len(table) > 0,
+        "probabilities",
+        table.shape,
+        "shape (n, K), n at least 1",
+    )
     sums = bool(np.allclose(table.sum(1), 1, atol=1e-3)) and bool((table >= 0).all())
     require(sums, "probabilities", "rows that are no probabilities", "numbers from 0 that sum to 1")
     return table

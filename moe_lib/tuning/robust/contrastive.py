@@ -1,6 +1,8 @@
-"""Contrastive pretraining of an encoder, without labels: two views of a text belong together (SimCSE, Gao et al. 2021).
+"""Contrastive pretraining of an encoder, without labels: two views of a text belong together
+(SimCSE, Gao et al. 2021).
 
-dropout = ExpertDropout(0.1, 0.1).attach(model)                # the only difference between two views
+dropout = ExpertDropout(0.1, 0.1).attach(model)                # the only difference between two
+                                                               views
 finetune(model, Examples(texts, 32), steps=100, objective=SimCSE(), balance=False)
 dropout.detach()
 """
@@ -18,13 +20,19 @@ from moe_lib.tuning.robust.perturbing import base_of
 
 
 def info_nce(one: Tensor, other: Tensor, temperature: float = 0.05) -> Tensor:
-    """Mean over i of −log( exp(s_ii / τ) / Σ_j exp(s_ij / τ) ), s_ij the cosine of one_i and other_j, in nats.
+    """Mean over i of −log( exp(s_ii / τ) / Σ_j exp(s_ij / τ) ), s_ij the cosine of one_i and
+    other_j, in nats.
 
-    one, other (n, d): row i of both are two views of text i; the other rows of the batch are the wrong answers. ln n if
-    the encoder tells nothing apart. Raises ValueError for other shapes, or fewer than two rows: one text alone has
-    nothing to be told apart from, and its loss is 0.
+    one, other (n, d): row i of both are two views of text i; the other rows of the batch are the
+    wrong answers. ln n if the encoder tells nothing apart. Raises ValueError for other shapes, or
+    fewer than two rows: one text alone has nothing to be told apart from, and its loss is 0.
     """
-    require(one.dim() == 2 and one.shape == other.shape, "other", tuple(other.shape), f"shape {tuple(one.shape)}")
+    require(
+        one.dim() == 2 and one.shape == other.shape,
+        "other",
+        tuple(other.shape),
+        f"shape {tuple(one.shape)}",
+    )
     require(len(one) >= 2, "one", f"{len(one)} rows", "at least two")
     require(temperature > 0, "temperature", temperature, "more than 0")
     cosines = F.normalize(one.float(), dim=-1) @ F.normalize(other.float(), dim=-1).T  # (n, n)
@@ -33,14 +41,15 @@ def info_nce(one: Tensor, other: Tensor, temperature: float = 0.05) -> Tensor:
 
 @dataclass(frozen=True)
 class SimCSE:
-    """An objective for finetune: each batch goes through the encoder twice, and info_nce joins the two.
+    """An objective for finetune: each batch goes through the encoder twice, and info_nce joins the
+    two.
 
     temperature  τ
     pooling      how a text's hidden states become one vector, as in SequenceClassifier
 
-    What differs between the views: dropout, which the model must have in training; and if batches hold augmented_ids
-    and augmented_mask (ConsistencyBatches), the text too. Use batches without parts (accumulation=1): the wrong
-    answers are the rest of the batch.
+    What differs between the views: dropout, which the model must have in training; and if batches
+    hold augmented_ids and augmented_mask (ConsistencyBatches), the text too. Use batches without
+    parts (accumulation=1): the wrong answers are the rest of the batch.
     """
 
     temperature: float = 0.05
@@ -55,5 +64,9 @@ class SimCSE:
             mask = batch["attention_mask"]
         hidden, side = base.hidden_states(batch["input_ids"], mask)
         other, _ = base.hidden_states(other_ids, other_mask)
-        loss = info_nce(pool(hidden, mask, self.pooling), pool(other, other_mask, self.pooling), self.temperature)
+        loss = info_nce(
+            pool(hidden, mask, self.pooling),
+            pool(other, other_mask, self.pooling),
+            self.temperature,
+        )
         return SimpleNamespace(loss=loss, balance_loss=side.balance_loss, routing=side.routing)

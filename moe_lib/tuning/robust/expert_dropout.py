@@ -1,4 +1,5 @@
-"""Dropout in a base that was pretrained without, for the time of fine-tuning: larger inside the experts.
+"""Dropout in a base that was pretrained without, for the time of fine-tuning: larger inside the
+experts.
 
 Switch Transformer, section 3.2: dropout 0.4 inside the experts and 0.1 elsewhere.
 """
@@ -20,11 +21,14 @@ from moe_lib.model.layers import SwiGLU
 class ExpertDropout:
     """Rates, 0 up to, not including, 1.
 
-    experts    of the inner numbers of each routed expert, h = silu(gate) · up, between its two matrices
-    elsewhere  of the inner numbers of dense and shared feed-forward layers, and of what attention adds
+    experts    of the inner numbers of each routed expert, h = silu(gate) · up, between its two
+               matrices
+    elsewhere  of the inner numbers of dense and shared feed-forward layers, and of what attention
+               adds
 
-    `attach` puts it into a model, `detach` of what that returns takes it out. It acts in train mode only, changes no
-    weight and freezes nothing, so it is also a `method=` of finetune for training everything.
+    `attach` puts it into a model, `detach` of what that returns takes it out. It acts in train mode
+    only, changes no weight and freezes nothing, so it is also a `method=` of finetune for training
+    everything.
     """
 
     experts: float = 0.4
@@ -36,9 +40,18 @@ class ExpertDropout:
             require(0 <= rate < 1, name, rate, "0 up to, not including, 1")
 
     def attach(self, model: LanguageModel) -> "AttachedDropout":
-        """Raises TypeError for another kind of model, ValueError if dropout is attached to it already."""
-        require(isinstance(model, LanguageModel), "model", type(model).__name__, "a LanguageModel", TypeError)
-        twice = any("forward" in vars(module) for module in model.modules() if isinstance(module, Experts))
+        """Raises TypeError for another kind of model, ValueError if dropout is attached to it
+        already."""
+        require(
+            isinstance(model, LanguageModel),
+            "model",
+            type(model).__name__,
+            "a LanguageModel",
+            TypeError,
+        )
+        twice = any(
+            "forward" in vars(module) for module in model.modules() if isinstance(module, Experts)
+        )
         require(not twice, "model", "experts with dropout", "a model without: detach it first")
         return AttachedDropout(model, self)
 
@@ -83,13 +96,18 @@ class AttachedDropout:
         def forward(x: Tensor, routing: Routing) -> Tensor:
             if not experts.training or self.settings.experts == 0:
                 return plain(x, routing)
-            return run_with_dropout(x, routing, experts.gate_up_proj, experts.down_proj, self.settings.experts)
+            return run_with_dropout(
+                x, routing, experts.gate_up_proj, experts.down_proj, self.settings.experts
+            )
 
         return forward
 
 
-def run_with_dropout(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor, rate: float) -> Tensor:
-    """`moe_lib.model.experts.run_sorted` with dropout on the inner numbers: each (token, expert) pair draws its own.
+def run_with_dropout(
+    x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor, rate: float
+) -> Tensor:
+    """`moe_lib.model.experts.run_sorted` with dropout on the inner numbers: each (token, expert)
+    pair draws its own.
 
     x (tokens, d) -> (tokens, d)
     """
@@ -97,6 +115,8 @@ def run_with_dropout(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_pro
     if len(order.pair) == 0:
         return x * 0.0
     weight = routing.weights.to(x.dtype).flatten()[order.pair]
-    gate, up = grouped_linear(dispatch(x, order), gate_up_proj, order.load).chunk(2, dim=-1)  # (pairs, I) each
+    gate, up = grouped_linear(dispatch(x, order), gate_up_proj, order.load).chunk(
+        2, dim=-1
+    )  # (pairs, I) each
     hidden = F.dropout(F.silu(gate) * up, rate) * weight[:, None]
     return combine(grouped_linear(hidden, down_proj, order.load), order)

@@ -1,4 +1,5 @@
-"""Is this text one of those the classifier knows? Scores, higher for "known", and how well they separate."""
+"""Is this text one of those the classifier knows? Scores, higher for "known", and how well they
+separate."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,10 +15,21 @@ from moe_lib.tuning.predicting import eval_mode
 @torch.no_grad()
 def class_logits(head: SequenceClassifier, batches: Iterable[dict]) -> Tensor:
     """(n, K) float, on the CPU, in eval mode and in order. Labels are not looked at."""
-    require(isinstance(head, SequenceClassifier), "head", type(head).__name__, "a SequenceClassifier", TypeError)
+    require(
+        isinstance(head, SequenceClassifier),
+        "head",
+        type(head).__name__,
+        "a SequenceClassifier",
+        TypeError,
+    )
     with eval_mode(head):
-        found = [head(batch["input_ids"].to(head.base.device), batch["attention_mask"].to(head.base.device)).logits
-                 for batch in batches]  # fmt: skip
+        found = [
+            head(
+                batch["input_ids"].to(head.base.device),
+                batch["attention_mask"].to(head.base.device),
+            ).logits
+            for batch in batches
+        ]
     require(bool(found), "batches", "none", "at least one")
     return torch.cat(found).float().cpu()
 
@@ -37,13 +49,21 @@ def energy_score(logits: Tensor, temperature: float = 1.0) -> Tensor:
 
 
 def auroc(known: Sequence[float] | Tensor, unknown: Sequence[float] | Tensor) -> float:
-    """The chance that a known text scores higher than an unknown one, ties half (scikit-learn's roc_auc_score).
+    """The chance that a known text scores higher than an unknown one, ties half (scikit-learn's
+    roc_auc_score).
 
-    1: a threshold separates them; 0.5: the score says nothing. Raises ValueError if either is empty.
+    1: a threshold separates them; 0.5: the score says nothing. Raises ValueError if either is
+    empty.
     """
     from sklearn.metrics import roc_auc_score
 
-    known, unknown = (np.asarray(torch.as_tensor(scores), dtype=np.float64) for scores in (known, unknown))
+    known, unknown = (
+        np.asarray(torch.as_tensor(scores), dtype=np.float64) for scores in (known, unknown)
+    )
     for name, scores in (("known", known), ("unknown", unknown)):
-        require(scores.ndim == 1 and len(scores) > 0, name, scores.shape, "shape (n,), n at least 1")
-    return float(roc_auc_score(np.r_[np.ones(len(known)), np.zeros(len(unknown))], np.r_[known, unknown]))
+        require(
+            scores.ndim == 1 and len(scores) > 0, name, scores.shape, "shape (n,), n at least 1"
+        )
+    return float(
+        roc_auc_score(np.r_[np.ones(len(known)), np.zeros(len(unknown))], np.r_[known, unknown])
+    )

@@ -19,14 +19,18 @@ def base_of(model: nn.Module) -> LanguageModel:
 def perturbed(model: nn.Module, delta: Tensor) -> Iterator[None]:
     """Within the `with` block, delta is added to what the embedding gives.
 
-    delta  (batch, sequence, hidden_size), of the batch that goes through the model; gradients reach it
+    delta  (batch, sequence, hidden_size), of the batch that goes through the model; gradients reach
+           it
 
-    The table of embeddings itself is never touched, so there is nothing to restore: after the block the model is
-    exactly what it was, also after an error. Raises ValueError, when the model runs, for a delta of another shape.
+    The table of embeddings itself is never touched, so there is nothing to restore: after the block
+    the model is exactly what it was, also after an error. Raises ValueError, when the model runs,
+    for a delta of another shape.
     """
 
     def add(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-        require(delta.shape == output.shape, "delta", tuple(delta.shape), f"shape {tuple(output.shape)}")
+        require(
+            delta.shape == output.shape, "delta", tuple(delta.shape), f"shape {tuple(output.shape)}"
+        )
         return output + delta.to(output.dtype)
 
     handle = base_of(model).embedding.register_forward_hook(add)
@@ -39,12 +43,15 @@ def perturbed(model: nn.Module, delta: Tensor) -> Iterator[None]:
 def zeros_like_embeddings(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """delta = 0 for a batch, (batch, sequence, hidden_size)."""
     base, ids = base_of(model), batch["input_ids"]
-    require(ids.dim() == 2, "input_ids", tuple(ids.shape), "shape (batch, sequence): one text per row")
+    require(
+        ids.dim() == 2, "input_ids", tuple(ids.shape), "shape (batch, sequence): one text per row"
+    )
     return torch.zeros(*ids.shape, base.config.hidden_size, device=base.device)
 
 
 def real_tokens(batch: dict[str, Tensor]) -> Tensor:
-    """(batch, sequence, 1) float, 0 at padding: padding is no part of a text, and is never perturbed."""
+    """(batch, sequence, 1) float, 0 at padding: padding is no part of a text, and is never
+    perturbed."""
     mask = batch.get("attention_mask")
     return (torch.ones_like(batch["input_ids"]) if mask is None else mask)[..., None].float()
 
@@ -57,7 +64,9 @@ def text_norm(delta: Tensor) -> Tensor:
 def to_norm(gradient: Tensor, radius: float) -> Tensor:
     """radius · g / ‖g‖ for each text; 0 where g is 0: no direction is better than another there."""
     norm = text_norm(gradient)
-    return torch.where(norm > 0, radius * gradient / norm.clamp(min=1e-30), torch.zeros_like(gradient))
+    return torch.where(
+        norm > 0, radius * gradient / norm.clamp(min=1e-30), torch.zeros_like(gradient)
+    )
 
 
 def into_ball(delta: Tensor, radius: float) -> Tensor:
@@ -67,7 +76,8 @@ def into_ball(delta: Tensor, radius: float) -> Tensor:
 
 
 def random_direction(delta: Tensor, batch: dict[str, Tensor], radius: float, seed: int) -> Tensor:
-    """A random perturbation of norm `radius` per text, nothing at padding: the control of every attack.
+    """A random perturbation of norm `radius` per text, nothing at padding: the control of every
+    attack.
 
     All directions are equally likely (normal numbers, scaled).
     """

@@ -1,4 +1,5 @@
-"""Attention maps: who looks at whom, for one head of one layer, models side by side on the same text."""
+"""Attention maps: who looks at whom, for one head of one layer, models side by side on the same
+text."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -17,9 +18,11 @@ SENTENCE = "The list is sorted in place, and None is returned."
 
 
 def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> Figure:
-    """One heat map per model: rows are the tokens that look, columns the tokens looked at; dark is no attention.
+    """One heat map per model: rows are the tokens that look, columns the tokens looked at; dark is
+    no attention.
 
-    Colours follow the square root of the weight, so that small weights show; the scale gives the weights.
+    Colours follow the square root of the weight, so that small weights show; the scale gives the
+    weights.
     """
     tokens = max(1, *(len(one.labels) for one in maps.values()))
     side = 1.4 + 0.2 * max(8, tokens)
@@ -50,21 +53,31 @@ def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -
 
 def attention_words(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> str:
     """What `attention_figure` shows, in words."""
-    sentences = [f"Attention of layer {layer}, head {head}: a row per looking token, a column per token looked at."]
+    sentences = [
+        f"Attention of layer {layer}, head {head}: a row per looking token, a column per "
+        "token looked at."
+    ]
     for name, one in maps.items():
         if not one.labels:
             sentences.append(f"The {name} model has no text yet.")
             continue
         weights = one.weights[layer, head]
-        first = 1 if one.causal and len(one.labels) > 1 else 0  # a causal model's first token can see itself only
+        first = (
+            1 if one.causal and len(one.labels) > 1 else 0
+        )  # a causal model's first token can see itself only
         row, column = divmod(int(weights[first:].argmax()), len(one.labels))
         row += first
         share = one.future_share(layer, head)
-        triangle = "the upper triangle is dark, no token sees a later one" if share == 0 else (
-            f"the upper triangle is lit, {share:.0%} of the attention goes to later tokens")  # fmt: skip
-        sentences.append(f"The {name} model, {len(one.labels)} tokens: {triangle}; the largest weight, "
-                         f"{float(weights[row, column]):.2f}, is that of token {row} ({one.labels[row]}) "
-                         f"looking at token {column} ({one.labels[column]}).")  # fmt: skip
+        triangle = (
+            "the upper triangle is dark, no token sees a later one"
+            if share == 0
+            else (f"the upper triangle is lit, {share:.0%} of the attention goes to later tokens")
+        )
+        sentences.append(
+            f"The {name} model, {len(one.labels)} tokens: {triangle}; the largest weight, "
+            f"{float(weights[row, column]):.2f}, is that of token {row} ({one.labels[row]}) "
+            f"looking at token {column} ({one.labels[column]})."
+        )
     return " ".join(sentences)
 
 
@@ -72,21 +85,32 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
     """Attention maps to play with: type a text, choose a layer and a head.
 
     Controls, also for code:  text_box, layer_slider, head_slider (ipywidgets)
-    State to read:            maps (name -> AttentionMaps), layer, head, summary (what is shown, in words), figure()
+    State to read:            maps (name -> AttentionMaps), layer, head, summary (what is shown, in
+    words), figure()
     """
 
-    def __init__(self, models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE, max_tokens: int = 32):
+    def __init__(
+        self, models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE, max_tokens: int = 32
+    ):
         require(bool(models), "models", models, "at least one model by name")
         layers = min(model.config.num_hidden_layers for model in models.values())
         heads = min(model.config.num_attention_heads for model in models.values())
         self._models, self._tokenizer, self._max_tokens = dict(models), tokenizer, max_tokens
         style = {"description_width": "45px"}
-        self.text_box = widgets.Text(text, description="Text", placeholder="Type a sentence", style=style,
-                                     layout={"width": "98%"}, continuous_update=True)  # fmt: skip
+        self.text_box = widgets.Text(
+            text,
+            description="Text",
+            placeholder="Type a sentence",
+            style=style,
+            layout={"width": "98%"},
+            continuous_update=True,
+        )
         self.layer_slider = widgets.IntSlider(0, 0, layers - 1, description="Layer", style=style)
         self.head_slider = widgets.IntSlider(0, 0, heads - 1, description="Head", style=style)
         self.picture, self.words = widgets.HTML(), widgets.HTML()
-        controls = widgets.HBox([self.layer_slider, self.head_slider], layout={"flex_flow": "row wrap"})
+        controls = widgets.HBox(
+            [self.layer_slider, self.head_slider], layout={"flex_flow": "row wrap"}
+        )
         self._read()
         super().__init__([self.text_box, controls, self.picture, self.words])
         self.text_box.observe(lambda change: self._read(), "value")
@@ -110,20 +134,27 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
 
     def _read(self) -> None:
         text, limit = self.text_box.value, self._max_tokens
-        self.maps = {name: attention_maps(model, self._tokenizer, text, limit) for name, model in self._models.items()}
+        self.maps = {
+            name: attention_maps(model, self._tokenizer, text, limit)
+            for name, model in self._models.items()
+        }
         self._show()
 
     def _show(self) -> None:
         encoded, words = b64encode(self.png()).decode("ascii"), escape(self.summary)
-        self.picture.value = f'<img style="max-width: 100%" alt="{words}" src="data:image/png;base64,{encoded}">'
+        self.picture.value = (
+            f'<img style="max-width: 100%" alt="{words}" src="data:image/png;base64,{encoded}">'
+        )
         self.words.value = f'<div style="line-height: 1.4" aria-live="polite">{words}</div>'
 
 
-def view_attention(models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE,
-                   max_tokens: int = 32) -> AttentionViewer:  # fmt: skip
+def view_attention(
+    models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE, max_tokens: int = 32
+) -> AttentionViewer:
     """Open the attention viewer on `models` (a name for each), side by side on the same text.
 
-    Texts are cut at `max_tokens`. Layers and heads that not all models have are left out. Raises TypeError or
-    ValueError, naming the argument, for no model, a model that is no LanguageModel, or a text that is no str.
+    Texts are cut at `max_tokens`. Layers and heads that not all models have are left out. Raises
+    TypeError or ValueError, naming the argument, for no model, a model that is no LanguageModel, or
+    a text that is no str.
     """
     return AttentionViewer(models, tokenizer, text, max_tokens)

@@ -1,4 +1,5 @@
-"""Balance over a training run as a matplotlib figure; runs stand side by side with the same axes."""
+"""Balance over a training run as a matplotlib figure; runs stand side by side with the same
+axes."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -12,11 +13,16 @@ from moe_lib.errors import require
 from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.balance_dashboard.words import run_title
 
-# Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart. Even is pale.
+# Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart.
+# Even is pale.
 LOAD_COLOURS = ("#00314f", "#4a9bd1", "#f5f5f2", "#ee9a4d", "#8c2d00")
 # One line per layer: colours of at least 3:1 on light and on dark ground, and different strokes.
-LAYER_LINES = (("#0072b2", "solid"), ("#d55e00", (0, (4, 2))), ("#009e73", (0, (1, 1.5))),
-               ("#7f7f7f", (0, (5, 1, 1, 1))))  # fmt: skip
+LAYER_LINES = (
+    ("#0072b2", "solid"),
+    ("#d55e00", (0, (4, 2))),
+    ("#009e73", (0, (1, 1.5))),
+    ("#7f7f7f", (0, (5, 1, 1, 1))),
+)
 MAX_RUNS = 4
 
 
@@ -30,28 +36,48 @@ def load_stops(n_experts: int, k: int) -> list[float]:
 
 
 def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
-    """One run, or up to four beside each other: the load of every expert over the steps for each MoE layer, MaxVio,
-    load entropy, share of dropped choices (if any was dropped), and loss.
+    """One run, or up to four beside each other: the load of every expert over the steps for each
+    MoE layer, MaxVio, load entropy, share of dropped choices (if any was dropped), and loss.
 
-    Raises ValueError for no run or more than four, or runs of models with other numbers of experts or layers.
+    Raises ValueError for no run or more than four, or runs of models with other numbers of experts
+    or layers.
     """
     runs = [runs] if isinstance(runs, BalanceRecorder) else list(runs)
     require(1 <= len(runs) <= MAX_RUNS, "runs", f"{len(runs)} runs", f"1 to {MAX_RUNS}")
     recorded = [run for run in runs if run.n_steps]
     shapes = {(len(run.layer_numbers), run.n_experts) for run in recorded}
-    require(len(shapes) <= 1, "runs", f"(layers, experts) {sorted(shapes)}", "runs of models with the same experts")
+    require(
+        len(shapes) <= 1,
+        "runs",
+        f"(layers, experts) {sorted(shapes)}",
+        "runs of models with the same experts",
+    )
     if not recorded:
         return _empty()
     layers, n_experts = shapes.pop()
-    lines = [line for line in _LINES if line != "dropped" or any(any(_values(run, "dropped")) for run in recorded)]
+    lines = [
+        line
+        for line in _LINES
+        if line != "dropped" or any(any(_values(run, "dropped")) for run in recorded)
+    ]
     heights = [0.35 + min(1.6, max(0.8, 0.11 * n_experts))] * layers + [1.15] * len(lines)
-    figure = Figure(figsize=(6.4 if len(runs) == 1 else 10.0, sum(heights) + 0.75), layout="constrained")
-    axes = figure.subplots(len(heights), len(runs), squeeze=False, sharex=True, sharey="row",
-                           gridspec_kw={"height_ratios": heights})  # fmt: skip
+    figure = Figure(
+        figsize=(6.4 if len(runs) == 1 else 10.0, sum(heights) + 0.75), layout="constrained"
+    )
+    axes = figure.subplots(
+        len(heights),
+        len(runs),
+        squeeze=False,
+        sharex=True,
+        sharey="row",
+        gridspec_kw={"height_ratios": heights},
+    )
     image = None
     for column, run in enumerate(runs):
         width = 62 if len(runs) == 1 else 84 // len(runs)
-        axes[0, column].set_title(fill(run_title(run), width, break_long_words=False), fontsize=9, loc="left")
+        axes[0, column].set_title(
+            fill(run_title(run), width, break_long_words=False), fontsize=9, loc="left"
+        )
         for row in range(layers):
             image = _draw_load(axes[row, column], run, row, column == 0) or image
         for row, line in enumerate(lines, start=layers):
@@ -59,8 +85,12 @@ def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
         axes[-1, column].set_xlabel("step", fontsize=9)
     steps = max(run.steps or run.n_steps for run in runs)
     axes[0, 0].set_xlim(0, steps)
-    settled = [loss for run in recorded for loss in run.column("loss")[min(run.n_steps - 1, steps // 10) :]]
-    spread = max(0.05, max(settled) - min(settled))  # the first tenth would squeeze all that follows
+    settled = [
+        loss for run in recorded for loss in run.column("loss")[min(run.n_steps - 1, steps // 10) :]
+    ]
+    spread = max(
+        0.05, max(settled) - min(settled)
+    )  # the first tenth would squeeze all that follows
     axes[-1, 0].set_ylim(min(settled) - 0.05 * spread, max(settled) + 0.05 * spread)
     bar = figure.colorbar(image, ax=axes[:layers, :], aspect=12 * layers, pad=0.01)
     bar.set_label("load / even share", fontsize=8)
@@ -68,7 +98,12 @@ def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
     return figure
 
 
-_LINES = {"MaxVio": "MaxVio", "entropy": "load entropy", "dropped": "dropped\nshare", "loss": "loss\n(nats)"}
+_LINES = {
+    "MaxVio": "MaxVio",
+    "entropy": "load entropy",
+    "dropped": "dropped\nshare",
+    "loss": "loss\n(nats)",
+}
 
 
 def _values(run: BalanceRecorder, line: str) -> list:
@@ -91,8 +126,15 @@ def _draw_load(ax: Axes, run: BalanceRecorder, place: int, first: bool):
     stops = load_stops(n_experts, run.k)
     places = [(stop / stops[-1], colour) for stop, colour in zip(stops, LOAD_COLOURS, strict=True)]
     colours = LinearSegmentedColormap.from_list("load", places)
-    image = ax.imshow(shares, aspect="auto", cmap=colours, vmin=0, vmax=stops[-1], interpolation="nearest",
-                      extent=(0, steps, n_experts - 0.5, -0.5))  # fmt: skip
+    image = ax.imshow(
+        shares,
+        aspect="auto",
+        cmap=colours,
+        vmin=0,
+        vmax=stops[-1],
+        interpolation="nearest",
+        extent=(0, steps, n_experts - 0.5, -0.5),
+    )
     ax.set_yticks(range(0, n_experts, max(1, n_experts // 4)))
     _mark_changes(ax, run, "black")
     return image
@@ -105,16 +147,45 @@ def _draw_line(ax: Axes, run: BalanceRecorder, line: str, first: bool) -> None:
         ax.axhline(0 if line == "MaxVio" else 1, color="#595959", lw=0.8)  # even
         for place, number in enumerate(run.layer_numbers):
             colour, style = LAYER_LINES[place % len(LAYER_LINES)]
-            ax.plot(steps, [row[place] for row in values], color=colour, ls=style, lw=1.1, label=f"layer {number}")
+            ax.plot(
+                steps,
+                [row[place] for row in values],
+                color=colour,
+                ls=style,
+                lw=1.1,
+                label=f"layer {number}",
+            )
         if first and line == "MaxVio" and values:
-            ax.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 0.96), ncols=4, borderpad=0.2, frameon=False)
+            ax.legend(
+                fontsize=7,
+                loc="lower left",
+                bbox_to_anchor=(0, 0.96),
+                ncols=4,
+                borderpad=0.2,
+                frameon=False,
+            )
     else:
         ax.plot(steps, values, color="black", lw=0.9, label="training text")
-        held_out = [(row["step"] + 1, row["heldout_loss"]) for row in run.rows if "heldout_loss" in row]
+        held_out = [
+            (row["step"] + 1, row["heldout_loss"]) for row in run.rows if "heldout_loss" in row
+        ]
         if line == "loss" and held_out:
-            ax.plot(*zip(*held_out, strict=True), "D", color="#d55e00", markersize=4, label="held-out text")
+            ax.plot(
+                *zip(*held_out, strict=True),
+                "D",
+                color="#d55e00",
+                markersize=4,
+                label="held-out text",
+            )
             if first:
-                ax.legend(fontsize=7, loc="lower left", bbox_to_anchor=(0, 0.96), ncols=2, borderpad=0.2, frameon=False)
+                ax.legend(
+                    fontsize=7,
+                    loc="lower left",
+                    bbox_to_anchor=(0, 0.96),
+                    ncols=2,
+                    borderpad=0.2,
+                    frameon=False,
+                )
     if first:
         ax.set_ylabel(_LINES[line], fontsize=8)
     ax.tick_params(labelsize=8)

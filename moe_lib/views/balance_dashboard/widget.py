@@ -28,7 +28,17 @@ from moe_lib.views.balance_dashboard.words import balance_words
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.static_display import StaticDisplay
 
-ALPHAS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # places of the sliders; code may set any value
+ALPHAS = (
+    0.0001,
+    0.0003,
+    0.001,
+    0.003,
+    0.01,
+    0.03,
+    0.1,
+    0.3,
+    1.0,
+)  # places of the sliders; code may set any value
 SPEEDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 UPDATE_EVERY = 0.22  # seconds between two messages to the page
 
@@ -36,12 +46,15 @@ UPDATE_EVERY = 0.22  # seconds between two messages to the page
 def _setting(name: str, words: str) -> property:
     """A field of the cure; setting it in mid-run reaches the training before its next step."""
     return property(
-        lambda self: getattr(self._cure, name), lambda self, value: self._change(**{name: value}), doc=words
+        lambda self: getattr(self._cure, name),
+        lambda self, value: self._change(**{name: value}),
+        doc=words,
     )
 
 
 class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
-    """Train models of one config, each with its cure against an uneven load; up to four runs side by side.
+    """Train models of one config, each with its cure against an uneven load; up to four runs side
+    by side.
 
         dashboard = BalanceDashboard(config, batches, steps=100)
         dashboard.start()                       # no cure; goes on in the background
@@ -50,23 +63,27 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         dashboard.wait(step=50)
         dashboard.bias_update_speed = 0.1       # in mid-run: holds from the next step on
 
-    config     a ModelConfig; router "biased_topk" offers every cure (with speed 0 its bias does nothing)
+    config     a ModelConfig; router "biased_topk" offers every cure (with speed 0 its bias does
+               nothing)
     batches, steps, learning_rate and further options   as for `moe_lib.train`
     seed       of the weights; all runs see the same batches in the same order
-    cure, alpha, scope, bias_update_speed   see `moe_lib.training.cures.Cure`. A bias that a run has built up stays
+    cure, alpha, scope, bias_update_speed   see `moe_lib.training.cures.Cure`. A bias that a run has
+                                            built up stays
                when another cure is chosen; it only stops moving.
 
     runs       a BalanceRecorder per run, oldest first; `shown` are those on show
     training   the LiveTraining that was started last, None before the first
     summary    what is shown, in words
 
-    Raises ValueError or TypeError naming the argument for settings that do not fit. A training that fails ends its
-    run only: the page shows its error, wait() raises it.
+    Raises ValueError or TypeError naming the argument for settings that do not fit. A training that
+    fails ends its run only: the page shows its error, wait() raises it.
     """
 
     _esm = script("balance_plots", "balance_dashboard")
     _css = style("balance_dashboard")
-    view = traitlets.Dict().tag(sync=True)  # controls and words; the numbers of the steps travel as messages
+    view = traitlets.Dict().tag(
+        sync=True
+    )  # controls and words; the numbers of the steps travel as messages
     training: LiveTraining | None = None
 
     cure = _setting("kind", "what balances the load: none, auxiliary or bias")
@@ -74,10 +91,27 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     scope = _setting("scope", "the auxiliary loss is taken per sequence or per batch")
     bias_update_speed = _setting("bias_update_speed", "how far the selection bias moves in a step")
 
-    def __init__(self, config: ModelConfig, batches, *, steps: int = 200, learning_rate: float = 1e-2, seed: int = 0,
-                 cure: str = "none", alpha: float = 0.1, scope: str = "sequence", bias_update_speed: float = 0.03,
-                 **options):  # fmt: skip
-        require(isinstance(config, ModelConfig), "config", type(config).__name__, "a ModelConfig", TypeError)
+    def __init__(
+        self,
+        config: ModelConfig,
+        batches,
+        *,
+        steps: int = 200,
+        learning_rate: float = 1e-2,
+        seed: int = 0,
+        cure: str = "none",
+        alpha: float = 0.1,
+        scope: str = "sequence",
+        bias_update_speed: float = 0.03,
+        **options,
+    ):
+        require(
+            isinstance(config, ModelConfig),
+            "config",
+            type(config).__name__,
+            "a ModelConfig",
+            TypeError,
+        )
         require(config.n_routed_experts > 0, "config", "a dense model", "a model with experts")
         self._config, self._batches = config, batches
         self._options = {"steps": steps, "learning_rate": learning_rate, **options}
@@ -86,7 +120,10 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         self.seed, self.runs = seed, []
         self._hidden: set[str] = set()
         self._ends: dict[str, str] = {}  # how each run ended
-        self._sent: tuple[str, int] = ("", 0)  # the run whose steps the page has, and how many of them
+        self._sent: tuple[str, int] = (
+            "",
+            0,
+        )  # the run whose steps the page has, and how many of them
         self._status, self._problem, self._last_update = "Nothing has been trained yet.", "", 0.0
         self._lock = threading.RLock()  # the training's thread publishes too
         super().__init__(view=self._view())
@@ -94,7 +131,8 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
     @property
     def state(self) -> str:
-        """ "ready" before the first run; then that of the last one: running, paused, finished, stopped or failed."""
+        """ "ready" before the first run; then that of the last one: running, paused, finished,
+        stopped or failed."""
         return self.training.state if self.training else "ready"
 
     @property
@@ -107,8 +145,11 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         RuntimeError while another run is going on.
         """
         if self._alive:
-            raise RuntimeError(f"start: {self.runs[-1].name} is {self.state} at step {self.training.steps_done} of "
-                               f"{self.training.steps}; stop() it, or wait() for its end")  # fmt: skip
+            raise RuntimeError(
+                f"start: {self.runs[-1].name} is {self.state} at step "
+                f"{self.training.steps_done} of "
+                f"{self.training.steps}; stop() it, or wait() for its end"
+            )
         if cure is not None:
             self._change(kind=cure)
         config = self._config.replace(**self._cure.fields(self._config))
@@ -116,9 +157,12 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         layers = range(config.first_k_dense_replace, config.num_hidden_layers)
         run = BalanceRecorder(f"run {number}", layers, self._options["steps"])
         training = LiveTraining(
-            fresh_model(config, self.seed), self._batches, callback=lambda report: self._record(run, report),
-            on_change=lambda: self._follow(run, training), **self._options,
-        )  # fmt: skip
+            fresh_model(config, self.seed),
+            self._batches,
+            callback=lambda report: self._record(run, report),
+            on_change=lambda: self._follow(run, training),
+            **self._options,
+        )
         self._problem, self.training, self.runs = "", training, [*self.runs, run]
         self._hidden |= {old.name for old in self.shown[:-MAX_RUNS]}
         training.start()
@@ -139,7 +183,8 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             self.training.stop()
 
     def wait(self, timeout: float | None = None, step: int | None = None) -> bool:
-        """Wait for the end of the run, or until it has done `step` steps; see `LiveTraining.wait`."""
+        """Wait for the end of the run, or until it has done `step` steps; see
+        `LiveTraining.wait`."""
         if self.training is None:
             raise RuntimeError("wait: nothing has been started")
         return self.training.wait(timeout, step)
@@ -153,16 +198,26 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         """Show these runs beside each other, one to four of them, by their places in `runs`."""
         chosen = list(places)
         known = all(isinstance(place, int) and 0 <= place < len(self.runs) for place in chosen)
-        require(known and 1 <= len(set(chosen)) <= MAX_RUNS, "places", chosen,
-                f"1 to {MAX_RUNS} places from 0 to {len(self.runs) - 1}")  # fmt: skip
+        require(
+            known and 1 <= len(set(chosen)) <= MAX_RUNS,
+            "places",
+            chosen,
+            f"1 to {MAX_RUNS} places from 0 to {len(self.runs) - 1}",
+        )
         self._hidden = {run.name for place, run in enumerate(self.runs) if place not in chosen}
         self._publish(every_row=True)
 
     def forget(self, place: int) -> None:
-        """Throw a run away. ValueError for a place that `runs` does not have, or the run that is going on."""
+        """Throw a run away. ValueError for a place that `runs` does not have, or the run that is
+        going on."""
         known = isinstance(place, int) and 0 <= place < len(self.runs)
         require(known, "place", place, f"a place from 0 to {len(self.runs) - 1}")
-        require(not (self._alive and place == len(self.runs) - 1), "place", place, "a run that has ended")
+        require(
+            not (self._alive and place == len(self.runs) - 1),
+            "place",
+            place,
+            "a run that has ended",
+        )
         self.runs = [run for at, run in enumerate(self.runs) if at != place]
         self._publish(every_row=True)
 
@@ -185,11 +240,14 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         self._cure = cure
         if self._alive:
             self.training.change(**fields)
-            self._status = f"{self.runs[-1].name.capitalize()}: {cure_words(fields)} from the next step on."
+            self._status = (
+                f"{self.runs[-1].name.capitalize()}: {cure_words(fields)} from the next step on."
+            )
         self._publish()
 
     def _record(self, run: BalanceRecorder, report: StepReport) -> None:
-        """After each step, in the training's thread: to the page go a few messages a second, however fast it trains."""
+        """After each step, in the training's thread: to the page go a few messages a second,
+        however fast it trains."""
         run(report)
         if time.monotonic() - self._last_update >= UPDATE_EVERY:
             self._publish()
@@ -199,11 +257,16 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         words = run.name.capitalize()
         at = f"at step {training.steps_done} of {training.steps}"
         self._status = {
-            RUNNING: f"{words} is training.", PAUSED: f"{words} is paused {at}.", FINISHED: f"{words} has finished.",
-            STOPPED: f"{words} was stopped {at}.", FAILED: f"{words} failed {at}.",
-        }[training.state]  # fmt: skip
+            RUNNING: f"{words} is training.",
+            PAUSED: f"{words} is paused {at}.",
+            FINISHED: f"{words} has finished.",
+            STOPPED: f"{words} was stopped {at}.",
+            FAILED: f"{words} failed {at}.",
+        }[training.state]
         if training.state == FAILED:
-            self._problem = f"{words} failed {at}: {type(training.error).__name__}: {training.error}"
+            self._problem = (
+                f"{words} failed {at}: {type(training.error).__name__}: {training.error}"
+            )
         if not training.alive:
             self._ends[run.name] = training.state
         self._publish()
@@ -226,17 +289,36 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     def _view(self) -> dict:
         live = self.training if self._alive else None
         return {
-            "state": self.state, "status": self._status, "problem": self._problem, "cures": CURES, "scopes": SCOPES,
-            "has_bias": self._config.router == "biased_topk", "alphas": ALPHAS, "speeds": SPEEDS,
-            "settings": {"cure": self.cure, "alpha": self.alpha, "scope": self.scope, "seed": self.seed,
-                         "speed": self.bias_update_speed},
-            "colours": colours(), "max_runs": MAX_RUNS,
-            "runs": [run_entry(run, live.state if live and run is self.runs[-1] else self._ends.get(run.name, ""),
-                               run.name not in self._hidden) for run in self.runs],
-        }  # fmt: skip
+            "state": self.state,
+            "status": self._status,
+            "problem": self._problem,
+            "cures": CURES,
+            "scopes": SCOPES,
+            "has_bias": self._config.router == "biased_topk",
+            "alphas": ALPHAS,
+            "speeds": SPEEDS,
+            "settings": {
+                "cure": self.cure,
+                "alpha": self.alpha,
+                "scope": self.scope,
+                "seed": self.seed,
+                "speed": self.bias_update_speed,
+            },
+            "colours": colours(),
+            "max_runs": MAX_RUNS,
+            "runs": [
+                run_entry(
+                    run,
+                    live.state if live and run is self.runs[-1] else self._ends.get(run.name, ""),
+                    run.name not in self._hidden,
+                )
+                for run in self.runs
+            ],
+        }
 
     def _on_message(self, widget, content: dict, buffers) -> None:
-        """balance_dashboard.js reports a press or a new setting. Nothing here waits for the training."""
+        """balance_dashboard.js reports a press or a new setting. Nothing here waits for the
+        training."""
         act, training = content.get("act"), self.training
         self._problem = "" if act != "hello" else self._problem
         try:
@@ -256,7 +338,11 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
                 self.forget(content["place"])
             elif act == "hello":  # a page that has just been opened has no steps
                 self._publish(every_row=True)
-        except (TypeError, ValueError, RuntimeError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self._problem = str(error)
             self._publish()
 

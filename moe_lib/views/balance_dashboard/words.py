@@ -10,7 +10,8 @@ RARE = 0.1  # of an even share; an expert below it has next to no work
 
 
 def run_title(run: BalanceRecorder) -> str:
-    """ "run 2: no cure → bias, speed 0.02": values tried on the way, of the same cure, are left out."""
+    """ "run 2: no cure → bias, speed 0.02": values tried on the way, of the same cure, are left
+    out."""
     kept: list[str] = []
     for _, words in run.cures:
         if kept and kept[-1].split(" ")[0] == words.split(" ")[0]:
@@ -22,11 +23,14 @@ def run_title(run: BalanceRecorder) -> str:
 
 
 def run_words(run: BalanceRecorder) -> str:
-    """What a run came to: loss, MaxVio and entropy of each layer, its busiest expert and the idle ones."""
+    """What a run came to: loss, MaxVio and entropy of each layer, its busiest expert and the idle
+    ones."""
     if not run.n_steps:
         return f"{run_title(run)}: no step is done yet."
     last = min(END, run.n_steps)
-    steps = f"{run.n_steps} of {count(run.steps, 'step')}" if run.steps else count(run.n_steps, "step")
+    steps = (
+        f"{run.n_steps} of {count(run.steps, 'step')}" if run.steps else count(run.n_steps, "step")
+    )
     losses = [row["loss"] for row in run.rows[-last:]]
     parts = [f"{run_title(run)}, {steps}: loss {sum(losses) / last:.2f} nats per token"]
     parts[0] += f" (means of the last {count(last, 'step')})." if last > 1 else "."
@@ -37,8 +41,10 @@ def run_words(run: BalanceRecorder) -> str:
         entropy = sum(values[place] for values in run.entropy[-last:]) / last
         rare = int((share < RARE).sum())
         parts.append(
-            f"Layer {number}: MaxVio {violation:.2f}, load entropy {entropy:.2f}; expert {int(share.argmax())} has "
-            f"{share.max():.1f} times an even share, {rare} of {run.n_experts} experts less than a tenth of one."
+            f"Layer {number}: MaxVio {violation:.2f}, load entropy {entropy:.2f}; expert "
+            f"{int(share.argmax())} has "
+            f"{share.max():.1f} times an even share, {rare} of {run.n_experts} experts less "
+            "than a tenth of one."
         )
     dropped = [row.get("dropped_share", 0.0) for row in run.rows[-last:]]
     if any(dropped):

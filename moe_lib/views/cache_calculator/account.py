@@ -1,4 +1,5 @@
-"""What the cache calculator shows, as one record: the cache of one model with four kinds of attention, in bytes."""
+"""What the cache calculator shows, as one record: the cache of one model with four kinds of
+attention, in bytes."""
 
 from dataclasses import dataclass, replace
 
@@ -6,7 +7,13 @@ from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes
 
 KINDS = ("MHA", "GQA", "MQA", "MLA")
-BYTES_PER_NUMBER = {"fp32": 4.0, "bf16": 2.0, "fp8": 1.0, "6 bits": 0.75, "4 bits": 0.5}  # scales left out
+BYTES_PER_NUMBER = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "fp8": 1.0,
+    "6 bits": 0.75,
+    "4 bits": 0.5,
+}  # scales left out
 GB = 10**9
 
 
@@ -31,8 +38,12 @@ class CacheSizes:
     def __post_init__(self):
         for name in self.__dataclass_fields__:
             require_whole(name, getattr(self, name))
-        require(self.num_attention_heads % self.num_key_value_heads == 0, "num_key_value_heads",
-                self.num_key_value_heads, f"a divisor of num_attention_heads ({self.num_attention_heads})")  # fmt: skip
+        require(
+            self.num_attention_heads % self.num_key_value_heads == 0,
+            "num_key_value_heads",
+            self.num_key_value_heads,
+            f"a divisor of num_attention_heads ({self.num_attention_heads})",
+        )
 
     def replace(self, **changes) -> "CacheSizes":
         """A copy with some sizes changed; checked like a new one."""
@@ -61,25 +72,32 @@ def kind_of(sizes: ModelSizes) -> str:
 def cache_sizes_of(sizes: ModelSizes) -> CacheSizes:
     """The cache sizes of a published model; what its own kind of attention lacks is filled in.
 
-    Groups: 8, or half the heads where they are 8 or fewer. Latent and rotary key: DeepSeek-V2's proportions, four
-    heads' numbers and half a head's. Head size of a model with MLA: that of its values.
+    Groups: 8, or half the heads where they are 8 or fewer. Latent and rotary key: DeepSeek-V2's
+    proportions, four heads' numbers and half a head's. Head size of a model with MLA: that of its
+    values.
     """
     heads = sizes.num_attention_heads
     head_dim = sizes.v_head_dim if sizes.latent else sizes.head_dim
     groups = sizes.num_key_value_heads if kind_of(sizes) == "GQA" else _usual_groups(heads)
-    latent = (sizes.kv_lora_rank, sizes.qk_rope_head_dim) if sizes.latent else (4 * head_dim, max(1, head_dim // 2))
+    latent = (
+        (sizes.kv_lora_rank, sizes.qk_rope_head_dim)
+        if sizes.latent
+        else (4 * head_dim, max(1, head_dim // 2))
+    )
     return CacheSizes(sizes.num_hidden_layers, heads, head_dim, groups, *latent)
 
 
 def _usual_groups(heads: int) -> int:
     """8, or the largest divisor of `heads` below both it and 9; 1 for a single head."""
-    return max(groups for groups in range(1, 9) if heads % groups == 0 and (groups < heads or heads == 1))
+    return max(
+        groups for groups in range(1, 9) if heads % groups == 0 and (groups < heads or heads == 1)
+    )
 
 
 @dataclass(frozen=True)
 class CacheAccount:
-    """Per kind of attention: numbers per token and layer, bytes per token, bytes of the whole batch, and how many
-    sequences of this length fit into the memory."""
+    """Per kind of attention: numbers per token and layer, bytes per token, bytes of the whole
+    batch, and how many sequences of this length fit into the memory."""
 
     per_layer: dict[str, int]
     token_bytes: dict[str, float]
@@ -87,14 +105,22 @@ class CacheAccount:
     fitting: dict[str, int]
 
 
-def cache_account(sizes: CacheSizes, context: int, batch_size: int, precision: str, memory: int) -> CacheAccount:
-    """The account of `batch_size` sequences of `context` tokens; `memory` in GB (10^9 bytes) is for the cache alone.
+def cache_account(
+    sizes: CacheSizes, context: int, batch_size: int, precision: str, memory: int
+) -> CacheAccount:
+    """The account of `batch_size` sequences of `context` tokens; `memory` in GB (10^9 bytes) is for
+    the cache alone.
 
     ValueError or TypeError names the argument that cannot be.
     """
     for name, value in (("context", context), ("batch_size", batch_size), ("memory", memory)):
         require_whole(name, value)
-    require(precision in BYTES_PER_NUMBER, "precision", precision, f"one of {', '.join(BYTES_PER_NUMBER)}")
+    require(
+        precision in BYTES_PER_NUMBER,
+        "precision",
+        precision,
+        f"one of {', '.join(BYTES_PER_NUMBER)}",
+    )
     token = {kind: BYTES_PER_NUMBER[precision] * sizes.per_token(kind) for kind in KINDS}
     return CacheAccount(
         per_layer={kind: sizes.per_layer(kind) for kind in KINDS},

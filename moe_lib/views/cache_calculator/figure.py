@@ -1,4 +1,5 @@
-"""The cache calculator as a picture: bytes per token, bytes in total, and sequences that fit, of four attentions."""
+"""The cache calculator as a picture: bytes per token, bytes in total, and sequences that fit, of
+four attentions."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,7 +9,9 @@ COLOURS = {"MHA": "#999999", "GQA": "#56b4e9", "MQA": "#0072b2", "MLA": "#d55e00
 HATCHES = {"MHA": "", "GQA": "..", "MQA": "//", "MLA": "xx"}
 
 
-def cache_figure(title: str, rows: list[dict], memory: float, headings: tuple[str, str, str]) -> Figure:
+def cache_figure(
+    title: str, rows: list[dict], memory: float, headings: tuple[str, str, str]
+) -> Figure:
     """One row per kind of attention, as `CacheCalculator` makes them; memory in bytes -> figure."""
     figure = Figure(figsize=(10, 2.9), layout="constrained")
     figure.suptitle(title, fontsize=11, weight="bold")
@@ -26,13 +29,28 @@ def cache_figure(title: str, rows: list[dict], memory: float, headings: tuple[st
 
 
 def _draw_bars(ax: Axes, heading: str, rows: list[dict], field: str) -> None:
-    names = [("→ " if row["chosen"] else "") + row["name"] + (" *" if row["own"] else "") for row in rows]
-    bars = ax.barh(names, [row[field] for row in rows], height=0.62, edgecolor="black", lw=0.6,
-                   color=[COLOURS[row["kind"]] for row in rows])  # fmt: skip
+    names = [
+        ("→ " if row["chosen"] else "") + row["name"] + (" *" if row["own"] else "") for row in rows
+    ]
+    bars = ax.barh(
+        names,
+        [row[field] for row in rows],
+        height=0.62,
+        edgecolor="black",
+        lw=0.6,
+        color=[COLOURS[row["kind"]] for row in rows],
+    )
     for place, (bar, row) in enumerate(zip(bars, rows, strict=True)):
         bar.set_hatch(HATCHES[row["kind"]])
-        ax.text(row[field], place, f" {row[f'{field}_words']}", va="center", fontsize=9, zorder=4,
-                bbox=dict(facecolor="white", edgecolor="none", pad=0.6, alpha=0.8))  # fmt: skip
+        ax.text(
+            row[field],
+            place,
+            f" {row[f'{field}_words']}",
+            va="center",
+            fontsize=9,
+            zorder=4,
+            bbox=dict(facecolor="white", edgecolor="none", pad=0.6, alpha=0.8),
+        )
     most = max(row[field] for row in rows)
     ax.set(xlim=(0, 1.35 * most if most else 1), xticks=[], ylim=(len(rows) - 0.5, -0.85))
     ax.set_title(heading, fontsize=9)

@@ -1,4 +1,5 @@
-"""The cache calculator: what generation keeps in memory with MHA, GQA, MQA and MLA, at the sizes of real models."""
+"""The cache calculator: what generation keeps in memory with MHA, GQA, MQA and MLA, at the sizes of
+real models."""
 
 import anywidget
 import traitlets
@@ -34,12 +35,16 @@ SETTINGS = {  # setting -> label, values of its slider
 
 
 class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
-    """Choose a published model, or sizes of your own, and compare its cache under four kinds of attention.
+    """Choose a published model, or sizes of your own, and compare its cache under four kinds of
+    attention.
 
-    For code:  set(model="DeepSeek-V3"), set(kind="GQA", num_key_value_heads=4), set(context=131072, batch_size=16,
+    For code:  set(model="DeepSeek-V3"), set(kind="GQA", num_key_value_heads=4), set(context=131072,
+    batch_size=16,
                precision="fp8", memory=80), reset()
-    To read:   model, kind (the one that the words are about), own_kind (the published model's), sizes (CacheSizes),
-               context, batch_size, precision, memory (GB of 10^9 bytes), account (CacheAccount), changed, summary
+    To read:   model, kind (the one that the words are about), own_kind (the published model's),
+    sizes (CacheSizes),
+               context, batch_size, precision, memory (GB of 10^9 bytes), account (CacheAccount),
+               changed, summary
 
     ValueError or TypeError names the argument that cannot be; nothing changes then.
     """
@@ -48,11 +53,22 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
     _css = style("settings", "cache_calculator")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; cache_calculator.js only reads it
 
-    def __init__(self, model: str = "DeepSeek-V2", context: int = 32_768, batch_size: int = 1,
-                 precision: str = "bf16", memory: int = 80):  # fmt: skip
+    def __init__(
+        self,
+        model: str = "DeepSeek-V2",
+        context: int = 32_768,
+        batch_size: int = 1,
+        precision: str = "bf16",
+        memory: int = 80,
+    ):
         sizes = published(model).sizes
         self.model, self.kind, self.sizes = model, kind_of(sizes), cache_sizes_of(sizes)
-        self.context, self.batch_size, self.precision, self.memory = context, batch_size, precision, memory
+        self.context, self.batch_size, self.precision, self.memory = (
+            context,
+            batch_size,
+            precision,
+            memory,
+        )
         self.account = cache_account(self.sizes, context, batch_size, precision, memory)
         super().__init__(view=self._view())
         self.on_msg(self._on_message)
@@ -65,23 +81,51 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
     def changed(self) -> dict[str, int]:
         """Sizes that differ from the model's -> their value now."""
         own = cache_sizes_of(published(self.model).sizes)
-        return {name: getattr(self.sizes, name) for name in SIZES if getattr(self.sizes, name) != getattr(own, name)}
+        return {
+            name: getattr(self.sizes, name)
+            for name in SIZES
+            if getattr(self.sizes, name) != getattr(own, name)
+        }
 
-    def set(self, *, model: str | None = None, kind: str | None = None, context: int | None = None,
-            batch_size: int | None = None, precision: str | None = None, memory: int | None = None,
-            **sizes: int) -> None:  # fmt: skip
-        """Change some settings. A new `model` starts from its own sizes and kind; `sizes` are those of `SIZES`."""
+    def set(
+        self,
+        *,
+        model: str | None = None,
+        kind: str | None = None,
+        context: int | None = None,
+        batch_size: int | None = None,
+        precision: str | None = None,
+        memory: int | None = None,
+        **sizes: int,
+    ) -> None:
+        """Change some settings. A new `model` starts from its own sizes and kind; `sizes` are those
+        of `SIZES`."""
         unknown = sorted(set(sizes) - set(SIZES))
-        require(not unknown, "set", unknown, f"model, kind, {', '.join((*SETTINGS, 'precision', *SIZES))}", TypeError)
+        require(
+            not unknown,
+            "set",
+            unknown,
+            f"model, kind, {', '.join((*SETTINGS, 'precision', *SIZES))}",
+            TypeError,
+        )
         start, own = self.sizes, self.kind
         if model is not None:
             start, own = cache_sizes_of(published(model).sizes), kind_of(published(model).sizes)
         kind = own if kind is None else kind
         require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")
         new = start.replace(**sizes)
-        given = {"context": context, "batch_size": batch_size, "precision": precision, "memory": memory}
-        settings = {name: getattr(self, name) if value is None else value for name, value in given.items()}
-        self.account = cache_account(new, **settings)  # refuses what cannot be, before anything changes
+        given = {
+            "context": context,
+            "batch_size": batch_size,
+            "precision": precision,
+            "memory": memory,
+        }
+        settings = {
+            name: getattr(self, name) if value is None else value for name, value in given.items()
+        }
+        self.account = cache_account(
+            new, **settings
+        )  # refuses what cannot be, before anything changes
         self.model, self.kind, self.sizes = self.model if model is None else model, kind, new
         for name, value in settings.items():
             setattr(self, name, value)
@@ -100,8 +144,10 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
         fits = "it fits" if a.total_bytes[kind] <= self.memory * GB else "it does not fit"
         return (
             f"{self.model}{' (sizes changed)' if self.changed else ''} with {self._named(kind)}: "
-            f"{a.per_layer[kind]:,} numbers per token and layer, {size_words(a.token_bytes[kind])} per token in "
-            f"{self.sizes.num_hidden_layers} layers at {self.precision}. A cache of {sequences} of {self.context:,} "
+            f"{a.per_layer[kind]:,} numbers per token and layer, "
+            f"{size_words(a.token_bytes[kind])} per token in "
+            f"{self.sizes.num_hidden_layers} layers at {self.precision}. A cache of "
+            f"{sequences} of {self.context:,} "
             f"tokens takes {size_words(a.total_bytes[kind])}; {fits} into {self.memory} GB. "
             f"{_that_fit(a.fitting[kind])} at once. "
             + " ".join(
@@ -117,40 +163,75 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
 
     def _named(self, kind: str) -> str:
         s = self.sizes
-        detail = {"MHA": f" ({s.num_attention_heads} heads)", "GQA": f" ({s.num_key_value_heads} groups)",
-                  "MLA": f" ({s.kv_lora_rank} + {s.qk_rope_head_dim})"}  # fmt: skip
+        detail = {
+            "MHA": f" ({s.num_attention_heads} heads)",
+            "GQA": f" ({s.num_key_value_heads} groups)",
+            "MLA": f" ({s.kv_lora_rank} + {s.qk_rope_head_dim})",
+        }
         return kind + detail.get(kind, "")
 
     def _title(self) -> str:
         s, name = self.sizes, self.model + (" (changed)" if self.changed else "")
-        return f"{name}: {s.num_hidden_layers} layers, {s.num_attention_heads} heads of {s.head_dim} numbers"
+        return (
+            f"{name}: {s.num_hidden_layers} layers, {s.num_attention_heads} heads of "
+            f"{s.head_dim} numbers"
+        )
 
     def _headings(self) -> tuple[str, str, str]:
         sequences = "1 sequence" if self.batch_size == 1 else f"{self.batch_size:,} sequences"
-        return (f"Bytes per token, all layers, {self.precision}", f"Cache of {sequences} × {self.context:,} tokens",
-                f"Sequences of {self.context:,} tokens in {self.memory} GB")  # fmt: skip
+        return (
+            f"Bytes per token, all layers, {self.precision}",
+            f"Cache of {sequences} × {self.context:,} tokens",
+            f"Sequences of {self.context:,} tokens in {self.memory} GB",
+        )
 
     def _rows(self) -> list[dict]:
         a = self.account
-        return [{"kind": kind, "name": self._named(kind), "own": kind == self.own_kind, "chosen": kind == self.kind,
-                 "per_layer": a.per_layer[kind],
-                 "token": a.token_bytes[kind], "token_words": size_words(a.token_bytes[kind]),
-                 "total": a.total_bytes[kind], "total_words": size_words(a.total_bytes[kind]),
-                 "fitting": a.fitting[kind], "fitting_words": f"{a.fitting[kind]:,}"} for kind in KINDS]  # fmt: skip
+        return [
+            {
+                "kind": kind,
+                "name": self._named(kind),
+                "own": kind == self.own_kind,
+                "chosen": kind == self.kind,
+                "per_layer": a.per_layer[kind],
+                "token": a.token_bytes[kind],
+                "token_words": size_words(a.token_bytes[kind]),
+                "total": a.total_bytes[kind],
+                "total_words": size_words(a.total_bytes[kind]),
+                "fitting": a.fitting[kind],
+                "fitting_words": f"{a.fitting[kind]:,}",
+            }
+            for kind in KINDS
+        ]
 
     def _view(self) -> dict:
         own = cache_sizes_of(published(self.model).sizes)
         controls = [self._control(name, *SETTINGS[name], getattr(self, name)) for name in SETTINGS]
         for name, (label, values) in SIZES.items():
             now, published_value = getattr(self.sizes, name), getattr(own, name)
-            allowed = [v for v in (*values, published_value)
-                       if name != "num_key_value_heads" or self.sizes.num_attention_heads % v == 0]  # fmt: skip
+            allowed = [
+                v
+                for v in (*values, published_value)
+                if name != "num_key_value_heads" or self.sizes.num_attention_heads % v == 0
+            ]
             controls.append(self._control(name, label, allowed, now) | {"own": published_value})
-        return {"models": published_names(dense=True), "model": self.model, "kinds": list(KINDS), "kind": self.kind,
-                "precisions": list(BYTES_PER_NUMBER), "precision": self.precision, "controls": controls,
-                "changed": bool(self.changed) or self.kind != self.own_kind, "title": self._title(),
-                "headings": list(self._headings()), "rows": self._rows(), "memory": self.memory * GB,
-                "memory_words": f"{self.memory} GB", "summary": self.summary, "problem": ""}  # fmt: skip
+        return {
+            "models": published_names(dense=True),
+            "model": self.model,
+            "kinds": list(KINDS),
+            "kind": self.kind,
+            "precisions": list(BYTES_PER_NUMBER),
+            "precision": self.precision,
+            "controls": controls,
+            "changed": bool(self.changed) or self.kind != self.own_kind,
+            "title": self._title(),
+            "headings": list(self._headings()),
+            "rows": self._rows(),
+            "memory": self.memory * GB,
+            "memory_words": f"{self.memory} GB",
+            "summary": self.summary,
+            "problem": "",
+        }
 
     @staticmethod
     def _control(name: str, label: str, values, now: int) -> dict:
@@ -165,9 +246,14 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
             changes = dict(content["set"])
             heads, groups = changes.get("num_attention_heads"), self.sizes.num_key_value_heads
             if heads is not None and heads % groups:
-                changes.setdefault("num_key_value_heads", heads)  # groups follow the heads: the page cannot ask first
+                changes.setdefault(
+                    "num_key_value_heads", heads
+                )  # groups follow the heads: the page cannot ask first
             self.set(**changes)
-        except (TypeError, ValueError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self.view = self._view() | {"problem": str(error)}
 
 

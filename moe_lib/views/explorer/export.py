@@ -20,8 +20,8 @@ _PAGE = """<!doctype html>
 </head>
 <body class="moe-page">
 <h1>Routing explorer</h1>
-<p>Which experts{of_model} read each token of this text. Changing the number of experts per token, and switching
-experts off, runs the model again: that needs the notebook.</p>
+<p>Which experts{of_model} read each token of this text. Changing the number of experts per token,
+and switching experts off, runs the model again: that needs the notebook.</p>
 {texts}
 <div id="controls" class="moe-controls"></div>
 <div id="explorer"></div>
@@ -35,12 +35,14 @@ experts off, runs the model again: that needs the notebook.</p>
 
 
 def write_reading(path: str | Path, reading: Reading, model: str = "") -> Path:
-    """Write the page of a reading, opened at its first layer; `model` is the model's name. Returns the path."""
+    """Write the page of a reading, opened at its first layer; `model` is the model's name. Returns
+    the path."""
     return write_page(path, [("", reading.text)], _state(reading), model)
 
 
 def write_readings(path: str | Path, readings: Readings, model: str = "") -> Path:
-    """Write the page of a reading and of what it is compared with, if anything. Returns the path."""
+    """Write the page of a reading and of what it is compared with, if anything. Returns the
+    path."""
     bits = 16 if readings.compared is None else 12
     state = {**_state(readings.reading, bits), "comparison": comparison_payload(readings)}
     return write_page(path, shown_texts(readings), state, model)
@@ -54,18 +56,41 @@ def shown_texts(readings: Readings) -> list[tuple[str, str]]:
 
 
 def _state(reading: Reading, bits: int = 16) -> dict:
-    return {"payload": reading_payload(reading, bits), "comparison": {}, "before": {}, "changes": [], "rank": 1,
-            "layer": reading.trace.layers[0].index, "token": -1, "side": 0, "expert": -1}  # fmt: skip
+    return {
+        "payload": reading_payload(reading, bits),
+        "comparison": {},
+        "before": {},
+        "changes": [],
+        "rank": 1,
+        "layer": reading.trace.layers[0].index,
+        "token": -1,
+        "side": 0,
+        "expert": -1,
+    }
 
 
-def write_page(path: str | Path, texts: list[tuple[str, str]], state: dict, model: str = "") -> Path:
-    """Write the page of `texts`, (name, text) each; `state` holds what explorer.js asks its model for."""
+def write_page(
+    path: str | Path, texts: list[tuple[str, str]], state: dict, model: str = ""
+) -> Path:
+    """Write the page of `texts`, (name, text) each; `state` holds what explorer.js asks its model
+    for."""
     path = Path(path)
     # "<" would end the script element where a text holds "</script>"; JSON allows the escape.
     data = json.dumps(state, ensure_ascii=False).replace("<", "\\u003c")
     of_model = f" of {escape(model)}" if model else ""
-    shown = "\n".join((f"<h2>{escape(name)}</h2>\n" if name else "")
-                      + f'<pre class="moe-text" dir="auto">{escape(text)}</pre>' for name, text in texts)  # fmt: skip
-    path.write_text(_PAGE.format(css=style("explorer"), texts=shown, state=data, of_model=of_model,
-                                 script=script(*SCRIPTS, "page")), encoding="utf-8")  # fmt: skip
+    shown = "\n".join(
+        (f"<h2>{escape(name)}</h2>\n" if name else "")
+        + f'<pre class="moe-text" dir="auto">{escape(text)}</pre>'
+        for name, text in texts
+    )
+    path.write_text(
+        _PAGE.format(
+            css=style("explorer"),
+            texts=shown,
+            state=data,
+            of_model=of_model,
+            script=script(*SCRIPTS, "page"),
+        ),
+        encoding="utf-8",
+    )
     return path

@@ -23,13 +23,17 @@ NO_EXPERT = 65535  # stands in "experts" where a column holds no choice
 
 
 def pack(values, bits: int = 16) -> dict:
-    """An array of numbers, 0 or more, as {"scale", "data", "bits"}: whole numbers of 16 or 12 bits in base64.
+    """An array of numbers, 0 or more, as {"scale", "data", "bits"}: whole numbers of 16 or 12 bits
+    in base64.
 
-    Less than 0 counts as 0. The largest value becomes 2^bits − 1, so that a value is off by at most half a step:
-    the largest / 131070, or / 8190. 16 bits lie little-endian; 12 bits two by two in three bytes, low bits first.
+    Less than 0 counts as 0. The largest value becomes 2^bits − 1, so that a value is off by at most
+    half a step: the largest / 131070, or / 8190. 16 bits lie little-endian; 12 bits two by two in
+    three bytes, low bits first.
     """
     top = 2**bits - 1
-    numbers = np.maximum(np.asarray(values, dtype=np.float64).flatten(), 0)  # a few models weigh an expert below 0
+    numbers = np.maximum(
+        np.asarray(values, dtype=np.float64).flatten(), 0
+    )  # a few models weigh an expert below 0
     scale = float(numbers.max()) / top if numbers.size and numbers.max() > 0 else 1.0
     steps = np.rint(numbers / scale).astype("<u2")
     if bits == 12:
@@ -39,7 +43,8 @@ def pack(values, bits: int = 16) -> dict:
 
 
 def unpack(packed: dict) -> np.ndarray:
-    """The numbers of `pack` again, flat; explorer_parts.js has the same. An odd number of 12 bits gets a 0 behind."""
+    """The numbers of `pack` again, flat; explorer_parts.js has the same. An odd number of 12 bits
+    gets a 0 behind."""
     data = b64decode(packed["data"])
     if packed.get("bits", 16) == 12:
         low, middle, high = np.frombuffer(data, dtype="u1").astype("<u2").reshape(-1, 3).T
@@ -50,7 +55,8 @@ def unpack(packed: dict) -> np.ndarray:
 
 
 def reading_payload(reading: Reading, bits: int = 16) -> dict:
-    """Everything explorer.js draws of a reading, for all layers and ranks, so that moving between them is instant.
+    """Everything explorer.js draws of a reading, for all layers and ranks, so that moving between
+    them is instant.
 
     bits  of a score, 16 or 12: 12 where two readings share a page, which stays below 5 MB that way
     """
@@ -61,7 +67,9 @@ def reading_payload(reading: Reading, bits: int = 16) -> dict:
         "dense": dense_layers(reading.trace),
         **_expected(reading),
         "causal": reading.causal,
-        "palette": [asdict(expert_colour(e)) for e in range(max(layer.n_experts for layer in layers))],
+        "palette": [
+            asdict(expert_colour(e)) for e in range(max(layer.n_experts for layer in layers))
+        ],
         "note": cut_words(reading),
         "empty": NO_TEXT,
     }
@@ -78,15 +86,30 @@ def comparison_payload(readings: Readings) -> dict:
     """The second reading and how it compares, with the words of every layer; {} without one."""
     if readings.compared is None:
         return {}
-    facts = {"names": list(readings.names), "other": reading_payload(readings.compared, 12), "same": False,
-             "layers": {}, "words": {}, "twoModels": readings.two_models}  # fmt: skip
+    facts = {
+        "names": list(readings.names),
+        "other": reading_payload(readings.compared, 12),
+        "same": False,
+        "layers": {},
+        "words": {},
+        "twoModels": readings.two_models,
+    }
     comparison = readings.comparison
     if comparison is None:  # one of the texts is empty
         return facts
-    layers = {str(layer.index): {name: value if value is None else round(value, 4)
-                                 for name, value in asdict(layer).items()} for layer in comparison.layers}  # fmt: skip
-    said = {str(layer.index): comparison_words(comparison, layer.index, readings.names, readings.two_models)
-            for layer in readings.reading.trace.layers}  # fmt: skip
+    layers = {
+        str(layer.index): {
+            name: value if value is None else round(value, 4)
+            for name, value in asdict(layer).items()
+        }
+        for layer in comparison.layers
+    }
+    said = {
+        str(layer.index): comparison_words(
+            comparison, layer.index, readings.names, readings.two_models
+        )
+        for layer in readings.reading.trace.layers
+    }
     return {**facts, "same": comparison.same_tokens, "layers": layers, "words": said}
 
 
@@ -106,8 +129,14 @@ def changes_payload(changes: list[Change]) -> list[dict]:
 def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
     load = reading.trace.load(layer.index).tolist()
     k = layer.experts.shape[-1]
-    experts = layer.experts if layer.chosen is None else layer.experts.masked_fill(~layer.chosen, NO_EXPERT)
-    weights = layer.weights if layer.kept is None else layer.weights * layer.kept  # a dropped pair adds nothing
+    experts = (
+        layer.experts
+        if layer.chosen is None
+        else layer.experts.masked_fill(~layer.chosen, NO_EXPERT)
+    )
+    weights = (
+        layer.weights if layer.kept is None else layer.weights * layer.kept
+    )  # a dropped pair adds nothing
     return {
         "index": layer.index,
         "nExperts": layer.n_experts,
@@ -122,7 +151,9 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
         "even": sum(load) / layer.n_experts,
         "maxVio": max_violation(load),
         "off": list(reading.off.get(layer.index, ())),
-        "words": [layer_words(reading, layer, rank) for rank in range(1, k + 1)] if len(reading) else [NO_TEXT] * k,
+        "words": [layer_words(reading, layer, rank) for rank in range(1, k + 1)]
+        if len(reading)
+        else [NO_TEXT] * k,
     }
 
 
@@ -131,6 +162,9 @@ def _prediction(prediction: Prediction | None) -> dict | None:
         return None
     known = prediction.log_probability
     return {
-        "best": [[label, round(p, 5)] for label, p in zip(prediction.labels, prediction.probabilities, strict=True)],
+        "best": [
+            [label, round(p, 5)]
+            for label, p in zip(prediction.labels, prediction.probabilities, strict=True)
+        ],
         "actual": None if known is None else float(f"{np.exp(known):.3g}"),
     }

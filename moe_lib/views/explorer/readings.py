@@ -1,4 +1,5 @@
-"""What the explorer has read: one text as trained and as changed, and the reading it is compared with."""
+"""What the explorer has read: one text as trained and as changed, and the reading it is compared
+with."""
 
 from torch import nn
 
@@ -20,16 +21,26 @@ class Readings:
     """One text in a model, or two texts in a model, or one text in two models.
 
     baseline    the text in the model as it was trained
-    reading     the same with experts switched off or another number of experts per token; the baseline if neither
-    compared    the other text with the same changes, or the text in the other model as it is; else None
+    reading     the same with experts switched off or another number of experts per token; the
+                baseline if neither
+    compared    the other text with the same changes, or the text in the other model as it is; else
+                None
     comparison  of `reading` and `compared`; None without, or if one of them has no tokens
     changes     the predictions whose most probable token changed
-    ks          the numbers of experts per token to choose from; none if it cannot be changed: `k_note` says why
+    ks          the numbers of experts per token to choose from; none if it cannot be changed:
+                `k_note` says why
     trained_k   the model's own number, 0 if its layers differ or it cannot be changed
     """
 
-    def __init__(self, model: nn.Module, tokenizer, max_tokens: int, other_model: nn.Module | None, other_tokenizer,
-                 names: tuple[str, str]):  # fmt: skip
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer,
+        max_tokens: int,
+        other_model: nn.Module | None,
+        other_tokenizer,
+        names: tuple[str, str],
+    ):
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
         self._other_model = other_model
         self._other_tokenizer = tokenizer if other_tokenizer is None else other_tokenizer
@@ -41,8 +52,12 @@ class Readings:
 
     def read(self, text: str, other_text: str | None, off: dict, k: int | None) -> None:
         """Read again what these four change. After an error all is as it was."""
-        require(other_text is None or not self.two_models, "compare_text", "a text, with a compare_model",
-                "one of the two: another text, or another model for the same text")  # fmt: skip
+        require(
+            other_text is None or not self.two_models,
+            "compare_text",
+            "a text, with a compare_model",
+            "one of the two: another text, or another model for the same text",
+        )
         arguments = (self._model, self._tokenizer, text, self._max_tokens)
         known = self._asked[:1] == (text,)
         baseline = self.baseline if known else read_text(*arguments)
@@ -57,7 +72,9 @@ class Readings:
         self.changes = changed_predictions(baseline, reading) if reading is not baseline else []
         self._asked = (text, other_text, off, k)
 
-    def _read_other(self, text: str, other_text: str | None, off: dict, k: int | None) -> Reading | None:
+    def _read_other(
+        self, text: str, other_text: str | None, off: dict, k: int | None
+    ) -> Reading | None:
         if self.two_models:
             if self._asked[:1] == (text,):
                 return self.compared
@@ -76,18 +93,27 @@ class Readings:
         except ValueError as error:
             self.k_note = f"Experts per token: fixed in this model ({error})"
 
-    def summary(self, index: int, rank: int, token: int | None, side: int, expert: int | None) -> str:
-        """What is shown of layer `index`, in words; `token` is of the second reading if `side` is 1."""
+    def summary(
+        self, index: int, rank: int, token: int | None, side: int, expert: int | None
+    ) -> str:
+        """What is shown of layer `index`, in words; `token` is of the second reading if `side` is
+        1."""
         reading = self.reading
         if not len(reading):
             return words.NO_TEXT
         layer = reading.trace.layer(index)
         parts = [words.cut_words(reading), words.layer_words(reading, layer, rank)]
         if self.comparison is not None:
-            parts.append(words.comparison_words(self.comparison, index, self.names, self.two_models))
+            parts.append(
+                words.comparison_words(self.comparison, index, self.names, self.two_models)
+            )
         if token is not None:
             here = self.compared if side else reading
-            parts += [words.token_words(here, part, token) for part in here.trace.layers if part.index == index]
+            parts += [
+                words.token_words(here, part, token)
+                for part in here.trace.layers
+                if part.index == index
+            ]
         if expert is not None:
             parts.append(words.expert_words(reading, layer, expert))
         if reading is not self.baseline:

@@ -10,7 +10,9 @@ NO_TEXT = "There is no text yet. Type some to see which experts read it."
 
 def ordinal(rank: int) -> str:
     """1 -> "1st", 2 -> "2nd", 11 -> "11th"."""
-    ending = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    ending = (
+        "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    )
     return f"{rank}{ending}"
 
 
@@ -20,23 +22,35 @@ def count(number: int, thing: str) -> str:
 
 
 def max_violation(load: list[int]) -> float:
-    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has it all."""
+    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has
+    it all."""
     return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
 
 
 def dense_layers(trace: RoutingTrace) -> list[int]:
-    """Numbers of the layers without experts; none if the model does not say how many layers it has."""
+    """Numbers of the layers without experts; none if the model does not say how many layers it
+    has."""
     with_experts = {layer.index for layer in trace.layers}
     return [index for index in range(trace.n_layers or 0) if index not in with_experts]
 
 
 def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float, bool]]:
-    """(expert, weight, kept) of each choice of one token of the first text, in the order of their rank."""
+    """(expert, weight, kept) of each choice of one token of the first text, in the order of their
+    rank."""
     experts = layer.experts[0, token]
-    chosen = torch.ones_like(experts, dtype=torch.bool) if layer.chosen is None else layer.chosen[0, token]
+    chosen = (
+        torch.ones_like(experts, dtype=torch.bool)
+        if layer.chosen is None
+        else layer.chosen[0, token]
+    )
     kept = torch.ones_like(chosen) if layer.kept is None else layer.kept[0, token]
-    columns = zip(experts.tolist(), layer.weights[0, token].tolist(), kept.tolist(), chosen.tolist(),
-                  strict=True)  # fmt: skip
+    columns = zip(
+        experts.tolist(),
+        layer.weights[0, token].tolist(),
+        kept.tolist(),
+        chosen.tolist(),
+        strict=True,
+    )
     return [(expert, weight, there) for expert, weight, there, choice in columns if choice]
 
 
@@ -45,48 +59,67 @@ def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
     load = reading.trace.load(layer.index).tolist()
     choices, k = sum(load), layer.experts.shape[-1]
     column = layer.experts[0, :, rank - 1]
-    chosen = torch.ones_like(column, dtype=torch.bool) if layer.chosen is None else layer.chosen[0, :, rank - 1]
+    chosen = (
+        torch.ones_like(column, dtype=torch.bool)
+        if layer.chosen is None
+        else layer.chosen[0, :, rank - 1]
+    )
     used, tokens = column[chosen].unique().numel(), int(chosen.sum())
     busiest = max(range(layer.n_experts), key=load.__getitem__)
     idle = load.count(0)
     parts = [
         f"Layer {layer.index}, {ordinal(rank)} choice: {count(tokens, 'token')} "
         f"{'goes' if tokens == 1 else 'go'} to {used} of {layer.n_experts} experts.",
-        f"{f'Over all {k} choices per token, expert' if k > 1 else 'Expert'} {busiest} has the largest load, "
-        f"{load[busiest]} of {choices}; an even split would give each {choices / layer.n_experts:.1f} "
+        f"{f'Over all {k} choices per token, expert' if k > 1 else 'Expert'} {busiest} has "
+        "the largest load, "
+        f"{load[busiest]} of {choices}; an even split would give each "
+        f"{choices / layer.n_experts:.1f} "
         f"(MaxVio {max_violation(load):.2f}).",
     ]
     if idle:
-        parts.append(f"{count(idle, 'expert')} {'is' if idle == 1 else 'are'} not chosen by any token.")
+        parts.append(
+            f"{count(idle, 'expert')} {'is' if idle == 1 else 'are'} not chosen by any token."
+        )
     return " ".join([*parts, *beside_words(layer)])
 
 
 def beside_words(layer: LayerTrace) -> list[str]:
-    """What a layer has besides routed experts that a token chooses freely: shared experts, groups."""
+    """What a layer has besides routed experts that a token chooses freely: shared experts,
+    groups."""
     said = []
     if layer.shared:
         shared = "the shared expert" if layer.n_shared < 2 else f"{layer.n_shared} shared experts"
         said.append(f"Besides these, every token passes {shared}.")
     if layer.n_group > 1:
-        said.append(f"The experts lie in {layer.n_group} groups of {layer.n_experts // layer.n_group}; "
-                    f"a token may use at most {count(layer.topk_group, 'group')}.")  # fmt: skip
+        said.append(
+            f"The experts lie in {layer.n_group} groups of {layer.n_experts // layer.n_group}; "
+            f"a token may use at most {count(layer.topk_group, 'group')}."
+        )
     return said
 
 
 def groups_of(layer: LayerTrace, token: int) -> list[int]:
     """Groups that hold an expert of one token, in group-limited routing; else none."""
     size = layer.n_experts // layer.n_group
-    return sorted({expert // size for expert, _, _ in choices_of(layer, token)}) if layer.n_group > 1 else []
+    return (
+        sorted({expert // size for expert, _, _ in choices_of(layer, token)})
+        if layer.n_group > 1
+        else []
+    )
 
 
 def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
     """Which experts one token is sent to, with what weight."""
-    chosen = ", ".join(f"expert {expert} with weight {weight:.2f}" if kept else f"expert {expert}, which was full"
-                       for expert, weight, kept in choices_of(layer, token))  # fmt: skip
+    chosen = ", ".join(
+        f"expert {expert} with weight {weight:.2f}" if kept else f"expert {expert}, which was full"
+        for expert, weight, kept in choices_of(layer, token)
+    )
     words = f"Token {token}, “{reading.labels[token]}”, is sent to {chosen or 'no expert'}."
     groups = groups_of(layer, token)
     if groups:
-        words += f" They lie in group{'s' if len(groups) > 1 else ''} {' and '.join(map(str, groups))}."
+        words += (
+            f" They lie in group{'s' if len(groups) > 1 else ''} {' and '.join(map(str, groups))}."
+        )
     return words
 
 
@@ -94,12 +127,16 @@ def expert_words(reading: Reading, layer: LayerTrace, expert: int) -> str:
     """How much one expert has to do."""
     chosen = reading.trace.load(layer.index)[expert].item()
     share = int(layer.choices(reading.trace.real).sum()) / layer.n_experts
-    return (f"Expert {expert} of layer {layer.index} is chosen by {chosen} of {count(len(reading), 'token')}; "
-            f"an even split would be {share:.1f}.")  # fmt: skip
+    return (
+        f"Expert {expert} of layer {layer.index} is chosen by {chosen} of "
+        f"{count(len(reading), 'token')}; "
+        f"an even split would be {share:.1f}."
+    )
 
 
 def what_if_words(before: Reading, after: Reading, changes: list[Change]) -> str:
-    """What another number of experts per token, and switching experts off, did to the predictions."""
+    """What another number of experts per token, and switching experts off, did to the
+    predictions."""
     made = sum(prediction is not None for prediction in (*after.predictions, after.next))
     words = f"{what_if_title(before, after)}. {len(changes)} of {count(made, 'prediction')} "
     words += "changes." if len(changes) == 1 else "change."
@@ -107,43 +144,67 @@ def what_if_words(before: Reading, after: Reading, changes: list[Change]) -> str
     if old is None:
         return words
     sign = "+" if new >= old else "−"
-    return (f"{words} The mean log-probability of the text's tokens goes from {_minus(old)} to {_minus(new)} nats "
-            f"({sign}{abs(new - old):.3f}).")  # fmt: skip
+    return (
+        f"{words} The mean log-probability of the text's tokens goes from {_minus(old)} to "
+        f"{_minus(new)} nats "
+        f"({sign}{abs(new - old):.3f})."
+    )
 
 
 def what_if_title(before: Reading, after: Reading) -> str:
-    """ "2 experts per token instead of 1; switched off: layer 1: 3, 5"; "" if nothing is changed."""
+    """ "2 experts per token instead of 1; switched off: layer 1: 3, 5"; "" if nothing is
+    changed."""
     said = []
     if after.k is not None:
         old = sorted({layer.experts.shape[-1] for layer in before.trace.layers})
         said.append(f"{count(after.k, 'expert')} per token instead of {' or '.join(map(str, old))}")
     if after.off:
-        named = "; ".join(f"layer {layer}: {', '.join(map(str, experts))}" for layer, experts in after.off.items())
+        named = "; ".join(
+            f"layer {layer}: {', '.join(map(str, experts))}" for layer, experts in after.off.items()
+        )
         said.append(f"switched off: {named}" if said else f"Switched off: {named}")
     return "; ".join(said)
 
 
-def comparison_words(comparison: Comparison, index: int, names: tuple[str, str], two_models: bool) -> str:
+def comparison_words(
+    comparison: Comparison, index: int, names: tuple[str, str], two_models: bool
+) -> str:
     """How alike two readings use the experts of one layer, beside what chance alone would give."""
     one, other = names
     if index in comparison.missing:
-        return f"Layer {index} cannot be compared: “{other}” has no layer {index} with as many experts."
+        return (
+            f"Layer {index} cannot be compared: “{other}” has no layer {index} with as many "
+            "experts."
+        )
     layer = comparison.layer(index)
-    parts = [f"“{one}” against “{other}”, layer {index}: the loads have a total variation distance of "
-             f"{layer.total_variation:.2f} (0: equal, 1: no expert in common). Tokens dealt out at random give "
-             f"{layer.shuffled_variation:.2f}; {_rarely(layer.p_value)}."]  # fmt: skip
+    parts = [
+        f"“{one}” against “{other}”, layer {index}: the loads have a total variation distance of "
+        f"{layer.total_variation:.2f} (0: equal, 1: no expert in common). Tokens dealt out "
+        "at random give "
+        f"{layer.shuffled_variation:.2f}; {_rarely(layer.p_value)}."
+    ]
     if layer.overlap is not None:
-        parts.append(f"Of a token's experts, {_percent(layer.overlap)} have the same number in both; tokens paired at "
-                     f"random give {_percent(layer.chance_overlap)}.")  # fmt: skip
+        parts.append(
+            f"Of a token's experts, {_percent(layer.overlap)} have the same number in both; "
+            "tokens paired at "
+            f"random give {_percent(layer.chance_overlap)}."
+        )
         if two_models:
             found, chance = _percent(layer.renumbered_overlap), _percent(layer.renumbered_chance)
-            parts.append("Models trained apart number their experts differently: after the best renumbering it is "
-                         f"{found}, at random {chance}.")  # fmt: skip
+            parts.append(
+                "Models trained apart number their experts differently: after the best "
+                "renumbering it is "
+                f"{found}, at random {chance}."
+            )
     return " ".join(parts)
 
 
 def _rarely(p_value: float) -> str:
-    return f"{_percent(p_value)} of such shuffles differ as much" if p_value >= 0.01 else "under 1 % differ as much"
+    return (
+        f"{_percent(p_value)} of such shuffles differ as much"
+        if p_value >= 0.01
+        else "under 1 % differ as much"
+    )
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,5 @@
-"""Pictures of chapter 14: training against test, the effect of each remedy, curves over a radius or over labels."""
+"""Pictures of chapter 14: training against test, the effect of each remedy, curves over a radius or
+over labels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +14,8 @@ _MARKERS = ("o", "s", "^", "D")
 
 
 def gap_figure(runs: pd.DataFrame) -> Figure:
-    """Accuracy on the rows trained on and on the test rows, by labels; a panel per case, a dot per seed.
+    """Accuracy on the rows trained on and on the test rows, by labels; a panel per case, a dot per
+    seed.
 
     runs: columns case, n_train, train_accuracy, test_accuracy. The line joins the means.
     """
@@ -21,7 +23,9 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
     require(len(cases) > 0, "runs", "no rows", "at least one")
     sizes = sorted(set(runs["n_train"]))
     figure = Figure(figsize=(4.2 * len(cases), 3.2), layout="constrained")
-    for ax, case in zip(figure.subplots(1, len(cases), sharey=True, squeeze=False)[0], cases, strict=True):
+    for ax, case in zip(
+        figure.subplots(1, len(cases), sharey=True, squeeze=False)[0], cases, strict=True
+    ):
         part = runs[runs["case"] == case]
         for number, side in enumerate(("train", "test")):
             colour, values = COLOURS[number], part[f"{side}_accuracy"]
@@ -29,49 +33,81 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
             ax.scatter(places, values, color=colour, marker=_MARKERS[number], s=22, alpha=0.7)
             means = values.groupby(part["n_train"]).mean()
             ax.plot([sizes.index(size) for size in means.index], means, color=colour, label=side)
-        ax.set(title=case, xlabel="labelled texts", xticks=range(len(sizes)), xticklabels=sizes, ylim=(0, 1.03))
+        ax.set(
+            title=case,
+            xlabel="labelled texts",
+            xticks=range(len(sizes)),
+            xticklabels=sizes,
+            ylim=(0, 1.03),
+        )
         ax.grid(alpha=0.3)
         ax.legend()
     figure.axes[0].set_ylabel("accuracy")
     return figure
 
 
-def effects_figure(effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str | Mapping[str, str]) -> Figure:
-    """{panel: {remedy: one effect per seed}} -> a dot per seed, a bar at the mean; the line at 0 is "no effect".
+def effects_figure(
+    effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str | Mapping[str, str]
+) -> Figure:
+    """{panel: {remedy: one effect per seed}} -> a dot per seed, a bar at the mean; the line at 0 is
+    "no effect".
 
-    unit   what stands below; {panel: unit} where panels measure different things: each then has a scale of its own
+    unit   what stands below; {panel: unit} where panels measure different things: each then has a
+           scale of its own
     """
     require(len(effects) > 0, "effects", "none", "at least one panel")
     units = dict.fromkeys(effects, unit) if isinstance(unit, str) else unit
     missing = [title for title in effects if title not in units]
     require(not missing, "unit", list(units), f"a unit for {', '.join(missing)}")
-    figure = Figure(figsize=(4.2 * len(effects), 1.2 + 0.35 * max(map(len, effects.values()))), layout="constrained")
-    axes = figure.subplots(1, len(effects), sharey=True, sharex=isinstance(unit, str), squeeze=False)[0]
+    figure = Figure(
+        figsize=(4.2 * len(effects), 1.2 + 0.35 * max(map(len, effects.values()))),
+        layout="constrained",
+    )
+    axes = figure.subplots(
+        1, len(effects), sharey=True, sharex=isinstance(unit, str), squeeze=False
+    )[0]
     for ax, (title, remedies) in zip(axes, effects.items(), strict=True):
         for place, values in enumerate(remedies.values()):
             ax.barh(place, np.mean(values), color=COLOURS[5], height=0.5)
             ax.scatter(values, [place] * len(values), color=COLOURS[0], s=20, zorder=3)
         ax.axvline(0, color="#666666", linewidth=1)
-        ax.set(title=title, xlabel=units[title], yticks=range(len(remedies)), yticklabels=list(remedies))
+        ax.set(
+            title=title,
+            xlabel=units[title],
+            yticks=range(len(remedies)),
+            yticklabels=list(remedies),
+        )
         ax.grid(alpha=0.3, axis="x")
     axes[0].invert_yaxis()  # first remedy on top
     return figure
 
 
-def curves_figure(panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: Mapping[str, str]) -> Figure:
-    """{panel: {name: frame}} with columns x and y[panel] -> a line per name through the means, a dot per row."""
+def curves_figure(
+    panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: Mapping[str, str]
+) -> Figure:
+    """{panel: {name: frame}} with columns x and y[panel] -> a line per name through the means, a
+    dot per row."""
     require(len(panels) > 0, "panels", "none", "at least one panel")
     figure = Figure(figsize=(4.4 * len(panels), 3.1), layout="constrained")
-    for ax, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+    for ax, (title, lines) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
+    ):
         for number, (name, frame) in enumerate(lines.items()):
-            style = {"color": COLOURS[number % len(COLOURS)], "marker": _MARKERS[number % len(_MARKERS)]}
+            style = {
+                "color": COLOURS[number % len(COLOURS)],
+                "marker": _MARKERS[number % len(_MARKERS)],
+            }
             means = frame.groupby(x)[y[title]].mean()
             ax.scatter(frame[x], frame[y[title]], s=14, alpha=0.45, **style)
             ax.plot(means.index, means, label=name, markersize=4, **style)
         ax.set(title=title, xlabel=x, ylabel=y[title].replace("_", " "))
         ax.grid(alpha=0.3)
     handles = {
-        label: handle for ax in figure.axes for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+        label: handle
+        for ax in figure.axes
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8)  # covers no line
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=4, fontsize=8
+    )  # covers no line
     return figure

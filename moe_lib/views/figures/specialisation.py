@@ -1,4 +1,5 @@
-"""Pictures of chapter 10: what experts prefer, who is chosen together, when it settles, what is missed."""
+"""Pictures of chapter 10: what experts prefer, who is chosen together, when it settles, what is
+missed."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,17 +15,26 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
-def domain_figure(tables: Mapping[str, pd.DataFrame], even: float, highest: float | None = None,
-                  label: str = "share of its tokens") -> Figure:  # fmt: skip
-    """Tables of shares (domains, E) side by side as heat maps on one scale; its red line marks the even share.
+def domain_figure(
+    tables: Mapping[str, pd.DataFrame],
+    even: float,
+    highest: float | None = None,
+    label: str = "share of its tokens",
+) -> Figure:
+    """Tables of shares (domains, E) side by side as heat maps on one scale; its red line marks the
+    even share.
 
     `label` says of what the numbers are shares.
     A share at or above `highest` (the largest of all tables if None) has the darkest colour.
     """
     require(len(tables) > 0, "tables", "none", "at least one table")
     first = next(iter(tables.values()))
-    highest = max(table.to_numpy().max() for table in tables.values()) if highest is None else highest
-    figure = Figure(figsize=(min(13.0, 2.3 + 3.1 * len(tables)), 0.9 + 0.25 * len(first)), layout="constrained")
+    highest = (
+        max(table.to_numpy().max() for table in tables.values()) if highest is None else highest
+    )
+    figure = Figure(
+        figsize=(min(13.0, 2.3 + 3.1 * len(tables)), 0.9 + 0.25 * len(first)), layout="constrained"
+    )
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for ax, (title, table) in zip(axes, tables.items(), strict=True):
         image = ax.imshow(table, cmap="Blues", vmin=0, vmax=highest, aspect="auto")
@@ -36,8 +46,11 @@ def domain_figure(tables: Mapping[str, pd.DataFrame], even: float, highest: floa
     return figure
 
 
-def interval_figure(shares: Mapping[str, tuple[pd.Series, pd.Series, pd.Series]], even: float) -> Figure:
-    """Shares with their intervals: name -> (share, low, high), each a Series over the same labels; a panel each."""
+def interval_figure(
+    shares: Mapping[str, tuple[pd.Series, pd.Series, pd.Series]], even: float
+) -> Figure:
+    """Shares with their intervals: name -> (share, low, high), each a Series over the same labels;
+    a panel each."""
     figure = Figure(figsize=(min(11.0, 2.2 + 2.6 * len(shares)), 3.0), layout="constrained")
     axes = figure.subplots(1, len(shares), sharey=True, sharex=True, squeeze=False)[0]
     for ax, (title, (share, low, high)) in zip(axes, shares.items(), strict=True):
@@ -54,14 +67,23 @@ def interval_figure(shares: Mapping[str, tuple[pd.Series, pd.Series, pd.Series]]
 
 
 def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
-    """Bars of bits: a group per row of the table (layers), a bar per column (the case and its controls)."""
+    """Bars of bits: a group per row of the table (layers), a bar per column (the case and its
+    controls)."""
     figure = Figure(figsize=(9, 3), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / bits.shape[1]
     for number, name in enumerate(bits):
         left = np.arange(len(bits)) - 0.4 + (number + 0.5) * width
-        bars = ax.bar(left, bits[name], width * 0.92, label=name, color=COLOURS[number % len(COLOURS)],
-                      hatch=("", "//", "..", "xx")[number % 4], edgecolor="white", linewidth=0)  # fmt: skip
+        bars = ax.bar(
+            left,
+            bits[name],
+            width * 0.92,
+            label=name,
+            color=COLOURS[number % len(COLOURS)],
+            hatch=("", "//", "..", "xx")[number % 4],
+            edgecolor="white",
+            linewidth=0,
+        )
         ax.bar_label(bars, fmt="%.2f", fontsize=7)
     ax.set_xticks(range(len(bits)), bits.index)
     ax.margins(y=0.12)  # room for the numbers on top
@@ -72,9 +94,13 @@ def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
 
 
 def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
-    """Tables N_ij / N_i (E, E) side by side as heat maps on one scale; the diagonal, always 1, is left white."""
+    """Tables N_ij / N_i (E, E) side by side as heat maps on one scale; the diagonal, always 1, is
+    left white."""
     require(len(tables) > 0, "tables", "none", "at least one table")
-    away = {title: table.masked_fill(_diagonal(table), float("nan")).numpy() for title, table in tables.items()}
+    away = {
+        title: table.masked_fill(_diagonal(table), float("nan")).numpy()
+        for title, table in tables.items()
+    }
     highest = max(np.nanmax(table) for table in away.values())
     figure = Figure(figsize=(min(12.0, 1.2 + 3.3 * len(tables)), 3.4), layout="constrained")
     axes = figure.subplots(1, len(tables), squeeze=False)[0]
@@ -90,8 +116,11 @@ def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
-def saturation_figure(steps: Sequence[int], found: Tensor, chance: Tensor, layers: Sequence[int]) -> Figure:
-    """Overlap with the last checkpoint against training steps: found and chance (checkpoints, layers)."""
+def saturation_figure(
+    steps: Sequence[int], found: Tensor, chance: Tensor, layers: Sequence[int]
+) -> Figure:
+    """Overlap with the last checkpoint against training steps: found and chance (checkpoints,
+    layers)."""
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     ax = figure.subplots()
     for number, layer in enumerate(layers):
@@ -109,8 +138,9 @@ def saturation_figure(steps: Sequence[int], found: Tensor, chance: Tensor, layer
 
 
 def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
-    """Left: whose experts are off (rows), whose loss rises (columns), in nats per token, as numbers on a heat map.
-    Right: the diagonal beside as many experts drawn at random; random (draws, domains)."""
+    """Left: whose experts are off (rows), whose loss rises (columns), in nats per token, as numbers
+    on a heat map. Right: the diagonal beside as many experts drawn at random; random (draws,
+    domains)."""
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
     top = float(np.abs(rises.to_numpy()).max())
@@ -118,16 +148,32 @@ def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
     for row in range(rises.shape[0]):
         for column in range(rises.shape[1]):
             value = rises.iat[row, column]
-            left.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7.5,
-                      color="white" if abs(value) > 0.6 * top else "black")  # fmt: skip
+            left.text(
+                column,
+                row,
+                f"{value:.2f}",
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="white" if abs(value) > 0.6 * top else "black",
+            )
     left.set_xticks(range(rises.shape[1]), rises.columns, rotation=35, ha="right", fontsize=8)
     left.set_yticks(range(rises.shape[0]), rises.index, fontsize=8)
     left.set(xlabel="loss on", ylabel="off: the experts used most by")
     figure.colorbar(image, ax=left, label="rise, nats per token")
     rows = np.arange(rises.shape[1])
-    right.hlines(rows, random.min(), random.max(), color="#999999", linewidth=5, label="random experts, all draws")
+    right.hlines(
+        rows,
+        random.min(),
+        random.max(),
+        color="#999999",
+        linewidth=5,
+        label="random experts, all draws",
+    )
     right.plot(random.mean(), rows, "|", color="black", markersize=10, label="their mean")
-    right.plot([rises.loc[name, name] for name in rises], rows, "o", color=COLOURS[1], label="its own")
+    right.plot(
+        [rises.loc[name, name] for name in rises], rows, "o", color=COLOURS[1], label="its own"
+    )
     right.set_yticks(rows, rises.columns, fontsize=8)
     right.invert_yaxis()
     right.axvline(0, color="black", linewidth=0.8)
@@ -136,14 +182,24 @@ def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
     return figure
 
 
-def importance_figure(panels: Mapping[str, tuple[Tensor, Tensor]], layers: Sequence[int], xlabel: str) -> Figure:
-    """Scatter of use against what is lost: title -> (use, rise), each (layers, E); colour and marker by layer."""
+def importance_figure(
+    panels: Mapping[str, tuple[Tensor, Tensor]], layers: Sequence[int], xlabel: str
+) -> Figure:
+    """Scatter of use against what is lost: title -> (use, rise), each (layers, E); colour and
+    marker by layer."""
     figure = Figure(figsize=(min(11.0, 1 + 3.4 * len(panels)), 3.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, (use, rise)) in zip(axes, panels.items(), strict=True):
         for number, layer in enumerate(layers):
-            ax.plot(use[number], rise[number], _MARKERS[number % len(_MARKERS)], markersize=6, alpha=0.8,
-                    color=COLOURS[number % len(COLOURS)], label=f"layer {layer}")  # fmt: skip
+            ax.plot(
+                use[number],
+                rise[number],
+                _MARKERS[number % len(_MARKERS)],
+                markersize=6,
+                alpha=0.8,
+                color=COLOURS[number % len(COLOURS)],
+                label=f"layer {layer}",
+            )
         ax.axhline(0, color="black", linewidth=0.8)
         ax.set_title(title, fontsize=10)
         ax.set_xlabel(xlabel)

@@ -1,4 +1,5 @@
-"""Pictures of chapter 01: what texts cost in tokens, padding and packing, and the two kinds of batch."""
+"""Pictures of chapter 01: what texts cost in tokens, padding and packing, and the two kinds of
+batch."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +19,8 @@ _BLANK_WORD = "-100"
 def cost_figure(cost: pd.DataFrame) -> Figure:
     """Tokens per character as a heat map; the cheapest of each column has a frame.
 
-    cost (learners, readers): rows are the texts that merges were learnt from, columns the texts that are read.
+    cost (learners, readers): rows are the texts that merges were learnt from, columns the texts
+    that are read.
     """
     relative = cost / cost.min()
     figure = Figure(figsize=(9, 5.2), layout="constrained")
@@ -30,7 +32,9 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
             number = f"{cost.iat[row, column]:.2f}"
             ax.text(column, row, number, ha="center", va="center", fontsize=9, color=ink)
             if relative.iat[row, column] == 1:
-                frame = Rectangle((column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor="black", lw=2)
+                frame = Rectangle(
+                    (column - 0.46, row - 0.44), 0.92, 0.88, fill=False, edgecolor="black", lw=2
+                )
                 ax.add_patch(frame)
     ax.set_xticks(range(cost.shape[1]), cost.columns, rotation=30, ha="right")
     ax.set_yticks(range(cost.shape[0]), cost.index)
@@ -41,7 +45,8 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
 
 
 def vocabulary_figure(curves: pd.DataFrame) -> Figure:
-    """Tokens per byte against the size of the vocabulary. curves (sizes, texts): the index holds the sizes."""
+    """Tokens per byte against the size of the vocabulary. curves (sizes, texts): the index holds
+    the sizes."""
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     ax = figure.subplots()
     looks = [("o", "-"), ("s", "--"), ("D", "-."), ("^", ":")]
@@ -59,12 +64,15 @@ def vocabulary_figure(curves: pd.DataFrame) -> Figure:
 def packing_figure(lengths: Sequence[int], packed: Packed, end_token_id: int) -> Figure:
     """The same documents padded (left) and packed (right).
 
-    lengths: number of tokens of each document, without an end token. packed: what `pack` made of them.
+    lengths: number of tokens of each document, without an end token. packed: what `pack` made of
+    them.
     """
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     longest = max(lengths)
-    left.barh(range(len(lengths)), longest, color="white", edgecolor="grey", hatch="////", linewidth=0.5)
+    left.barh(
+        range(len(lengths)), longest, color="white", edgecolor="grey", hatch="////", linewidth=0.5
+    )
     for row, length in enumerate(lengths):
         _draw_run(left, row, 0, length, row)
     for row, owners in enumerate(packed.documents.tolist()):
@@ -73,8 +81,12 @@ def packing_figure(lengths: Sequence[int], packed: Packed, end_token_id: int) ->
         for column in (packed.input_ids[row] == end_token_id).nonzero().flatten().tolist():
             right.barh(row, 1, left=column, color="black")
     padding = 1 - sum(lengths) / (len(lengths) * longest)
-    left.set_title(f"Padding ({len(lengths)}, {longest}): {padding:.0%} is padding (hatched)", fontsize=10)
-    right.set_title(f"Packing {tuple(packed.input_ids.shape)}: none; black marks an end", fontsize=10)
+    left.set_title(
+        f"Padding ({len(lengths)}, {longest}): {padding:.0%} is padding (hatched)", fontsize=10
+    )
+    right.set_title(
+        f"Packing {tuple(packed.input_ids.shape)}: none; black marks an end", fontsize=10
+    )
     for ax in (left, right):
         ax.invert_yaxis()
         ax.set(xlabel="column (token)", ylabel="row")
@@ -85,25 +97,41 @@ def _draw_run(ax: Axes, row: int, start: int, length: int, document: int) -> Non
     colour = expert_colour(document)
     ax.barh(row, length, left=start, color=colour.fill, edgecolor="black", linewidth=0.8)
     if length > 4:
-        ax.text(start + length / 2, row, document, ha="center", va="center", fontsize=9, color=colour.text)
+        ax.text(
+            start + length / 2,
+            row,
+            document,
+            ha="center",
+            va="center",
+            fontsize=9,
+            color=colour.text,
+        )
 
 
 def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     """Lines of tokens, one box per token, above each other.
 
-    lines: name -> its words, all of one length. picked (length,) bool: the hidden places, with a thick frame in
-    the lines whose name starts with "masked". The word "-100" is drawn grey. ValueError if lengths differ.
+    lines: name -> its words, all of one length. picked (length,) bool: the hidden places, with a
+    thick frame in the lines whose name starts with "masked". The word "-100" is drawn grey.
+    ValueError if lengths differ.
     """
     for name, words in lines.items():
         if len(words) != len(picked):
-            raise ValueError(f"lines: {name!r} has {len(words)} words, wanted {len(picked)}, the length of picked")
+            raise ValueError(
+                f"lines: {name!r} has {len(words)} words, wanted {len(picked)}, the length "
+                "of picked"
+            )
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     ax = figure.subplots()
     for y, (name, words) in enumerate(lines.items()):
         for x, word in enumerate(words):
             thick = name.startswith("masked") and bool(picked[x])
             face = _PICKED if thick else _BLANK if word == _BLANK_WORD else _PLAIN
-            ax.add_patch(Rectangle((x, y), 0.94, 0.84, facecolor=face, edgecolor="black", lw=2.2 if thick else 0.5))
+            ax.add_patch(
+                Rectangle(
+                    (x, y), 0.94, 0.84, facecolor=face, edgecolor="black", lw=2.2 if thick else 0.5
+                )
+            )
             ax.text(x + 0.47, y + 0.42, word, ha="center", va="center", fontsize=8, color="black")
     ax.set(xlim=(-0.05, len(picked)), ylim=(len(lines), -0.1))
     ax.set_yticks([y + 0.42 for y in range(len(lines))], list(lines))

@@ -15,9 +15,11 @@ _CHIP = 1.5  # least width of a chip per layer of numbers, in characters
 _ROW = 0.17  # inches per line of text or numbers
 
 
-def writing_figure(labels: Sequence[str], experts: Sequence[Sequence[int]], layers: Sequence[int],
-                   prompt: str = "") -> Figure:  # fmt: skip
-    """Tokens in the order of writing, each above one box per layer: colour and number of its first expert.
+def writing_figure(
+    labels: Sequence[str], experts: Sequence[Sequence[int]], layers: Sequence[int], prompt: str = ""
+) -> Figure:
+    """Tokens in the order of writing, each above one box per layer: colour and number of its first
+    expert.
 
     labels   one per token, with visible spaces
     experts  per token the number of its first expert in each of `layers`
@@ -27,27 +29,48 @@ def writing_figure(labels: Sequence[str], experts: Sequence[Sequence[int]], laye
     Raises ValueError if there is no token, or a token without one expert per layer.
     """
     require(len(labels) > 0, "labels", list(labels), "one token at least")
-    require(len(experts) == len(labels), "experts", f"{len(experts)} rows", f"one for each of {len(labels)} tokens")
+    require(
+        len(experts) == len(labels),
+        "experts",
+        f"{len(experts)} rows",
+        f"one for each of {len(labels)} tokens",
+    )
     for row in experts:
-        require(len(row) == len(layers), "experts", list(row), f"one expert for each of {len(layers)} layers")
+        require(
+            len(row) == len(layers),
+            "experts",
+            list(row),
+            f"one expert for each of {len(layers)} layers",
+        )
     lines = _lines(labels)
     height = 1 + len(layers)
     figure = Figure(figsize=(WIDTH, 0.5 + _ROW * len(lines) * (height + 0.7)), layout="constrained")
     ax = figure.subplots()
     ax.set(xlim=(-6, _LINE), ylim=(len(lines) * (height + 0.7), 0))
     ax.set_axis_off()
-    ax.set_title(f"“{printable(prompt)}” …" if prompt else "", fontsize=10, loc="left", parse_math=False)
+    ax.set_title(
+        f"“{printable(prompt)}” …" if prompt else "", fontsize=10, loc="left", parse_math=False
+    )
     for number, line in enumerate(lines):
         top = number * (height + 0.7)
         for below, layer in enumerate(layers, start=1):
-            ax.text(-0.5, top + below + 0.5, f"layer {layer}", ha="right", va="center", fontsize=7, color="#595959")
+            ax.text(
+                -0.5,
+                top + below + 0.5,
+                f"layer {layer}",
+                ha="right",
+                va="center",
+                fontsize=7,
+                color="#595959",
+            )
         for token, left, width in line:
             _draw_token(ax, labels[token], experts[token], left, width, top)
     return figure
 
 
 def _lines(labels: Sequence[str]) -> list[list[tuple[int, float, float]]]:
-    """Per line (token, left, width) in characters; a token with a line end ends the line here, too."""
+    """Per line (token, left, width) in characters; a token with a line end ends the line here,
+    too."""
     lines, left = [[]], 0.0
     for token, label in enumerate(labels):
         width = max(2 * _CHIP, min(len(label), 30) + 0.6)
@@ -55,19 +78,47 @@ def _lines(labels: Sequence[str]) -> list[list[tuple[int, float, float]]]:
             lines, left = [*lines, []], 0.0
         lines[-1].append((token, left, width))
         left += width + 0.25
-        if "⏎" in label and len(lines[-1]) > 1 and token + 1 < len(labels):  # an empty line takes no line of its own
+        if (
+            "⏎" in label and len(lines[-1]) > 1 and token + 1 < len(labels)
+        ):  # an empty line takes no line of its own
             lines, left = [*lines, []], 0.0
     return lines
 
 
-def _draw_token(ax: Axes, label: str, experts: Sequence[int], left: float, width: float, top: float) -> None:
+def _draw_token(
+    ax: Axes, label: str, experts: Sequence[int], left: float, width: float, top: float
+) -> None:
     text = label if len(label) <= 30 else label[:29] + "…"
     middle = left + width / 2
-    ax.text(middle, top + 0.5, printable(text), ha="center", va="center", fontsize=8, family="DejaVu Sans Mono",
-            parse_math=False)  # fmt: skip
+    ax.text(
+        middle,
+        top + 0.5,
+        printable(text),
+        ha="center",
+        va="center",
+        fontsize=8,
+        family="DejaVu Sans Mono",
+        parse_math=False,
+    )
     for below, expert in enumerate(experts, start=1):
         colour = expert_colour(expert)
-        ax.add_patch(Rectangle((left, top + below + 0.03), width, 0.94, facecolor=colour.fill, edgecolor="#00000055",
-                               linewidth=0.5))  # fmt: skip
-        ax.text(middle, top + below + 0.5, str(expert), ha="center", va="center", fontsize=6.5, color=colour.text,
-                weight="bold")  # fmt: skip
+        ax.add_patch(
+            Rectangle(
+                (left, top + below + 0.03),
+                width,
+                0.94,
+                facecolor=colour.fill,
+                edgecolor="#00000055",
+                linewidth=0.5,
+            )
+        )
+        ax.text(
+            middle,
+            top + below + 0.5,
+            str(expert),
+            ha="center",
+            va="center",
+            fontsize=6.5,
+            color=colour.text,
+            weight="bold",
+        )

@@ -1,1 +1,2 @@
-"""What all widgets share: scripts and styles, the palette, the display for readers without a kernel."""
+"""What all widgets share: scripts and styles, the palette, the display for readers without a
+kernel."""

@@ -1,4 +1,5 @@
-"""The scripts and styles of the widgets, joined: the browser loads one module and one stylesheet for each widget."""
+"""The scripts and styles of the widgets, joined: the browser loads one module and one stylesheet
+for each widget."""
 
 from pathlib import Path
 
@@ -6,7 +7,8 @@ VIEWS = Path(__file__).parents[1]
 
 
 def script(*names: str) -> str:
-    """One JavaScript module: kit/elements.js, which all widgets draw with, then NAME.js of each name, in whose folder it is."""
+    """One JavaScript module: kit/elements.js, which all widgets draw with, then NAME.js of each
+    name, in whose folder it is."""
     return _joined([f"{name}.js" for name in ("elements", *names)])
 
 

@@ -9,7 +9,8 @@ UPDATE_EVERY = 0.25  # seconds between two messages to the page, however fast th
 
 
 class BackgroundCall:
-    """`function(report)` in the background; it calls report(row) now and then, and ends when that returns True.
+    """`function(report)` in the background; it calls report(row) now and then, and ends when that
+    returns True.
 
     row        what `moe_lib.tuning.compare` tells its callback: case, seed, run, runs, step, loss
     on_change  called with this object after some reports, and at the end
@@ -39,7 +40,8 @@ class BackgroundCall:
             self._thread.join()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether it has ended, at most `timeout` seconds later; raises what the function raised."""
+        """Whether it has ended, at most `timeout` seconds later; raises what the function
+        raised."""
         self._thread.join(timeout)
         if self.error is not None:
             raise self.error
@@ -49,7 +51,10 @@ class BackgroundCall:
         """Take a row of progress -> whether the function should end."""
         if time.monotonic() - self._last >= UPDATE_EVERY:
             self._last = time.monotonic()
-            self.progress = {"words": _row_words(row), "share": row["run"] / row["runs"] if row.get("runs") else None}
+            self.progress = {
+                "words": _row_words(row),
+                "share": row["run"] / row["runs"] if row.get("runs") else None,
+            }
             self._on_change(self)
         return self._stop.is_set()
 
@@ -57,7 +62,9 @@ class BackgroundCall:
         try:
             self.result = self._function(self.report)
             state = "stopped" if self._stop.is_set() else "finished"
-        except BaseException as error:  # a thread has nobody to raise to: kept for wait() and for the reader
+        except (
+            BaseException
+        ) as error:  # a thread has nobody to raise to: kept for wait() and for the reader
             self.error, state = error, "failed"
         atexit.unregister(self.stop)
         self.state = state
@@ -65,7 +72,11 @@ class BackgroundCall:
 
 
 def _row_words(row: dict) -> str:
-    parts = [f"run {row['run'] + 1} of {row['runs']}" if row.get("runs") else "", str(row.get("case", "")),
-             f"seed {row['seed']}" if "seed" in row else "", f"step {row['step']}" if "step" in row else "",
-             f"loss {row['loss']:.2f}" if "loss" in row else ""]  # fmt: skip
+    parts = [
+        f"run {row['run'] + 1} of {row['runs']}" if row.get("runs") else "",
+        str(row.get("case", "")),
+        f"seed {row['seed']}" if "seed" in row else "",
+        f"step {row['step']}" if "step" in row else "",
+        f"loss {row['loss']:.2f}" if "loss" in row else "",
+    ]
     return ", ".join(part for part in parts if part)

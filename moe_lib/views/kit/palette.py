@@ -1,8 +1,9 @@
 """A colour per expert that colour-blind readers can tell apart, always beside the expert's number.
 
-Eight hues after Okabe and Ito (2008, "Color Universal Design"), the black replaced by a grey. Experts 8 to 15
-take the same hues lighter, 16 to 23 darker, 24 to 31 lighter still; each set has its own edge. From expert 32 on
-the edge stands on top, and from 64 on colours repeat: the number alone is never ambiguous.
+Eight hues after Okabe and Ito (2008, "Color Universal Design"), the black replaced by a grey.
+Experts 8 to 15 take the same hues lighter, 16 to 23 darker, 24 to 31 lighter still; each set has
+its own edge. From expert 32 on the edge stands on top, and from 64 on colours repeat: the number
+alone is never ambiguous.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ _BLACK, _WHITE = "#000000", "#ffffff"
 
 @dataclass(frozen=True)
 class ExpertColour:
-    """fill, text: "#rrggbb"; edge: the CSS line style that tells apart experts of one hue; edge_side: where it is."""
+    """fill, text: "#rrggbb"; edge: the CSS line style that tells apart experts of one hue;
+    edge_side: where it is."""
 
     fill: str
     text: str

@@ -1,4 +1,5 @@
-"""The mask playground as a picture: the text with its gaps, and bars of the predictions at each masked position."""
+"""The mask playground as a picture: the text with its gaps, and bars of the predictions at each
+masked position."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -7,22 +8,30 @@ from matplotlib.patches import Rectangle
 from moe_lib.tracing.masked_words import rows_of
 from moe_lib.views.explorer.figure import printable
 
-# Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also carries a tick.
+# Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also
+# carries a tick.
 GUESS, TRUE = "#0072b2", "#d55e00"
 WIDTH, COLUMNS, MAX_CARDS = 10.0, 3, 6
 _CHARACTER = 0.602 * 10 / 72  # inches of one DejaVu Sans Mono character at 10 points
 _LINE, _ROW, _CARD, _MAX_LINES = 112, 0.27, 1.75, 8
 
 
-def playground_figure(words: list, masked: list[int], predictions: list, loss: float | None) -> Figure:
-    """Words and predictions of `moe_lib.tracing.masked_words` -> figure; at most MAX_CARDS positions are drawn."""
+def playground_figure(
+    words: list, masked: list[int], predictions: list, loss: float | None
+) -> Figure:
+    """Words and predictions of `moe_lib.tracing.masked_words` -> figure; at most MAX_CARDS
+    positions are drawn."""
     lines = _lay_out(words)
     cards = predictions[:MAX_CARDS]
     card_rows = -(-len(cards) // COLUMNS)
     strip = _ROW * max(1, len(lines)) + 0.1
     height = 0.45 + strip + _CARD * card_rows + 0.1
     figure = Figure(figsize=(WIDTH, height))
-    title = "Nothing is masked yet" if loss is None else f"Loss of the masked positions: {loss:.2f} nats per token"
+    title = (
+        "Nothing is masked yet"
+        if loss is None
+        else f"Loss of the masked positions: {loss:.2f} nats per token"
+    )
     if len(predictions) > len(cards):
         title += f" (the first {len(cards)} of {len(predictions)} are drawn)"
     figure.text(0.02, 1 - 0.22 / height, title, fontsize=11, weight="bold", va="center")
@@ -42,7 +51,9 @@ def _lay_out(words: list) -> list[list[tuple[int, int]]]:
     lines, column = [[]], 0
     for number, word in enumerate(words):
         newline = "\n" in word.gap
-        column = len(word.gap.rsplit("\n", 1)[-1].expandtabs(4)) if newline else column + len(word.gap)
+        column = (
+            len(word.gap.rsplit("\n", 1)[-1].expandtabs(4)) if newline else column + len(word.gap)
+        )
         if newline or column + len(word.text) > _LINE:
             lines.append([])
             column = column if newline else 0
@@ -59,15 +70,29 @@ def _draw_text(ax: Axes, words: list, lines: list, masked: list[int]) -> None:
         for number, column in line:
             text, hidden = printable(words[number].text)[:_LINE], number in masked
             if hidden:
-                ax.add_patch(Rectangle((column - 0.15, y + 0.1), len(text) + 0.3, 0.8, facecolor="#222222"))
-            ax.text(column, y + 0.5, text, family="DejaVu Sans Mono", fontsize=10, va="center", parse_math=False,
-                    color="white" if hidden else "black")  # fmt: skip
+                ax.add_patch(
+                    Rectangle((column - 0.15, y + 0.1), len(text) + 0.3, 0.8, facecolor="#222222")
+                )
+            ax.text(
+                column,
+                y + 0.5,
+                text,
+                family="DejaVu Sans Mono",
+                fontsize=10,
+                va="center",
+                parse_math=False,
+                color="white" if hidden else "black",
+            )
 
 
 def _draw_card(ax: Axes, words: list, prediction) -> None:
     rows = rows_of(prediction)
-    ax.barh(range(len(rows)), [row["probability"] for row in rows], height=0.7,
-            color=[TRUE if row["true"] else GUESS for row in rows])  # fmt: skip
+    ax.barh(
+        range(len(rows)),
+        [row["probability"] for row in rows],
+        height=0.7,
+        color=[TRUE if row["true"] else GUESS for row in rows],
+    )
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_xlim(0, 1.35)
     ax.set_xticks([])
@@ -77,10 +102,24 @@ def _draw_card(ax: Axes, words: list, prediction) -> None:
         ax.text(row["probability"] + 0.02, y, _percent(row["probability"]), va="center", fontsize=8)
         label = printable(row["label"])
         label = (label if len(label) <= 14 else label[:13] + "…") + (" ✓" if row["true"] else "")
-        ax.text(-0.04, y, label, ha="right", va="center", fontsize=8, family="DejaVu Sans Mono", parse_math=False)
+        ax.text(
+            -0.04,
+            y,
+            label,
+            ha="right",
+            va="center",
+            fontsize=8,
+            family="DejaVu Sans Mono",
+            parse_math=False,
+        )
     part = f", {prediction.part}" if prediction.part else ""
-    ax.set_title(printable(f"hidden: {words[prediction.word].text[:18]}{part}"), fontsize=9, x=-0.04, ha="center",
-                 parse_math=False)  # fmt: skip
+    ax.set_title(
+        printable(f"hidden: {words[prediction.word].text[:18]}{part}"),
+        fontsize=9,
+        x=-0.04,
+        ha="center",
+        parse_math=False,
+    )
 
 
 def _percent(share: float) -> str:

@@ -1,4 +1,5 @@
-"""The mask playground: press words of a text to hide them, and see what a masked language model makes of the gaps."""
+"""The mask playground: press words of a text to hide them, and see what a masked language model
+makes of the gaps."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
@@ -15,19 +16,25 @@ from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.mask_playground.figure import playground_figure
 
-EXAMPLE = "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    self.name = name\n"
+EXAMPLE = (
+    "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    "
+    "self.name = name\n"
+)
 MAX_TOKENS = 256  # keeps an update well under 0.3 s on one core
 
 
 class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
-    """Press words of a text to mask them; the bars show the model's most probable tokens at every masked position.
+    """Press words of a text to mask them; the bars show the model's most probable tokens at every
+    masked position.
 
     For code:  mask([3]), unmask([3]), unmask(), text = "…"; words are counted from 0
-    To read:   text, words, masked (list of word numbers), predictions (a MaskedPrediction per masked token),
-               loss (mean over them in nats, None if nothing is masked), summary (what is shown, in words)
+    To read:   text, words, masked (list of word numbers), predictions (a MaskedPrediction per
+    masked token),
+               loss (mean over them in nats, None if nothing is masked), summary (what is shown, in
+               words)
 
-    Raises TypeError or ValueError naming the argument if the model is causal, the tokenizer has no mask token or
-    does not fit the model, the text is no str, or there is no such word.
+    Raises TypeError or ValueError naming the argument if the model is causal, the tokenizer has no
+    mask token or does not fit the model, the text is no str, or there is no such word.
     """
 
     _esm = script("mask_playground")
@@ -35,14 +42,38 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; mask_playground.js only reads it
 
     def __init__(self, model: nn.Module, tokenizer, text: str = EXAMPLE):
-        require(hasattr(model, "config") and isinstance(model, nn.Module), "model", type(model).__name__,
-                "a masked language model", TypeError)  # fmt: skip
-        require(not model.config.causal, "model", "a causal model", "a masked one (config.causal is False)")
-        require(getattr(tokenizer, "is_fast", False), "tokenizer", type(tokenizer).__name__,
-                "a fast tokenizer (transformers.PreTrainedTokenizerFast)", TypeError)  # fmt: skip
-        require(tokenizer.mask_token_id is not None, "tokenizer", "no mask token", "one with a mask token")
-        require(len(tokenizer) <= model.config.vocab_size, "tokenizer", f"{len(tokenizer)} tokens",
-                f"at most the model's vocab_size ({model.config.vocab_size})")  # fmt: skip
+        require(
+            hasattr(model, "config") and isinstance(model, nn.Module),
+            "model",
+            type(model).__name__,
+            "a masked language model",
+            TypeError,
+        )
+        require(
+            not model.config.causal,
+            "model",
+            "a causal model",
+            "a masked one (config.causal is False)",
+        )
+        require(
+            getattr(tokenizer, "is_fast", False),
+            "tokenizer",
+            type(tokenizer).__name__,
+            "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
+            TypeError,
+        )
+        require(
+            tokenizer.mask_token_id is not None,
+            "tokenizer",
+            "no mask token",
+            "one with a mask token",
+        )
+        require(
+            len(tokenizer) <= model.config.vocab_size,
+            "tokenizer",
+            f"{len(tokenizer)} tokens",
+            f"at most the model's vocab_size ({model.config.vocab_size})",
+        )
         self._model, self._tokenizer = model, tokenizer
         self._max_tokens = min(MAX_TOKENS, model.config.max_position_embeddings)
         self.words, self.predictions, self._masked, self._problem = [], [], [], ""
@@ -66,10 +97,15 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
 
     @property
     def loss(self) -> float | None:
-        return sum(p.loss for p in self.predictions) / len(self.predictions) if self.predictions else None
+        return (
+            sum(p.loss for p in self.predictions) / len(self.predictions)
+            if self.predictions
+            else None
+        )
 
     def mask(self, words: Iterable[int]) -> None:
-        """Mask these words besides those that are masked already. ValueError if there is no such word."""
+        """Mask these words besides those that are masked already. ValueError if there is no such
+        word."""
         self._set_masked({*self._masked, *self._known(words)})
 
     def unmask(self, words: Iterable[int] | None = None) -> None:
@@ -83,18 +119,27 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
             return "There is no text yet. Type some, then press its words to mask them."
         parts = [f"{count(len(self._ids), 'token')} of text in {count(len(self.words), 'word')}."]
         if self._cut:
-            parts.append(f"{count(self._cut, 'token')} beyond the first {len(self._ids)} were not read.")
+            parts.append(
+                f"{count(self._cut, 'token')} beyond the first {len(self._ids)} were not read."
+            )
         if not self.predictions:
             return " ".join([*parts, "No word is masked: press one to hide it from the model."])
         right = sum(p.true_rank == 1 for p in self.predictions)
         n_tokens = len(self.predictions)
-        parts.append(f"{count(len(self._masked), 'word')} masked, {count(n_tokens, 'token')}; the model's first choice "
-                     f"is right at {right} of {n_tokens}.")  # fmt: skip
+        parts.append(
+            f"{count(len(self._masked), 'word')} masked, {count(n_tokens, 'token')}; the "
+            "model's first choice "
+            f"is right at {right} of {n_tokens}."
+        )
         parts += [_prediction_words(p) for p in self.predictions[:4]]
         vocabulary = self._model.config.vocab_size
-        parts.append(f"Loss, the mean over the masked positions: {self.loss:.2f} nats, as if the true token had "
-                     f"probability {exp(-self.loss):.2g}. Guessing blindly among all {vocabulary} tokens gives "
-                     f"{log(vocabulary):.2f} nats.")  # fmt: skip
+        parts.append(
+            f"Loss, the mean over the masked positions: {self.loss:.2f} nats, as if the true "
+            "token had "
+            f"probability {exp(-self.loss):.2g}. Guessing blindly among all {vocabulary} "
+            "tokens gives "
+            f"{log(vocabulary):.2f} nats."
+        )
         return " ".join(parts)
 
     def figure(self):
@@ -102,7 +147,11 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
         return playground_figure(self.words, self._masked, self.predictions, self.loss)
 
     def _known(self, words: Iterable[int]) -> set[int]:
-        wants = f"word numbers from 0 to {len(self.words) - 1}" if self.words else "no number: there is no text"
+        wants = (
+            f"word numbers from 0 to {len(self.words) - 1}"
+            if self.words
+            else "no number: there is no text"
+        )
         listed = isinstance(words, Iterable) and not isinstance(words, str)
         require(listed, "words", words, f"a list of {wants}", TypeError)
         chosen = list(words)
@@ -114,10 +163,14 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
     def _read(self, text: str) -> None:
         require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
         old = [word.text for word in self.words]
-        self._ids, self.words, self._tail, self._cut = split_words(text, self._tokenizer, self._max_tokens)
+        self._ids, self.words, self._tail, self._cut = split_words(
+            text, self._tokenizer, self._max_tokens
+        )
         self._text = text
         # A masked word stays masked while the text around it changes.
-        same = SequenceMatcher(None, old, [word.text for word in self.words], autojunk=False).get_matching_blocks()
+        same = SequenceMatcher(
+            None, old, [word.text for word in self.words], autojunk=False
+        ).get_matching_blocks()
         moved = {block.a + step: block.b + step for block in same for step in range(block.size)}
         self._masked = sorted(moved[word] for word in self._masked if word in moved)
         self._predict()
@@ -128,19 +181,36 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
         self.view = self._view()
 
     def _predict(self) -> None:
-        self.predictions = predict_masked(self._model, self._tokenizer, self._ids, self.words, self._masked)
+        self.predictions = predict_masked(
+            self._model, self._tokenizer, self._ids, self.words, self._masked
+        )
 
     def _view(self) -> dict:
         return {
-            "text": self._text, "tail": self._tail, "masked": self._masked, "summary": self.summary,
+            "text": self._text,
+            "tail": self._tail,
+            "masked": self._masked,
+            "summary": self.summary,
             "problem": self._problem,
-            "words": [{"text": word.text, "gap": word.gap, "tokens": word.last - word.first} for word in self.words],
-            "cards": [{"word": p.word, "part": p.part, "true": p.true_label, "loss": p.loss, "rows": rows_of(p)}
-                      for p in self.predictions],
-        }  # fmt: skip
+            "words": [
+                {"text": word.text, "gap": word.gap, "tokens": word.last - word.first}
+                for word in self.words
+            ],
+            "cards": [
+                {
+                    "word": p.word,
+                    "part": p.part,
+                    "true": p.true_label,
+                    "loss": p.loss,
+                    "rows": rows_of(p),
+                }
+                for p in self.predictions
+            ],
+        }
 
     def _on_message(self, widget, content: dict, buffers) -> None:
-        """mask_playground.js reports a new text, or the numbers of the words that are masked now."""
+        """mask_playground.js reports a new text, or the numbers of the words that are masked
+        now."""
         self._problem = ""
         try:
             if "text" in content:
@@ -148,7 +218,10 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
             else:
                 self._masked = sorted(self._known(content["masked"]))
                 self._predict()
-        except (TypeError, ValueError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self._problem = str(error)
         self.view = self._view()
         self._problem = ""
@@ -159,4 +232,7 @@ def _prediction_words(p: MaskedPrediction) -> str:
     first = f"“{p.labels[0]}” with {100 * p.probabilities[0]:.1f} %"
     if p.true_rank == 1:
         return f"Word {p.word}{part}: first choice {first}, right."
-    return f"Word {p.word}{part}: first choice {first}; the true “{p.true_label}” is number {p.true_rank}."
+    return (
+        f"Word {p.word}{part}: first choice {first}; the true “{p.true_label}” is number "
+        f"{p.true_rank}."
+    )

@@ -1,4 +1,5 @@
-"""What the parameter explorer shows, as one record: parameters by part, FLOPs per token, bytes read per step."""
+"""What the parameter explorer shows, as one record: parameters by part, FLOPs per token, bytes read
+per step."""
 
 from dataclasses import dataclass
 
@@ -26,13 +27,15 @@ PARTS = {  # name -> its fields of ParameterCount; a stacked bar in this order
 
 @dataclass(frozen=True)
 class ParameterAccount:
-    """stored, used: part -> parameters kept in memory, and passed through by one token (no input embedding).
+    """stored, used: part -> parameters kept in memory, and passed through by one token (no input
+    embedding).
 
     flops        floating-point operations of a forward pass per token that sees CONTEXT positions
     bytes_read   weights read by one step over the batch, on average; `bytes_stored` is all of them
     distinct     expected number of different experts per layer that the batch chooses
     curve        the same for every batch size of BATCHES
-    dense_…      the same of a dense model of equal active size; all_flops: of this model with every expert on
+    dense_…      the same of a dense model of equal active size; all_flops: of this model with every
+                 expert on
     """
 
     count: ParameterCount
@@ -51,13 +54,21 @@ class ParameterAccount:
 
 
 def account_of(sizes: ModelSizes, batch_size: int, precision: str) -> ParameterAccount:
-    """The account of one model with experts. ValueError or TypeError names the argument that cannot be."""
+    """The account of one model with experts. ValueError or TypeError names the argument that cannot
+    be."""
     require_whole("batch_size", batch_size)
-    require(precision in BYTES_PER_PARAMETER, "precision", precision, f"one of {', '.join(BYTES_PER_PARAMETER)}")
+    require(
+        precision in BYTES_PER_PARAMETER,
+        "precision",
+        precision,
+        f"one of {', '.join(BYTES_PER_PARAMETER)}",
+    )
     require(sizes.n_routed_experts > 0, "sizes", "no experts", "n_routed_experts of at least 1")
     count, size = count_parameters(sizes), BYTES_PER_PARAMETER[precision]
     experts, k, twin = sizes.n_routed_experts, sizes.num_experts_per_tok, count.dense_twin()
-    stored = {part: sum(getattr(count, field) for field in fields) for part, fields in PARTS.items()}
+    stored = {
+        part: sum(getattr(count, field) for field in fields) for part, fields in PARTS.items()
+    }
     looked_up = count.embedding if count.head else 0  # a tied embedding is the output layer too
     used = stored | {
         "routed experts": count.chosen_experts,
@@ -65,21 +76,31 @@ def account_of(sizes: ModelSizes, batch_size: int, precision: str) -> ParameterA
     }
     flops = flops_per_token(sizes, CONTEXT)
     return ParameterAccount(
-        count=count, dense_total=twin.total, stored=stored, used=used,
-        flops=flops, dense_flops=flops - 2 * count.router,
+        count=count,
+        dense_total=twin.total,
+        stored=stored,
+        used=used,
+        flops=flops,
+        dense_flops=flops - 2 * count.router,
         all_flops=flops_per_token(sizes.replace(num_experts_per_tok=experts), CONTEXT),
-        bytes_read=size * parameters_read(sizes, batch_size), dense_bytes_read=size * twin.active,
-        bytes_stored=size * count.total, dense_bytes_stored=size * twin.total,
+        bytes_read=size * parameters_read(sizes, batch_size),
+        dense_bytes_read=size * twin.active,
+        bytes_stored=size * count.total,
+        dense_bytes_stored=size * twin.total,
         distinct=expected_distinct_experts(experts, k, batch_size),
         curve=tuple(expected_distinct_experts(experts, k, tokens) for tokens in BATCHES),
-    )  # fmt: skip
+    )
 
 
 def amount(number: float) -> str:
     """235_741_434_880 -> "235.7B"; three or four digits and a letter."""
     for letter, unit in (("P", 1e15), ("T", 1e12), ("B", 1e9), ("M", 1e6), ("K", 1e3)):
         if number >= unit * 0.9995:
-            return f"{number / unit:.3g}{letter}" if number < 99.95 * unit else f"{number / unit:.1f}{letter}"
+            return (
+                f"{number / unit:.3g}{letter}"
+                if number < 99.95 * unit
+                else f"{number / unit:.1f}{letter}"
+            )
     return f"{number:.0f}"
 
 

@@ -1,4 +1,5 @@
-"""The parameter explorer as a picture: stacked parameters, FLOPs, bytes, and experts touched against batch size."""
+"""The parameter explorer as a picture: stacked parameters, FLOPs, bytes, and experts touched
+against batch size."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,13 +14,16 @@ from moe_lib.views.parameter_explorer.account import (
     size_words,
 )
 
-# Okabe and Ito's colours; the parts also differ in hatching. The smaller panels: this model, the dense one, all of it.
+# Okabe and Ito's colours; the parts also differ in hatching. The smaller panels: this model, the
+# dense one, all of it.
 COLOURS = dict(zip(PARTS, ("#999999", "#0072b2", "#56b4e9", "#009e73", "#e69f00"), strict=True))
 HATCHES = dict(zip(PARTS, ("", "//", "..", "xx", "--"), strict=True))
 THIS, DENSE, ALL = "#d55e00", "#0072b2", "#999999"
 
 
-def parameter_figure(title: str, account: ParameterAccount, batch_size: int, precision: str) -> Figure:
+def parameter_figure(
+    title: str, account: ParameterAccount, batch_size: int, precision: str
+) -> Figure:
     """The account of a model and a batch of `batch_size` tokens -> figure."""
     figure = Figure(figsize=(10, 5.4), layout="constrained")
     figure.suptitle(title, fontsize=11, weight="bold")
@@ -28,11 +32,21 @@ def parameter_figure(title: str, account: ParameterAccount, batch_size: int, pre
     left, middle, right = bottom.subplots(1, 3)
     flops = (account.flops, account.dense_flops, account.all_flops)
     names = ("one token", "dense, equal\nactive", "every\nexpert on")
-    _draw_bars(left, f"FLOPs per token ({CONTEXT:,} in view)", operations, dict(zip(names, flops, strict=True)))
+    _draw_bars(
+        left,
+        f"FLOPs per token ({CONTEXT:,} in view)",
+        operations,
+        dict(zip(names, flops, strict=True)),
+    )
     tokens = "1 token" if batch_size == 1 else f"{batch_size:,} tokens"
     read = (account.bytes_read, account.dense_bytes_read, account.bytes_stored)
     names = ("one step", "dense, equal\nactive", "all weights")
-    _draw_bars(middle, f"weights read, {tokens}, {precision}", size_words, dict(zip(names, read, strict=True)))
+    _draw_bars(
+        middle,
+        f"weights read, {tokens}, {precision}",
+        size_words,
+        dict(zip(names, read, strict=True)),
+    )
     _draw_curve(right, account, batch_size)
     return figure
 
@@ -42,8 +56,16 @@ def _draw_parts(ax: Axes, account: ParameterAccount) -> None:
     left = [0.0, 0.0]
     for part in PARTS:
         widths = [parts[part] for parts in bars.values()]
-        ax.barh(list(bars), widths, left=left, color=COLOURS[part], hatch=HATCHES[part], edgecolor="black", lw=0.6,
-                label=part)  # fmt: skip
+        ax.barh(
+            list(bars),
+            widths,
+            left=left,
+            color=COLOURS[part],
+            hatch=HATCHES[part],
+            edgecolor="black",
+            lw=0.6,
+            label=part,
+        )
         left = [start + width for start, width in zip(left, widths, strict=True)]
     ax.barh(["dense, equal active"], [account.dense_total], color=DENSE, edgecolor="black", lw=0.6)
     left.append(account.dense_total)
@@ -71,8 +93,13 @@ def _draw_curve(ax: Axes, account: ParameterAccount, batch_size: int) -> None:
     experts = account.curve[-1] if account.curve[-1] else 1.0
     ax.plot(BATCHES, account.curve, color=THIS)
     ax.plot([batch_size], [account.distinct], "o", color="black")
-    ax.annotate(f"{account.distinct:.1f}", (batch_size, account.distinct), textcoords="offset points", xytext=(6, -12),
-                fontsize=9)  # fmt: skip
+    ax.annotate(
+        f"{account.distinct:.1f}",
+        (batch_size, account.distinct),
+        textcoords="offset points",
+        xytext=(6, -12),
+        fontsize=9,
+    )
     ax.set_xscale("log", base=2)
     ax.set_xticks((1, 8, 64, 512, 4096), ("1", "8", "64", "512", "4096"))
     ax.set(ylim=(0, experts * 1.1), xlabel="tokens in the batch")

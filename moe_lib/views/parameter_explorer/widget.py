@@ -1,4 +1,5 @@
-"""The parameter explorer: what a Mixture-of-Experts model stores, computes with, and reads from memory."""
+"""The parameter explorer: what a Mixture-of-Experts model stores, computes with, and reads from
+memory."""
 
 import anywidget
 import traitlets
@@ -21,17 +22,23 @@ from moe_lib.views.parameter_explorer.figure import parameter_figure
 SIZES = {  # field that moves -> label, values of its slider
     "num_experts_per_tok": ("Experts per token, k", tuple(range(1, 17))),
     "n_routed_experts": ("Routed experts, E", (1, 2, 4, 8, 16, 32, 64, 128, 160, 256, 512)),
-    "moe_intermediate_size": ("Width of one expert", (128, 256, 512, 1024, 1408, 1536, 2048, 4096, 8192, 14_336)),
+    "moe_intermediate_size": (
+        "Width of one expert",
+        (128, 256, 512, 1024, 1408, 1536, 2048, 4096, 8192, 14_336),
+    ),
     "n_shared_experts": ("Shared experts", tuple(range(0, 5))),
 }
 
 
 class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
-    """Choose a published model, move its sizes, and see total against active parameters, FLOPs and bytes.
+    """Choose a published model, move its sizes, and see total against active parameters, FLOPs and
+    bytes.
 
-    For code:  set(model="Mixtral 8x7B"), set(num_experts_per_tok=4, batch_size=64, precision="fp8"), reset()
-    To read:   model, sizes (ModelSizes), batch_size, precision, account (ParameterAccount),
-               changed (sizes that are no longer the published ones), summary (what is shown, in words)
+    For code:  set(model="Mixtral 8x7B"), set(num_experts_per_tok=4, batch_size=64,
+    precision="fp8"), reset() To read:   model, sizes (ModelSizes), batch_size, precision, account
+    (ParameterAccount),
+               changed (sizes that are no longer the published ones), summary (what is shown, in
+               words)
 
     ValueError or TypeError names the argument that cannot be; nothing changes then.
     """
@@ -67,13 +74,30 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
     def changed(self) -> dict[str, int]:
         """Sizes that differ from the published ones -> their value now."""
         own = published(self.model).sizes
-        return {name: getattr(self.sizes, name) for name in SIZES if getattr(self.sizes, name) != getattr(own, name)}
+        return {
+            name: getattr(self.sizes, name)
+            for name in SIZES
+            if getattr(self.sizes, name) != getattr(own, name)
+        }
 
-    def set(self, *, model: str | None = None, batch_size: int | None = None, precision: str | None = None,
-            **sizes: int) -> None:  # fmt: skip
-        """Change some settings. A new `model` starts from its published sizes; `sizes` are those of `SIZES`."""
+    def set(
+        self,
+        *,
+        model: str | None = None,
+        batch_size: int | None = None,
+        precision: str | None = None,
+        **sizes: int,
+    ) -> None:
+        """Change some settings. A new `model` starts from its published sizes; `sizes` are those of
+        `SIZES`."""
         unknown = sorted(set(sizes) - set(SIZES))
-        require(not unknown, "set", unknown, f"model, batch_size, precision, {', '.join(SIZES)}", TypeError)
+        require(
+            not unknown,
+            "set",
+            unknown,
+            f"model, batch_size, precision, {', '.join(SIZES)}",
+            TypeError,
+        )
         if "n_routed_experts" in sizes:
             require_whole("n_routed_experts", sizes["n_routed_experts"])
         name = self.model if model is None else model
@@ -96,16 +120,22 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
         name = self.model + (" with changed sizes" if self.changed else "")
         tokens = "1 token" if self.batch_size == 1 else f"{self.batch_size:,} tokens"
         return (
-            f"{name}: {amount(count.total)} parameters are stored, {amount(count.active)} are active for one token "
-            f"({count.active / count.total:.1%}); the input embedding, a look-up, is not counted as active. "
+            f"{name}: {amount(count.total)} parameters are stored, {amount(count.active)} "
+            "are active for one token "
+            f"({count.active / count.total:.1%}); the input embedding, a look-up, is not "
+            "counted as active. "
             f"{count.routed_experts / count.total:.1%} of all parameters are routed experts. "
             f"One token costs {operations(a.flops)} with {CONTEXT:,} positions in view; "
-            f"with every expert on it would cost {operations(a.all_flops)}, {a.all_flops / a.flops:.1f} times as much; "
+            f"with every expert on it would cost {operations(a.all_flops)}, "
+            f"{a.all_flops / a.flops:.1f} times as much; "
             f"a dense model of equal active size costs {operations(a.dense_flops)}. "
-            f"In {self.precision} the weights take {size_words(a.bytes_stored)}; those of the dense model "
+            f"In {self.precision} the weights take {size_words(a.bytes_stored)}; those of "
+            "the dense model "
             f"{size_words(a.dense_bytes_stored)}. A step over {tokens} touches {a.distinct:.1f} of "
-            f"{sizes.n_routed_experts} experts in each layer on average, if all are equally likely, and reads "
-            f"{size_words(a.bytes_read)} of weights, {size_words(a.bytes_read / self.batch_size)} per token: "
+            f"{sizes.n_routed_experts} experts in each layer on average, if all are equally "
+            "likely, and reads "
+            f"{size_words(a.bytes_read)} of weights, "
+            f"{size_words(a.bytes_read / self.batch_size)} per token: "
             f"{a.bytes_read / a.dense_bytes_read:.1f} times what the dense model reads."
         )
 
@@ -116,8 +146,9 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
     def _title(self) -> str:
         s, name = self.sizes, self.model + (" (changed)" if self.changed else "")
         experts = "1 expert" if s.n_routed_experts == 1 else f"{s.n_routed_experts} experts"
-        return f"{name}: {experts} of width {s.moe_intermediate_size:,}, {s.num_experts_per_tok} chosen, " + (
-            f"{s.n_shared_experts} shared"
+        return (
+            f"{name}: {experts} of width {s.moe_intermediate_size:,}, "
+            f"{s.num_experts_per_tok} chosen, " + (f"{s.n_shared_experts} shared")
         )
 
     def _view(self) -> dict:
@@ -125,25 +156,73 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
         controls = []
         for name, (label, values) in SIZES.items():
             own, now = getattr(published(self.model).sizes, name), getattr(self.sizes, name)
-            allowed = {v for v in (*values, own) if name != "num_experts_per_tok" or v <= self.sizes.n_routed_experts}
-            controls.append({"name": name, "label": label, "values": sorted({*allowed, now}), "value": now, "own": own})
+            allowed = {
+                v
+                for v in (*values, own)
+                if name != "num_experts_per_tok" or v <= self.sizes.n_routed_experts
+            }
+            controls.append(
+                {
+                    "name": name,
+                    "label": label,
+                    "values": sorted({*allowed, now}),
+                    "value": now,
+                    "own": own,
+                }
+            )
         return {
-            "models": published_names(), "model": self.model, "controls": controls, "changed": bool(self.changed),
-            "batches": sorted({*BATCHES, self.batch_size}), "batch": self.batch_size,
-            "precisions": list(BYTES_PER_PARAMETER), "precision": self.precision, "title": self._title(),
-            "parts": [{"name": part, "stored": a.stored[part], "used": a.used[part], "stored_words":
-                       amount(a.stored[part]), "used_words": amount(a.used[part])} for part in a.stored],
-            "total": {"stored": a.count.total, "used": a.count.active, "stored_words": amount(a.count.total),
-                      "used_words": amount(a.count.active)},
+            "models": published_names(),
+            "model": self.model,
+            "controls": controls,
+            "changed": bool(self.changed),
+            "batches": sorted({*BATCHES, self.batch_size}),
+            "batch": self.batch_size,
+            "precisions": list(BYTES_PER_PARAMETER),
+            "precision": self.precision,
+            "title": self._title(),
+            "parts": [
+                {
+                    "name": part,
+                    "stored": a.stored[part],
+                    "used": a.used[part],
+                    "stored_words": amount(a.stored[part]),
+                    "used_words": amount(a.used[part]),
+                }
+                for part in a.stored
+            ],
+            "total": {
+                "stored": a.count.total,
+                "used": a.count.active,
+                "stored_words": amount(a.count.total),
+                "used_words": amount(a.count.active),
+            },
             "dense": _bars(amount, [("dense, equal active", a.dense_total)])[0],
-            "flops": _bars(operations, (("one token", a.flops), ("dense, equal active", a.dense_flops),
-                                        ("every expert on", a.all_flops))),
-            "bytes": _bars(size_words, (("one step", a.bytes_read), ("dense, equal active", a.dense_bytes_read),
-                                        ("all weights", a.bytes_stored))),
-            "curve": {"batches": list(BATCHES), "distinct": list(a.curve), "experts": self.sizes.n_routed_experts,
-                      "now": a.distinct},
-            "context": CONTEXT, "summary": self.summary, "problem": self._problem,
-        }  # fmt: skip
+            "flops": _bars(
+                operations,
+                (
+                    ("one token", a.flops),
+                    ("dense, equal active", a.dense_flops),
+                    ("every expert on", a.all_flops),
+                ),
+            ),
+            "bytes": _bars(
+                size_words,
+                (
+                    ("one step", a.bytes_read),
+                    ("dense, equal active", a.dense_bytes_read),
+                    ("all weights", a.bytes_stored),
+                ),
+            ),
+            "curve": {
+                "batches": list(BATCHES),
+                "distinct": list(a.curve),
+                "experts": self.sizes.n_routed_experts,
+                "now": a.distinct,
+            },
+            "context": CONTEXT,
+            "summary": self.summary,
+            "problem": self._problem,
+        }
 
     def _on_message(self, widget, content: dict, buffers) -> None:
         """parameter_explorer.js reports moved controls: {"set": {...}} or {"reset": true}."""
@@ -155,9 +234,14 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
                 changes = dict(content["set"])
                 experts = changes.get("n_routed_experts")
                 if experts is not None and experts < self.sizes.num_experts_per_tok:
-                    changes.setdefault("num_experts_per_tok", experts)  # k follows E down: the page cannot ask first
+                    changes.setdefault(
+                        "num_experts_per_tok", experts
+                    )  # k follows E down: the page cannot ask first
                 self.set(**changes)
-        except (TypeError, ValueError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self._problem = str(error)
             self.view = self._view()
             self._problem = ""

@@ -1,4 +1,5 @@
-"""Pictures of routers: tokens and experts in the plane, and who goes where as a grid of tokens and experts."""
+"""Pictures of routers: tokens and experts in the plane, and who goes where as a grid of tokens and
+experts."""
 
 from textwrap import fill
 
@@ -23,9 +24,16 @@ from moe_lib.views.router_playground.words import plane_words, region_words
 _INK, _DROPPED = "#222222", "#d55e00"
 
 
-def playground_figure(result: PlaneRouting, settings: PlaneSettings, labels: list[str], tokens: list, experts: list,
-                      selected: int) -> Figure:  # fmt: skip
-    """What the playground shows: the plane, the load of the experts (and devices), the weights of one token."""
+def playground_figure(
+    result: PlaneRouting,
+    settings: PlaneSettings,
+    labels: list[str],
+    tokens: list,
+    experts: list,
+    selected: int,
+) -> Figure:
+    """What the playground shows: the plane, the load of the experts (and devices), the weights of
+    one token."""
     caption = fill(plane_words(result, settings, labels, selected), 125)
     heights = [5.0, 0.22 * (1 + caption.count("\n"))]
     figure = Figure(figsize=(10, sum(heights) + 0.2), layout="constrained")
@@ -36,7 +44,9 @@ def playground_figure(result: PlaneRouting, settings: PlaneSettings, labels: lis
     plane.set_title(METHODS[settings.method].label, fontsize=11)
     plane.set_xlabel(fill(region_words(result, settings), 75), fontsize=8)
     by_device = result.per_device
-    right = upper[1].subgridspec(3 if by_device else 2, 1, height_ratios=(3, 2, 3) if by_device else (1, 1))
+    right = upper[1].subgridspec(
+        3 if by_device else 2, 1, height_ratios=(3, 2, 3) if by_device else (1, 1)
+    )
     _draw_expert_load(figure.add_subplot(right[0]), result)
     if by_device:
         _draw_device_load(figure.add_subplot(right[1]), result)
@@ -47,46 +57,107 @@ def playground_figure(result: PlaneRouting, settings: PlaneSettings, labels: lis
     return figure
 
 
-def draw_plane(ax: Axes, result: PlaneRouting, tokens: list, experts: list, selected: int | None = None,
-               numbers: bool = True) -> None:  # fmt: skip
-    """Regions, arrows and points; a cross marks a token with a dropped choice, a dotted ring one with no expert.
+def draw_plane(
+    ax: Axes,
+    result: PlaneRouting,
+    tokens: list,
+    experts: list,
+    selected: int | None = None,
+    numbers: bool = True,
+) -> None:
+    """Regions, arrows and points; a cross marks a token with a dropped choice, a dotted ring one
+    with no expert.
 
     With `selected`, lines lead from that token to its experts, dashed where the choice was dropped.
     """
     routing, n_experts = result.routing, len(experts)
     colours = [expert_colour(expert) for expert in range(n_experts)]
     if result.regions is not None:
-        ax.imshow(result.regions.numpy(), cmap=ListedColormap([colour.fill for colour in colours]), vmin=-0.5,
-                  vmax=n_experts - 0.5, alpha=0.3, extent=(-LIMIT, LIMIT, -LIMIT, LIMIT),
-                  interpolation="nearest")  # fmt: skip
+        ax.imshow(
+            result.regions.numpy(),
+            cmap=ListedColormap([colour.fill for colour in colours]),
+            vmin=-0.5,
+            vmax=n_experts - 0.5,
+            alpha=0.3,
+            extent=(-LIMIT, LIMIT, -LIMIT, LIMIT),
+            interpolation="nearest",
+        )
         ax.add_collection(_borders(result.sets.numpy()))
     choices, kept = routing.choices(), routing.kept
     if selected is not None:
-        rows = zip(routing.experts[selected].tolist(), routing.weights[selected].tolist(), kept[selected].tolist(),
-                   choices[selected].tolist(), strict=True)  # fmt: skip
+        rows = zip(
+            routing.experts[selected].tolist(),
+            routing.weights[selected].tolist(),
+            kept[selected].tolist(),
+            choices[selected].tolist(),
+            strict=True,
+        )
         for expert, weight, stays, chosen in rows:
             if chosen:
-                ends, width = zip(tokens[selected], experts[expert], strict=True), 0.8 + 4 * min(1, weight)
-                ax.plot(*ends, color=_INK, linewidth=width, linestyle="-" if stays else ":", zorder=2)
+                ends, width = (
+                    zip(tokens[selected], experts[expert], strict=True),
+                    0.8 + 4 * min(1, weight),
+                )
+                ax.plot(
+                    *ends, color=_INK, linewidth=width, linestyle="-" if stays else ":", zorder=2
+                )
     for expert, (x, y) in enumerate(experts):
         fill_colour = colours[expert].fill
-        ax.annotate("", (x, y), (0, 0), zorder=3,
-                    arrowprops={"arrowstyle": "-", "color": _INK, "linewidth": 1.2})  # fmt: skip
-        ax.text(x, y, str(expert), ha="center", va="center", fontsize=9, weight="bold", zorder=4,
-                color=colours[expert].text,
-                bbox={"facecolor": fill_colour, "edgecolor": _INK, "boxstyle": "square,pad=0.3"})  # fmt: skip
+        ax.annotate(
+            "",
+            (x, y),
+            (0, 0),
+            zorder=3,
+            arrowprops={"arrowstyle": "-", "color": _INK, "linewidth": 1.2},
+        )
+        ax.text(
+            x,
+            y,
+            str(expert),
+            ha="center",
+            va="center",
+            fontsize=9,
+            weight="bold",
+            zorder=4,
+            color=colours[expert].text,
+            bbox={"facecolor": fill_colour, "edgecolor": _INK, "boxstyle": "square,pad=0.3"},
+        )
     for token, (x, y) in enumerate(tokens):
         here = choices[token]
         first = colours[int(routing.experts[token][here][0])] if here.any() else None
         ring = "solid" if here.any() else "dotted"
-        ax.scatter([x], [y], s=170 if numbers else 50, zorder=5, facecolor=first.fill if first else "white",
-                   edgecolor=_INK, linestyle=ring, linewidth=2.5 if token == selected else 0.8)  # fmt: skip
+        ax.scatter(
+            [x],
+            [y],
+            s=170 if numbers else 50,
+            zorder=5,
+            facecolor=first.fill if first else "white",
+            edgecolor=_INK,
+            linestyle=ring,
+            linewidth=2.5 if token == selected else 0.8,
+        )
         if numbers:
-            ax.text(x, y, str(token), ha="center", va="center", fontsize=7, zorder=6,
-                    color=first.text if first else _INK)  # fmt: skip
+            ax.text(
+                x,
+                y,
+                str(token),
+                ha="center",
+                va="center",
+                fontsize=7,
+                zorder=6,
+                color=first.text if first else _INK,
+            )
         if (here & ~kept[token]).any():
-            ax.scatter([x + 0.17], [y + 0.17], marker="X", s=55, color=_DROPPED, edgecolor="white", linewidth=0.6,
-                       zorder=7)  # fmt: skip
+            ax.scatter(
+                [x + 0.17],
+                [y + 0.17],
+                marker="X",
+                s=55,
+                color=_DROPPED,
+                edgecolor="white",
+                linewidth=0.6,
+                zorder=7,
+            )
     ax.set(xlim=(-LIMIT, LIMIT), ylim=(-LIMIT, LIMIT), aspect="equal", xticks=[], yticks=[])
 
 
@@ -94,9 +165,15 @@ def _borders(sets: np.ndarray) -> LineCollection:
     """Lines between neighbouring cells with another set of experts."""
     edges = np.linspace(-LIMIT, LIMIT, len(sets) + 1)
     row, column = np.nonzero(sets[:, 1:] != sets[:, :-1])
-    upright = [((edges[c + 1], -edges[r]), (edges[c + 1], -edges[r + 1])) for r, c in zip(row, column, strict=True)]
+    upright = [
+        ((edges[c + 1], -edges[r]), (edges[c + 1], -edges[r + 1]))
+        for r, c in zip(row, column, strict=True)
+    ]
     row, column = np.nonzero(sets[1:] != sets[:-1])
-    level = [((edges[c], -edges[r + 1]), (edges[c + 1], -edges[r + 1])) for r, c in zip(row, column, strict=True)]
+    level = [
+        ((edges[c], -edges[r + 1]), (edges[c + 1], -edges[r + 1]))
+        for r, c in zip(row, column, strict=True)
+    ]
     return LineCollection(upright + level, colors=_INK, linewidths=0.6, alpha=0.5)
 
 
@@ -104,59 +181,111 @@ def _draw_expert_load(ax: Axes, result: PlaneRouting) -> None:
     routing = result.routing
     colours = [expert_colour(expert).fill for expert in range(routing.n_experts)]
     capacity = None if result.per_device else result.capacity
-    _draw_bars(ax, [str(e) for e in range(routing.n_experts)], routing.load().numpy(), routing.kept_load().numpy(),
-               colours, result.even_share, capacity)  # fmt: skip
+    _draw_bars(
+        ax,
+        [str(e) for e in range(routing.n_experts)],
+        routing.load().numpy(),
+        routing.kept_load().numpy(),
+        colours,
+        result.even_share,
+        capacity,
+    )
     ax.set_title("Load of each expert", fontsize=10, loc="left")
 
 
 def _draw_device_load(ax: Axes, result: PlaneRouting) -> None:
     size = result.routing.n_experts // N_GROUPS
     names = [f"{size * d}–{size * d + size - 1}" for d in range(N_GROUPS)]
-    _draw_bars(ax, names, result.device_load().numpy(), result.device_load(kept=True).numpy(), ["#bbbbbb"] * N_GROUPS,
-               result.even_share * size, result.capacity)  # fmt: skip
+    _draw_bars(
+        ax,
+        names,
+        result.device_load().numpy(),
+        result.device_load(kept=True).numpy(),
+        ["#bbbbbb"] * N_GROUPS,
+        result.even_share * size,
+        result.capacity,
+    )
     ax.set_title("Load of each device (its experts)", fontsize=10, loc="left")
 
 
-def _draw_bars(ax: Axes, names: list[str], load, kept, colours: list[str], even: float, capacity: int | None) -> None:
+def _draw_bars(
+    ax: Axes, names: list[str], load, kept, colours: list[str], even: float, capacity: int | None
+) -> None:
     y = np.arange(len(names))
     ax.barh(y, kept, color=colours, edgecolor=_INK, linewidth=0.6)
-    ax.barh(y, load - kept, left=kept, color="white", edgecolor=_DROPPED, hatch="////", linewidth=0.6)
+    ax.barh(
+        y, load - kept, left=kept, color="white", edgecolor=_DROPPED, hatch="////", linewidth=0.6
+    )
     if capacity is not None:
         ax.axvline(capacity, color=_DROPPED, linewidth=2.5, label="capacity")
     ax.axvline(even, color=_INK, linestyle="--", linewidth=1.2, label="even share")
     for row in y:
         lost = load[row] - kept[row]
-        ax.text(load[row], row, f" {kept[row]}" + (f" + {lost} dropped" if lost else ""), va="center", fontsize=8)
+        ax.text(
+            load[row],
+            row,
+            f" {kept[row]}" + (f" + {lost} dropped" if lost else ""),
+            va="center",
+            fontsize=8,
+        )
     ax.set(yticks=y, yticklabels=names, xlim=(0, max(1, load.max(), capacity or 0, even) * 1.3))
     ax.tick_params(labelsize=8)
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(fontsize=8, frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.98), ncols=2, borderaxespad=0)
+    ax.legend(
+        fontsize=8,
+        frameon=False,
+        loc="lower right",
+        bbox_to_anchor=(1.0, 0.98),
+        ncols=2,
+        borderaxespad=0,
+    )
 
 
 def _draw_token(ax: Axes, result: PlaneRouting, labels: list[str], token: int) -> None:
     routing = result.routing
     scores = routing.scores[token].numpy()
     y = np.arange(len(scores))
-    ax.barh(y, scores, height=0.7, color=[expert_colour(e).fill for e in y], edgecolor=_INK, linewidth=0.6)
-    rows = zip(routing.experts[token].tolist(), routing.weights[token].tolist(), routing.kept[token].tolist(),
-               routing.choices()[token].tolist(), strict=True)  # fmt: skip
+    ax.barh(
+        y,
+        scores,
+        height=0.7,
+        color=[expert_colour(e).fill for e in y],
+        edgecolor=_INK,
+        linewidth=0.6,
+    )
+    rows = zip(
+        routing.experts[token].tolist(),
+        routing.weights[token].tolist(),
+        routing.kept[token].tolist(),
+        routing.choices()[token].tolist(),
+        strict=True,
+    )
     for expert, weight, stays, chosen in rows:
         if chosen:
             text = f" weight {weight:.2f}" if stays else " dropped"
-            ax.text(scores[expert], expert, text, va="center", fontsize=8, color=_INK if stays else _DROPPED,
-                    weight="bold")  # fmt: skip
+            ax.text(
+                scores[expert],
+                expert,
+                text,
+                va="center",
+                fontsize=8,
+                color=_INK if stays else _DROPPED,
+                weight="bold",
+            )
     ax.set(yticks=y, xlim=(0, max(1e-6, float(scores.max())) * 1.35), xlabel="affinity")
     ax.tick_params(labelsize=8)
     ax.xaxis.label.set_size(8)
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(f"Token {token}, “{printable(labels[token])}”", fontsize=10, loc="left", parse_math=False)
+    ax.set_title(
+        f"Token {token}, “{printable(labels[token])}”", fontsize=10, loc="left", parse_math=False
+    )
 
 
 def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | None = None) -> None:
-    """A Routing as a grid: a row per token, a column per expert, dark where the weight is large, a cross where a
-    choice was dropped. Weights are shown relative to 1."""
+    """A Routing as a grid: a row per token, a column per expert, dark where the weight is large, a
+    cross where a choice was dropped. Weights are shown relative to 1."""
     tokens, n_experts = routing.logits.shape
     weights = np.full((tokens, n_experts), np.nan)
     rows = np.arange(tokens)[:, None].repeat(routing.experts.shape[1], 1)
@@ -172,7 +301,9 @@ def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | Non
     ax.grid(which="minor", color="#dddddd", linewidth=0.4)
     ax.tick_params(which="both", length=0, labelsize=7)
     ax.set_xticks(range(0, n_experts, max(1, n_experts // 8)))
-    ax.set_yticks(range(tokens) if labels else [], [printable(label) for label in labels] if labels else [])
+    ax.set_yticks(
+        range(tokens) if labels else [], [printable(label) for label in labels] if labels else []
+    )
     for label in ax.get_yticklabels():
         label.set_parse_math(False)
     ax.set_title(title, fontsize=9)

@@ -1,4 +1,5 @@
-"""The router playground: move tokens and experts in the plane, choose a router, and see at once who goes where."""
+"""The router playground: move tokens and experts in the plane, choose a router, and see at once who
+goes where."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,9 +27,21 @@ from moe_lib.views.router_playground.words import plane_words, region_words
 
 MAX_EXPERTS, MAX_TOKENS = 12, 48
 TEXT = "the cat sat , the dog ran , the red cat sat , the red dog ran ,"
-_PLACES = {"the": (-1.9, 0.8), ",": (-1.9, -0.6), "cat": (1.5, 1.5), "dog": (2.2, 0.2), "sat": (0.7, -2.0),
-           "ran": (1.8, -1.6), "red": (0.0, 2.1)}  # fmt: skip
-_STEPS = ((0.0, 0.0), (0.42, 0.24), (-0.3, 0.4), (0.3, -0.42))  # where the next one of the same word lies
+_PLACES = {
+    "the": (-1.9, 0.8),
+    ",": (-1.9, -0.6),
+    "cat": (1.5, 1.5),
+    "dog": (2.2, 0.2),
+    "sat": (0.7, -2.0),
+    "ran": (1.8, -1.6),
+    "red": (0.0, 2.1),
+}
+_STEPS = (
+    (0.0, 0.0),
+    (0.42, 0.24),
+    (-0.3, 0.4),
+    (0.3, -0.42),
+)  # where the next one of the same word lies
 _EXPERTS = ((2.0, 0.7), (0.6, 1.9), (-1.1, 1.6), (-1.4, -1.5), (0.2, -1.6), (1.4, -0.9))
 _SETTINGS = tuple(PlaneSettings.__dataclass_fields__)
 
@@ -36,15 +49,18 @@ _SETTINGS = tuple(PlaneSettings.__dataclass_fields__)
 class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
     """Tokens are points, experts are arrows; drag them, or Tab to one and press the arrow keys.
 
-    The routing is that of the library's own router, run in the kernel at every change: the arrows are its rows of
-    weights, so the logit of an expert is the dot product of arrow and point, divided by the temperature.
+    The routing is that of the library's own router, run in the kernel at every change: the arrows
+    are its rows of weights, so the logit of an expert is the dot product of arrow and point,
+    divided by the temperature.
 
-    For code, assign to: method (a name of `moe_lib.tracing.routing_in_the_plane.METHODS`), num_experts_per_tok, temperature, noise,
-    capacity_factor, training, selection_bias, seed (see `PlaneSettings`), tokens and experts (lists of [x, y], between
-    -3 and 3), selected (number of the token whose weights are shown); or call move_token, move_expert, reset.
-    To read: result (a PlaneRouting; result.routing is the library's Routing), labels, settings, summary (in words).
+    For code, assign to: method (a name of `moe_lib.tracing.routing_in_the_plane.METHODS`),
+    num_experts_per_tok, temperature, noise, capacity_factor, training, selection_bias, seed (see
+    `PlaneSettings`), tokens and experts (lists of [x, y], between -3 and 3), selected (number of
+    the token whose weights are shown); or call move_token, move_expert, reset. To read: result (a
+    PlaneRouting; result.routing is the library's Routing), labels, settings, summary (in words).
 
-    labels           one word per token; equal words share the token id that the hash router looks up
+    labels           one word per token; equal words share the token id that the hash router looks
+                     up
     tokens, experts  coordinates; the number of experts is 6, 9 or 12
 
     Raises TypeError or ValueError naming the argument.
@@ -52,27 +68,73 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("router_playground")
     _css = style("router_playground")
-    look = traitlets.Dict().tag(sync=True)  # what never changes: words, colours, names of the routers
-    view = traitlets.Dict().tag(sync=True)  # all the rest that is drawn; router_playground.js only reads it
+    look = traitlets.Dict().tag(
+        sync=True
+    )  # what never changes: words, colours, names of the routers
+    view = traitlets.Dict().tag(
+        sync=True
+    )  # all the rest that is drawn; router_playground.js only reads it
     # Any, because the validators below say what is wrong better than a trait's type would.
     tokens, experts, selected = traitlets.Any(), traitlets.Any(), traitlets.Any()
-    method, num_experts_per_tok, temperature, noise = traitlets.Any(), traitlets.Any(), traitlets.Any(), traitlets.Any()
-    capacity_factor, training, selection_bias, seed = traitlets.Any(), traitlets.Any(), traitlets.Any(), traitlets.Any()
+    method, num_experts_per_tok, temperature, noise = (
+        traitlets.Any(),
+        traitlets.Any(),
+        traitlets.Any(),
+        traitlets.Any(),
+    )
+    capacity_factor, training, selection_bias, seed = (
+        traitlets.Any(),
+        traitlets.Any(),
+        traitlets.Any(),
+        traitlets.Any(),
+    )
 
-    def __init__(self, method: str = "topk", *, labels: Sequence[str] | None = None, tokens=None, experts=None,
-                 selected: int = 0, **settings):  # fmt: skip
+    def __init__(
+        self,
+        method: str = "topk",
+        *,
+        labels: Sequence[str] | None = None,
+        tokens=None,
+        experts=None,
+        selected: int = 0,
+        **settings,
+    ):
         self.labels = list(TEXT.split() if labels is None else labels)
-        require(1 <= len(self.labels) <= MAX_TOKENS, "labels", f"{len(self.labels)} words", f"1 to {MAX_TOKENS}")
-        require(tokens is not None or labels is None, "tokens", tokens, "coordinates for your labels")
+        require(
+            1 <= len(self.labels) <= MAX_TOKENS,
+            "labels",
+            f"{len(self.labels)} words",
+            f"1 to {MAX_TOKENS}",
+        )
+        require(
+            tokens is not None or labels is None, "tokens", tokens, "coordinates for your labels"
+        )
         tokens = _coordinates("tokens", _example_tokens(self.labels) if tokens is None else tokens)
         experts = _coordinates("experts", _EXPERTS if experts is None else experts)
-        require(len(tokens) == len(self.labels), "tokens", f"{len(tokens)} pairs", f"{len(self.labels)}, one per label")
-        require(len(experts) <= MAX_EXPERTS, "experts", f"{len(experts)} of them", f"at most {MAX_EXPERTS}")
+        require(
+            len(tokens) == len(self.labels),
+            "tokens",
+            f"{len(tokens)} pairs",
+            f"{len(self.labels)}, one per label",
+        )
+        require(
+            len(experts) <= MAX_EXPERTS,
+            "experts",
+            f"{len(experts)} of them",
+            f"at most {MAX_EXPERTS}",
+        )
         words = sorted(set(self.labels))
         self._ids = torch.tensor([words.index(label) for label in self.labels])
         settings = {"selection_bias": (0.0,) * len(experts), **settings, "method": method}
-        self._start = {"tokens": tokens, "experts": experts, "selected": selected, **asdict(PlaneSettings(**settings))}
-        self.result = route_plane(torch.tensor(tokens), torch.tensor(experts), PlaneSettings(**settings), self._ids)
+        self._start = {
+            "tokens": tokens,
+            "experts": experts,
+            "selected": selected,
+            **asdict(PlaneSettings(**settings)),
+        }
+        self.result = route_plane(
+            torch.tensor(tokens), torch.tensor(experts), PlaneSettings(**settings), self._ids
+        )
         self._asked, self._problem = 0, ""
         super().__init__(look=self._look(len(experts)), **self._start)
         self.view = self._view()
@@ -80,7 +142,8 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
         self.on_msg(self._on_message)
 
     def move_token(self, token: int, x: float, y: float) -> None:
-        """Put a token elsewhere. ValueError if there is no such token or it would lie outside the plane."""
+        """Put a token elsewhere. ValueError if there is no such token or it would lie outside the
+        plane."""
         self.tokens = _moved("token", self.tokens, token, x, y)
 
     def move_expert(self, expert: int, x: float, y: float) -> None:
@@ -104,19 +167,28 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
-        return playground_figure(self.result, self.settings, self.labels, self.tokens, self.experts, self.selected)
+        return playground_figure(
+            self.result, self.settings, self.labels, self.tokens, self.experts, self.selected
+        )
 
     @traitlets.validate("tokens", "experts")
     def _check_coordinates(self, proposal):
-        name, pairs = proposal["trait"].name, _coordinates(proposal["trait"].name, proposal["value"])
+        name, pairs = (
+            proposal["trait"].name,
+            _coordinates(proposal["trait"].name, proposal["value"]),
+        )
         wanted = len(self._start[name])
-        require(len(pairs) == wanted, name, f"{len(pairs)} pairs", f"{wanted} pairs, as at the start")
+        require(
+            len(pairs) == wanted, name, f"{len(pairs)} pairs", f"{wanted} pairs, as at the start"
+        )
         return pairs
 
     @traitlets.validate("selected")
     def _check_selected(self, proposal):
         value = proposal["value"]
-        known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.labels)
+        known = (
+            isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(self.labels)
+        )
         require(known, "selected", value, f"a token number from 0 to {len(self.labels) - 1}")
         return value
 
@@ -136,7 +208,8 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
         self.view = self._view()
 
     def _on_message(self, widget, content: dict, buffers) -> None:
-        """router_playground.js reports what was moved: {"asked": number of the question, "change": {name: value}}."""
+        """router_playground.js reports what was moved: {"asked": number of the question, "change":
+        {name: value}}."""
         self._asked, self._problem = content["asked"], ""
         before = self.view
         try:
@@ -144,43 +217,70 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
                 self.reset()
             for name, value in content["change"].items():
                 setattr(self, name, value)
-        except (TypeError, ValueError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self._problem = str(error)
-        if self.view is before or self._problem:  # nothing changed, yet the page waits for its answer
+        if (
+            self.view is before or self._problem
+        ):  # nothing changed, yet the page waits for its answer
             self.view = self._view()
         self._problem = ""
 
     def _look(self, n_experts: int) -> dict:
         colours = [expert_colour(expert) for expert in range(n_experts)]
         return {
-            "labels": self.labels, "limit": LIMIT, "cells": CELLS, "groups": N_GROUPS,
+            "labels": self.labels,
+            "limit": LIMIT,
+            "cells": CELLS,
+            "groups": N_GROUPS,
             "colours": [{"fill": colour.fill, "text": colour.text} for colour in colours],
             "methods": [{"name": name, "label": method.label} for name, method in METHODS.items()],
-        }  # fmt: skip
+        }
 
     def _view(self) -> dict:
         result, routing, settings = self.result, self.result.routing, self.settings
         method = METHODS[settings.method]
-        columns = zip(routing.experts.tolist(), routing.weights.tolist(), routing.kept.tolist(),
-                      routing.choices().tolist(), strict=True)  # fmt: skip
+        columns = zip(
+            routing.experts.tolist(),
+            routing.weights.tolist(),
+            routing.kept.tolist(),
+            routing.choices().tolist(),
+            strict=True,
+        )
         return {
-            "asked": self._asked, "problem": self._problem, "summary": self.summary,
+            "asked": self._asked,
+            "problem": self._problem,
+            "summary": self.summary,
             "note": region_words(result, settings),
-            "tokens": self.tokens, "experts": self.experts, "selected": self.selected, "settings": asdict(settings),
-            "k": result.k, "k_range": method.k_range(routing.n_experts), "drops": method.drops,
+            "tokens": self.tokens,
+            "experts": self.experts,
+            "selected": self.selected,
+            "settings": asdict(settings),
+            "k": result.k,
+            "k_range": method.k_range(routing.n_experts),
+            "drops": method.drops,
             # per token, its choices: [expert, weight, kept]
-            "choices": [[[e, round(w, 4), kept] for e, w, kept, chosen in zip(*row, strict=True) if chosen]
-                        for row in columns],
+            "choices": [
+                [[e, round(w, 4), kept] for e, w, kept, chosen in zip(*row, strict=True) if chosen]
+                for row in columns
+            ],
             "scores": [round(score, 4) for score in routing.scores[self.selected].tolist()],
-            "load": routing.load().tolist(), "kept": routing.kept_load().tolist(), "even": result.even_share,
-            "device_load": result.device_load().tolist(), "device_kept": result.device_load(kept=True).tolist(),
-            "capacity": result.capacity, "per_device": result.per_device, "runs": _runs(result),
-        }  # fmt: skip
+            "load": routing.load().tolist(),
+            "kept": routing.kept_load().tolist(),
+            "even": result.even_share,
+            "device_load": result.device_load().tolist(),
+            "device_kept": result.device_load(kept=True).tolist(),
+            "capacity": result.capacity,
+            "per_device": result.per_device,
+            "runs": _runs(result),
+        }
 
 
 def _runs(result: PlaneRouting) -> list[int]:
-    """The regions as runs of equal cells, row by row: [code, length, code, length, …] with code = set · E + first
-    choice; [] if there are no regions."""
+    """The regions as runs of equal cells, row by row: [code, length, code, length, …] with code =
+    set · E + first choice; [] if there are no regions."""
     if result.regions is None:
         return []
     codes = result.sets * result.routing.n_experts + result.regions
@@ -201,9 +301,13 @@ def _example_tokens(words: list[str]) -> list[list[float]]:
 def _coordinates(name: str, pairs) -> list[list[float]]:
     wants = f"pairs of numbers from {-LIMIT:g} to {LIMIT:g}"
     pairs = pairs.tolist() if hasattr(pairs, "tolist") else pairs
-    listed = isinstance(pairs, (list, tuple)) and all(isinstance(pair, (list, tuple)) for pair in pairs)
+    listed = isinstance(pairs, (list, tuple)) and all(
+        isinstance(pair, (list, tuple)) for pair in pairs
+    )
     require(listed, name, pairs, wants, TypeError)
-    good = all(len(pair) == 2 and all(is_number(c) and abs(c) <= LIMIT for c in pair) for pair in pairs)
+    good = all(
+        len(pair) == 2 and all(is_number(c) and abs(c) <= LIMIT for c in pair) for pair in pairs
+    )
     require(good, name, pairs, wants)
     return [[float(c) for c in pair] for pair in pairs]
 

@@ -4,7 +4,9 @@ from moe_lib.tracing.routing_in_the_plane import METHODS, N_GROUPS, PlaneRouting
 from moe_lib.views.explorer.words import count
 
 
-def plane_words(result: PlaneRouting, settings: PlaneSettings, labels: list[str], selected: int) -> str:
+def plane_words(
+    result: PlaneRouting, settings: PlaneSettings, labels: list[str], selected: int
+) -> str:
     """Router, load, drops, and the weights of one token."""
     routing = result.routing
     mode = "training" if settings.training else "evaluation"
@@ -15,7 +17,8 @@ def plane_words(result: PlaneRouting, settings: PlaneSettings, labels: list[str]
     parts = [
         f"{METHODS[settings.method].label}, in {mode} mode: {count(len(labels), 'token')}, "
         f"{count(len(load), 'expert')}, {how_many.get(settings.method, '')}{result.k} per token.",
-        f"The largest load is {load[busiest]} of {pairs} (expert {busiest}); an even share is {result.even_share:.1f}.",
+        f"The largest load is {load[busiest]} of {pairs} (expert {busiest}); an even share "
+        f"is {result.even_share:.1f}.",
     ]
     idle = [str(expert) for expert, number in enumerate(load) if not number]
     if idle:
@@ -27,7 +30,9 @@ def plane_words(result: PlaneRouting, settings: PlaneSettings, labels: list[str]
 def _capacity_words(result: PlaneRouting, settings: PlaneSettings) -> list[str]:
     routing, found = result.routing, []
     if result.capacity is not None:
-        place = f"device ({routing.n_experts // N_GROUPS} experts)" if result.per_device else "expert"
+        place = (
+            f"device ({routing.n_experts // N_GROUPS} experts)" if result.per_device else "expert"
+        )
         found.append(f"Each {place} has room for {result.capacity}.")
     dropped = routing.choices() & ~routing.kept
     if dropped.any():
@@ -47,10 +52,18 @@ def _capacity_words(result: PlaneRouting, settings: PlaneSettings) -> list[str]:
 def token_words(result: PlaneRouting, labels: list[str], token: int) -> str:
     """Which experts one token is sent to, with what weight."""
     routing = result.routing
-    rows = zip(*(part[token].tolist() for part in (routing.experts, routing.weights, routing.kept, routing.choices())),
-               strict=True)  # fmt: skip
-    found = [f"expert {expert} with weight {weight:.2f}{'' if kept else ' (dropped)'}"
-             for expert, weight, kept, chosen in rows if chosen]  # fmt: skip
+    rows = zip(
+        *(
+            part[token].tolist()
+            for part in (routing.experts, routing.weights, routing.kept, routing.choices())
+        ),
+        strict=True,
+    )
+    found = [
+        f"expert {expert} with weight {weight:.2f}{'' if kept else ' (dropped)'}"
+        for expert, weight, kept, chosen in rows
+        if chosen
+    ]
     return f"Token {token}, “{labels[token]}”: {', '.join(found) if found else 'no expert'}."
 
 
@@ -64,5 +77,9 @@ def region_words(result: PlaneRouting, settings: PlaneSettings) -> str:
     if settings.training and result.capacity is not None:
         left_out.append("capacity")
     without = f", without {' and '.join(left_out)}" if left_out else ""
-    lines = " Lines part places with other sets of experts." if 1 < result.k < result.routing.n_experts else ""
+    lines = (
+        " Lines part places with other sets of experts."
+        if 1 < result.k < result.routing.n_experts
+        else ""
+    )
     return f"Ground: the first choice of a token at that place{without}.{lines}"

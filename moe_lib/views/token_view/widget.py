@@ -1,7 +1,8 @@
-"""How a tokenizer cuts a text: a widget to type in, and tables of several texts, both as plain HTML.
+"""How a tokenizer cuts a text: a widget to type in, and tables of several texts, both as plain
+HTML.
 
-HTML and not pictures, because a browser has the fonts for Chinese and emoji that matplotlib lacks. Styles stand in
-each element: JupyterLab removes style sheets from notebooks that are not trusted.
+HTML and not pictures, because a browser has the fonts for Chinese and emoji that matplotlib lacks.
+Styles stand in each element: JupyterLab removes style sheets from notebooks that are not trusted.
 """
 
 from collections import Counter
@@ -14,19 +15,26 @@ from moe_lib.errors import require
 from moe_lib.tracing.reading import visible
 from moe_lib.views.explorer.words import count
 
-EXAMPLE = "Tokens are pieces of words.\nfor i in range(1024):\n    total += prices[i]\n分词 takes more. 🙂"
+EXAMPLE = (
+    "Tokens are pieces of words.\nfor i in range(1024):\n    total += prices[i]\n分词 "
+    "takes more. 🙂"
+)
 MAX_SHOWN = 600  # tokens; a browser becomes slow with many more elements
 
-# kind -> (fill, border, what it is): light tints of Okabe and Ito's colours, and a border of its own for each kind
+# kind -> (fill, border, what it is): light tints of Okabe and Ito's colours, and a border of its
+# own for each kind
 KINDS = {
     "several": ("#cfe8f7", "1px solid #00517d", "several characters"),
     "one": ("#fbe3ad", "1px dotted #5c4000", "one character"),
     "part": ("#f3d3e3", "2px dashed #7a2a55", "part of a character (bytes in hexadecimal)"),
     "special": ("#d9d9d9", "3px double #333333", "special token"),
 }
-_CHIP = ("display:inline-block; color:#000000; background-color:{fill}; border:{border}; border-radius:3px; "
-         "padding:0px 3px; margin:1px; text-align:center; line-height:1.25; font-size:13px; "
-         "vertical-align:top")  # fmt: skip
+_CHIP = (
+    "display:inline-block; color:#000000; background-color:{fill}; border:{border}; "
+    "border-radius:3px; "
+    "padding:0px 3px; margin:1px; text-align:center; line-height:1.25; font-size:13px; "
+    "vertical-align:top"
+)
 _MONO = "font-family:monospace; white-space:pre-wrap"
 
 
@@ -35,9 +43,11 @@ class Token:
     """One token of a text.
 
     id      its number
-    label   what to show: its characters with visible spaces, or its bytes as "E4 B8" if it ends inside a character
+    label   what to show: its characters with visible spaces, or its bytes as "E4 B8" if it ends
+            inside a character
     kind    "several", "one", "part" or "special", see KINDS
-    place   (start, end) in the text, in characters; the tokens that make up one character share its place
+    place   (start, end) in the text, in characters; the tokens that make up one character share its
+            place
     whole   the characters at that place
     """
 
@@ -54,23 +64,38 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
     tokenizer              a fast, byte-level tokenizer, such as the course's
     split_special_tokens   read "<|end|>" in the text as plain characters
 
-    Raises TypeError for a text that is no str or a tokenizer that is not fast, ValueError if it is not byte-level.
+    Raises TypeError for a text that is no str or a tokenizer that is not fast, ValueError if it is
+    not byte-level.
     """
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
-    require(getattr(tokenizer, "is_fast", False), "tokenizer", type(tokenizer).__name__,
-            "a fast tokenizer (transformers.PreTrainedTokenizerFast)", TypeError)  # fmt: skip
-    encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False, verbose=False,
-                        split_special_tokens=split_special_tokens)  # fmt: skip
+    require(
+        getattr(tokenizer, "is_fast", False),
+        "tokenizer",
+        type(tokenizer).__name__,
+        "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
+        TypeError,
+    )
+    encoded = tokenizer(
+        text,
+        return_offsets_mapping=True,
+        add_special_tokens=False,
+        verbose=False,
+        split_special_tokens=split_special_tokens,
+    )
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     names = tokenizer.convert_ids_to_tokens(ids)
     tokens = []
     for i, (number, (start, end), name) in enumerate(zip(ids, places, names, strict=True)):
-        shared = (i > 0 and places[i - 1][1] > start) or (i + 1 < len(ids) and places[i + 1][0] < end)
+        shared = (i > 0 and places[i - 1][1] > start) or (
+            i + 1 < len(ids) and places[i + 1][0] < end
+        )
         if number in special:
             tokens.append(Token(number, name, "special", (start, end), name))
         elif shared:
-            tokens.append(Token(number, _hexadecimal(name), "part", (start, end), visible(text[start:end])))
+            tokens.append(
+                Token(number, _hexadecimal(name), "part", (start, end), visible(text[start:end]))
+            )
         else:
             kind = "one" if end - start == 1 else "several"
             label = visible(text[start:end])
@@ -85,14 +110,18 @@ def summarise(text: str, tokens: list[Token]) -> str:
     kinds = Counter(token.kind for token in tokens)
     parts = ", ".join(f"{kinds[kind]} {KINDS[kind][2]}" for kind in KINDS if kinds[kind])
     size = len(text.encode("utf-8", errors="surrogatepass"))
-    return (f"{count(len(text), 'character')} ({count(size, 'byte')}) became {count(len(tokens), 'token')}, "
-            f"{len(tokens) / len(text):.2f} per character: {parts}.")  # fmt: skip
+    return (
+        f"{count(len(text), 'character')} ({count(size, 'byte')}) became "
+        f"{count(len(tokens), 'token')}, "
+        f"{len(tokens) / len(text):.2f} per character: {parts}."
+    )
 
 
 def tokens_html(tokens: list[Token], ids: bool = True) -> str:
     """The tokens as boxes, each with its label and, below it, its id; a line end starts a new line.
 
-    A character that is made of several tokens stands, with an equals sign, before the boxes of its bytes.
+    A character that is made of several tokens stands, with an equals sign, before the boxes of its
+    bytes.
     """
     boxes, place = [], None
     for token in tokens[:MAX_SHOWN]:
@@ -101,8 +130,10 @@ def tokens_html(tokens: list[Token], ids: bool = True) -> str:
         place = token.place
         fill, border, what = KINDS[token.kind]
         below = f'<br><span style="font-size:11px">{token.id}</span>' if ids else ""
-        boxes.append(f'<span style="{_CHIP.format(fill=fill, border=border)}" title="{what}">'
-                     f'<span style="{_MONO}">{escape(token.label)}</span>{below}</span> ')  # fmt: skip
+        boxes.append(
+            f'<span style="{_CHIP.format(fill=fill, border=border)}" title="{what}">'
+            f'<span style="{_MONO}">{escape(token.label)}</span>{below}</span> '
+        )
         if token.label.endswith("⏎"):
             boxes.append("<br>")
     more = len(tokens) - MAX_SHOWN
@@ -111,13 +142,14 @@ def tokens_html(tokens: list[Token], ids: bool = True) -> str:
 
 def legend_html(kinds=tuple(KINDS)) -> str:
     """What the fills and borders mean."""
-    boxes = [f'<span style="{_CHIP.format(fill=KINDS[kind][0], border=KINDS[kind][1])}">{KINDS[kind][2]}</span> '
-             for kind in kinds]  # fmt: skip
+    colours = {kind: _CHIP.format(fill=KINDS[kind][0], border=KINDS[kind][1]) for kind in kinds}
+    boxes = [f'<span style="{colours[kind]}">{KINDS[kind][2]}</span> ' for kind in kinds]
     return "Boxes: " + "".join(boxes)
 
 
 class TokenTable:
-    """Several texts, one per row: the name, the tokens of a sample, and tokens per character as a bar.
+    """Several texts, one per row: the name, the tokens of a sample, and tokens per character as a
+    bar.
 
     samples   {name: text}: the text that is cut and shown
     rates     {name: tokens per character}, measured by the caller on as much text as it likes
@@ -126,46 +158,79 @@ class TokenTable:
 
     def __init__(self, samples: dict[str, str], rates: dict[str, float], tokenizer):
         missing = sorted(set(samples) - set(rates))
-        require(samples and not missing, "rates", sorted(rates), f"a number for each of {sorted(samples)}")
-        self.tokens = {name: cut(text, tokenizer, split_special_tokens=True) for name, text in samples.items()}
+        require(
+            samples and not missing,
+            "rates",
+            sorted(rates),
+            f"a number for each of {sorted(samples)}",
+        )
+        self.tokens = {
+            name: cut(text, tokenizer, split_special_tokens=True) for name, text in samples.items()
+        }
         self.rates = {name: rates[name] for name in samples}
 
     def __repr__(self) -> str:
-        return "\n".join(f"{name}: {' | '.join(token.label for token in tokens)} ({self.rates[name]:.3f} per character)"
-                         for name, tokens in self.tokens.items())  # fmt: skip
+        return "\n".join(
+            f"{name}: {' | '.join(token.label for token in tokens)} ({self.rates[name]:.3f} "
+            "per character)"
+            for name, tokens in self.tokens.items()
+        )
 
     def _repr_html_(self) -> str:
         longest = max(self.rates.values())
         rows = "".join(self._row(name, longest) for name in self.tokens)
-        kinds = [kind for kind in KINDS if any(t.kind == kind for row in self.tokens.values() for t in row)]
-        head = "".join(f'<th scope="col" style="text-align:left; width:{width}">{title}</th>' for title, width in
-                       (("Domain", "140px"), ("A sample, cut into tokens", "auto"),
-                        ("Tokens per character", "170px")))  # fmt: skip
-        return (f'<p>{legend_html(kinds)}</p><table style="width:100%"><thead><tr>{head}</tr></thead>'
-                f"<tbody>{rows}</tbody></table>")  # fmt: skip
+        kinds = [
+            kind
+            for kind in KINDS
+            if any(t.kind == kind for row in self.tokens.values() for t in row)
+        ]
+        head = "".join(
+            f'<th scope="col" style="text-align:left; width:{width}">{title}</th>'
+            for title, width in (
+                ("Domain", "140px"),
+                ("A sample, cut into tokens", "auto"),
+                ("Tokens per character", "170px"),
+            )
+        )
+        return (
+            f'<p>{legend_html(kinds)}</p><table style="width:100%"><thead><tr>{head}</tr></thead>'
+            f"<tbody>{rows}</tbody></table>"
+        )
 
     def _row(self, name: str, longest: float) -> str:
         rate = self.rates[name]
-        bar = (f'<div style="width:{max(1, round(150 * rate / longest))}px; height:12px; background-color:#0072b2; '
-               'border:1px solid #888888"></div>')  # fmt: skip
-        return (f'<tr><th scope="row" style="text-align:left; vertical-align:top">{escape(name)}</th>'
-                f'<td style="text-align:left">{tokens_html(self.tokens[name], ids=False)}</td>'
-                f'<td style="text-align:left; vertical-align:top">{rate:.3f}{bar}</td></tr>')  # fmt: skip
+        bar = (
+            f'<div style="width:{max(1, round(150 * rate / longest))}px; height:12px; '
+            "background-color:#0072b2; "
+            'border:1px solid #888888"></div>'
+        )
+        return (
+            f'<tr><th scope="row" style="text-align:left; vertical-align:top">{escape(name)}</th>'
+            f'<td style="text-align:left">{tokens_html(self.tokens[name], ids=False)}</td>'
+            f'<td style="text-align:left; vertical-align:top">{rate:.3f}{bar}</td></tr>'
+        )
 
 
 class TokenView(widgets.VBox):
     """Type any text and see how a tokenizer cuts it.
 
     To set:   text (or text_area.value)
-    To read:  tokens (list of Token), summary (the cut in words), html() (what is shown, without the text area)
+    To read:  tokens (list of Token), summary (the cut in words), html() (what is shown, without the
+    text area)
     """
 
     def __init__(self, tokenizer, text: str = EXAMPLE):
         self._tokenizer = tokenizer
         self.tokens = cut(text, tokenizer)
         self.text_area = widgets.Textarea(
-            text, description="Text", placeholder="Type any text", rows=5, layout={"width": "98%"},
-            style={"description_width": "45px"}, tooltip="Any text. The boxes below follow as you type.")  # fmt: skip
+            text,
+            description="Text",
+            placeholder="Type any text",
+            rows=5,
+            layout={"width": "98%"},
+            style={"description_width": "45px"},
+            tooltip="Any text. The boxes below follow as you type.",
+        )
         self._boxes = widgets.HTML()
         super().__init__([self.text_area, self._boxes])
         self.text_area.observe(lambda change: self._show(), "value")
@@ -186,8 +251,11 @@ class TokenView(widgets.VBox):
 
     def html(self) -> str:
         """The summary, the boxes and the legend."""
-        return (f'<p role="status"><strong>{escape(self.summary)}</strong></p><div>{tokens_html(self.tokens)}</div>'
-                f"<p>{legend_html()}</p>")  # fmt: skip
+        return (
+            "<p "
+            f'role="status"><strong>{escape(self.summary)}</strong></p><div>{tokens_html(self.tokens)}</div>'
+            f"<p>{legend_html()}</p>"
+        )
 
     def _show(self) -> None:
         self.tokens = cut(self.text, self._tokenizer)
@@ -206,14 +274,20 @@ def _hexadecimal(name: str) -> str:
     try:
         return " ".join(f"{BYTE_OF[character]:02X}" for character in name)
     except KeyError as error:
-        raise ValueError(f"tokenizer: its token {name!r} is not made of bytes; wants a byte-level one") from error
+        raise ValueError(
+            f"tokenizer: its token {name!r} is not made of bytes; wants a byte-level one"
+        ) from error
 
 
 def _bytes_by_sign() -> dict[str, int]:
-    """GPT-2 writes each byte as one visible character: itself where that prints, else one from code point 256 on."""
+    """GPT-2 writes each byte as one visible character: itself where that prints, else one from code
+    point 256 on."""
     printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in printing]
-    return {**{chr(byte): byte for byte in printing}, **{chr(256 + n): byte for n, byte in enumerate(hidden)}}
+    return {
+        **{chr(byte): byte for byte in printing},
+        **{chr(256 + n): byte for n, byte in enumerate(hidden)},
+    }
 
 
 BYTE_OF = _bytes_by_sign()  # {sign: byte}, for every byte-level tokenizer

@@ -1,4 +1,5 @@
-"""The try-out box as a picture: the text with its answer marked, bars, and the experts of the tokens behind it."""
+"""The try-out box as a picture: the text with its answer marked, bars, and the experts of the
+tokens behind it."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,18 +25,37 @@ def tryout_figure(text: str, question: str | None, result: TriedText | None) -> 
     head = 0.75 if question else 0.45
     height = head + strip + lower + 0.15
     figure = Figure(figsize=(WIDTH, height))
-    title = "Nothing has been asked yet" if result is None else result.no_answer or f"Answer: {result.answer}"
+    title = (
+        "Nothing has been asked yet"
+        if result is None
+        else result.no_answer or f"Answer: {result.answer}"
+    )
     title = printable(title)[:130]
-    figure.text(0.02, 1 - 0.22 / height, title, fontsize=11, weight="bold", va="center", parse_math=False)
+    figure.text(
+        0.02, 1 - 0.22 / height, title, fontsize=11, weight="bold", va="center", parse_math=False
+    )
     if question:
-        figure.text(0.02, 1 - 0.52 / height, printable(f"Question: {question}")[:140], fontsize=9.5, va="center",
-                    parse_math=False)  # fmt: skip
+        figure.text(
+            0.02,
+            1 - 0.52 / height,
+            printable(f"Question: {question}")[:140],
+            fontsize=9.5,
+            va="center",
+            parse_math=False,
+        )
     ax = figure.add_axes((0.02, 1 - (head + strip) / height, 0.96, strip / height))
     _draw_text(ax, text, lines, result.span if result else None)
     if result:
-        _draw_bars(figure.add_axes((0.24, 0.15 / height, 0.2, (0.3 * len(bars)) / height)), bars, result.answer)
+        _draw_bars(
+            figure.add_axes((0.24, 0.15 / height, 0.2, (0.3 * len(bars)) / height)),
+            bars,
+            result.answer,
+        )
         if layers:
-            _draw_routes(figure.add_axes((0.52, 0.15 / height, 0.46, (0.3 * len(layers) + 0.7) / height)), result)
+            _draw_routes(
+                figure.add_axes((0.52, 0.15 / height, 0.46, (0.3 * len(layers) + 0.7) / height)),
+                result,
+            )
     return figure
 
 
@@ -59,16 +79,36 @@ def _draw_text(ax: Axes, text: str, lines: list, span: tuple[int, int] | None) -
     for y, (start, end) in enumerate(lines):
         if span and span[0] < end and span[1] > start:
             left, right = max(span[0], start) - start, min(span[1], end) - start
-            ax.add_patch(Rectangle((left - 0.2, y + 0.08), right - left + 0.4, 0.84, facecolor="#f0e442",
-                                   edgecolor="black", lw=0.8))  # fmt: skip
+            ax.add_patch(
+                Rectangle(
+                    (left - 0.2, y + 0.08),
+                    right - left + 0.4,
+                    0.84,
+                    facecolor="#f0e442",
+                    edgecolor="black",
+                    lw=0.8,
+                )
+            )
         more = " …" if y == _MAX_LINES - 1 and end < len(text) else ""
-        ax.text(0, y + 0.5, printable(text[start:end]) + more, family="DejaVu Sans Mono", fontsize=9.5, va="center",
-                parse_math=False)  # fmt: skip
+        ax.text(
+            0,
+            y + 0.5,
+            printable(text[start:end]) + more,
+            family="DejaVu Sans Mono",
+            fontsize=9.5,
+            va="center",
+            parse_math=False,
+        )
 
 
 def _draw_bars(ax: Axes, bars, answer: str) -> None:
     chosen = [name.strip("“”") == answer for name, _ in bars]
-    ax.barh(range(len(bars)), [share for _, share in bars], height=0.7, color=[FIRST if c else BAR for c in chosen])
+    ax.barh(
+        range(len(bars)),
+        [share for _, share in bars],
+        height=0.7,
+        color=[FIRST if c else BAR for c in chosen],
+    )
     ax.set_ylim(len(bars) - 0.4, -0.6)
     ax.set_xlim(0, 1.3)
     ax.set_xticks([])
@@ -85,17 +125,48 @@ def _draw_routes(ax: Axes, result: TriedText) -> None:
     layers, routes = list(result.n_experts), result.routes[:_MAX_TOKENS]
     ax.set_xlim(-1.2, _MAX_TOKENS)
     ax.set_ylim(len(layers) - 0.4, -2.3)
-    more = "" if len(routes) == len(result.routes) else f", the first {len(routes)} of {len(result.routes)}"
-    ax.text(-1.2, -2.0, f"Experts chosen by {result.routes_of}{more}", fontsize=8.5, weight="bold", va="center")
+    more = (
+        ""
+        if len(routes) == len(result.routes)
+        else f", the first {len(routes)} of {len(result.routes)}"
+    )
+    ax.text(
+        -1.2,
+        -2.0,
+        f"Experts chosen by {result.routes_of}{more}",
+        fontsize=8.5,
+        weight="bold",
+        va="center",
+    )
     for x, route in enumerate(routes):
-        ax.text(x + 0.5, -0.65, printable(route.text[:9]), fontsize=7, ha="left", va="bottom", rotation=35,
-                rotation_mode="anchor", parse_math=False)  # fmt: skip
+        ax.text(
+            x + 0.5,
+            -0.65,
+            printable(route.text[:9]),
+            fontsize=7,
+            ha="left",
+            va="bottom",
+            rotation=35,
+            rotation_mode="anchor",
+            parse_math=False,
+        )
     for y, layer in enumerate(layers):
         ax.text(-0.15, y, f"layer {layer}", fontsize=7.5, ha="right", va="center")
         for x, route in enumerate(routes):
             experts = route.experts[layer]
             for rank, (expert, _) in enumerate(experts):
                 colour, width = expert_colour(expert), 0.92 / len(experts)
-                ax.add_patch(Rectangle((x + 0.04 + rank * width, y - 0.4), width, 0.8, facecolor=colour.fill, lw=0))
-                ax.text(x + 0.04 + (rank + 0.5) * width, y, str(expert), fontsize=6.5, ha="center", va="center",
-                        color=colour.text)  # fmt: skip
+                ax.add_patch(
+                    Rectangle(
+                        (x + 0.04 + rank * width, y - 0.4), width, 0.8, facecolor=colour.fill, lw=0
+                    )
+                )
+                ax.text(
+                    x + 0.04 + (rank + 0.5) * width,
+                    y,
+                    str(expert),
+                    fontsize=6.5,
+                    ha="center",
+                    va="center",
+                    color=colour.text,
+                )

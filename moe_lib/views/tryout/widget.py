@@ -1,4 +1,5 @@
-"""The try-out box: type a text, and a question; see what a fine-tuned model says, and which experts read it."""
+"""The try-out box: type a text, and a question; see what a fine-tuned model says, and which experts
+read it."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,18 +18,22 @@ MAX_CHARACTERS = 4000
 
 
 class TryOut(StaticDisplay, anywidget.AnyWidget):
-    """Type a text (and a question) and see the answer marked in it, or a bar for each label, and the routing.
+    """Type a text (and a question) and see the answer marked in it, or a bar for each label, and
+    the routing.
 
-        TryOut(ClassifyText(head, tokenizer, label_names, abstain_below=0.5), examples=["I want my money back.", …])
-        TryOut(FindAnswer(head, tokenizer), examples=[("Ada wrote it in 1843.", "Who wrote it?"), …])
+        TryOut(ClassifyText(head, tokenizer, label_names, abstain_below=0.5), examples=["I want my
+        money back.", …]) TryOut(FindAnswer(head, tokenizer), examples=[("Ada wrote it in 1843.",
+        "Who wrote it?"), …])
 
-    answer     a function text -> TriedText, or (text, question) -> TriedText; see `moe_lib.tuning.tried_text`
+    answer     a function text -> TriedText, or (text, question) -> TriedText; see
+               `moe_lib.tuning.tried_text`
     text       to begin with; by default the first example's
     question   the same; None where the box has no field for questions
     examples   texts, or pairs (text, question), to click
 
     For code:  ask(text, question=None) asks and shows; text, question
-    To read:   result (a TriedText, None where the text or the question is empty), summary (what is shown, in words)
+    To read:   result (a TriedText, None where the text or the question is empty), summary (what is
+    shown, in words)
 
     Raises TypeError or ValueError naming the argument.
     """
@@ -37,14 +42,39 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
     _css = style("tryout")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tryout.js only reads it
 
-    def __init__(self, answer: Callable[..., TriedText], *, examples: Sequence = (), text: str | None = None,
-                 question: str | None = None):  # fmt: skip
-        require(callable(answer), "answer", type(answer).__name__, "a function that gives a TriedText", TypeError)
+    def __init__(
+        self,
+        answer: Callable[..., TriedText],
+        *,
+        examples: Sequence = (),
+        text: str | None = None,
+        question: str | None = None,
+    ):
+        require(
+            callable(answer),
+            "answer",
+            type(answer).__name__,
+            "a function that gives a TriedText",
+            TypeError,
+        )
         pairs = [(one, None) if isinstance(one, str) else tuple(one) for one in examples]
-        asks = bool(getattr(answer, "asks", question is not None or any(ask is not None for _, ask in pairs)))
+        asks = bool(
+            getattr(
+                answer, "asks", question is not None or any(ask is not None for _, ask in pairs)
+            )
+        )
         for index, pair in enumerate(pairs):
-            fits = len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], str if asks else type(None))
-            require(fits, f"examples[{index}]", examples[index], "(text, question)" if asks else "a text")
+            fits = (
+                len(pair) == 2
+                and isinstance(pair[0], str)
+                and isinstance(pair[1], str if asks else type(None))
+            )
+            require(
+                fits,
+                f"examples[{index}]",
+                examples[index],
+                "(text, question)" if asks else "a text",
+            )
         first = pairs[0] if pairs else ("", None)
         self._answer, self._examples, self.asks = answer, pairs, asks
         self._problem, self.result = "", None
@@ -63,10 +93,16 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
     def summary(self) -> str:
         """What is shown, in words."""
         if self.result is None:
-            return f"Type a text{' and a question about it' if self.asks else ''}, or press an example."
+            return (
+                f"Type a text{' and a question about it' if self.asks else ''}, or press an "
+                "example."
+            )
         found = self.result
         first = f"“{self.question}” " if self.asks else ""
-        said = found.no_answer or f"{first}Answer: {found.answer}, with {_percent(dict(self._named())[found.answer])}."
+        said = (
+            found.no_answer
+            or f"{first}Answer: {found.answer}, with {_percent(dict(self._named())[found.answer])}."
+        )
         others = [f"{name} {_percent(share)}" for name, share in found.bars[:3]]
         parts = [said, f"Likeliest: {', '.join(others)}.", found.note, self._routing_words()]
         return " ".join(part for part in parts if part)
@@ -76,46 +112,79 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
         return tryout_figure(self.text, self.question, self.result)
 
     def _named(self) -> list[tuple[str, float]]:
-        return [(name.strip("“”") if self.asks else name, share) for name, share in self.result.bars]
+        return [
+            (name.strip("“”") if self.asks else name, share) for name, share in self.result.bars
+        ]
 
     def _routing_words(self) -> str:
         """Which experts the tokens behind the answer go to, layer by layer."""
         routes = self.result.routes
         if not self.result.n_experts or not routes:
-            return "The model is dense: there is no routing to show." if not self.result.n_experts else ""
+            return (
+                "The model is dense: there is no routing to show."
+                if not self.result.n_experts
+                else ""
+            )
         said = []
         for layer, n_experts in self.result.n_experts.items():
             chosen = [expert for route in routes for expert, _ in route.experts[layer]]
             busiest = max(sorted(set(chosen)), key=chosen.count)
-            often = f", most often expert {busiest}" if len(routes) > 1 else ""  # of one token's experts, none is
+            often = (
+                f", most often expert {busiest}" if len(routes) > 1 else ""
+            )  # of one token's experts, none is
             said.append(f"layer {layer} uses {len(set(chosen))} of {n_experts}{often}")
-        return f"Routing of {self.result.routes_of} ({count(len(routes), 'token')}): {'; '.join(said)}."
+        return (
+            f"Routing of {self.result.routes_of} ({count(len(routes), 'token')}): "
+            f"{'; '.join(said)}."
+        )
 
     def _ask(self, text: str, question: str | None) -> None:
         require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
-        require(len(text) <= MAX_CHARACTERS, "text", f"{len(text)} characters", f"at most {MAX_CHARACTERS}")
+        require(
+            len(text) <= MAX_CHARACTERS,
+            "text",
+            f"{len(text)} characters",
+            f"at most {MAX_CHARACTERS}",
+        )
         if self.asks:
             question = "" if question is None else question
-            require(isinstance(question, str), "question", type(question).__name__, "a str", TypeError)
+            require(
+                isinstance(question, str), "question", type(question).__name__, "a str", TypeError
+            )
         whole = text.strip() != "" and (not self.asks or question.strip() != "")
-        result = None if not whole else self._answer(text, question) if self.asks else self._answer(text)
+        result = (
+            None if not whole else self._answer(text, question) if self.asks else self._answer(text)
+        )
         self.text, self.question, self.result = text, question, result
 
     def _view(self) -> dict:
         found = self.result
         experts = max(found.n_experts.values(), default=0) if found else 0
         return {
-            "asks": self.asks, "text": self.text, "question": self.question, "problem": self._problem,
-            "summary": self.summary, "examples": [{"text": text, "question": ask} for text, ask in self._examples],
-            "answer": found.answer if found else "", "no_answer": found.no_answer if found else "",
-            "note": found.note if found else "", "span": found.span if found else None,
+            "asks": self.asks,
+            "text": self.text,
+            "question": self.question,
+            "problem": self._problem,
+            "summary": self.summary,
+            "examples": [{"text": text, "question": ask} for text, ask in self._examples],
+            "answer": found.answer if found else "",
+            "no_answer": found.no_answer if found else "",
+            "note": found.note if found else "",
+            "span": found.span if found else None,
             "bars": [{"name": name, "share": share} for name, share in found.bars] if found else [],
-            "layers": list(found.n_experts) if found else [], "routes_of": found.routes_of if found else "",
-            "routes": [{"text": route.text, "experts": [route.experts[layer] for layer in found.n_experts]}
-                       for route in found.routes] if found else [],
-            "colours": [{"fill": one.fill, "text": one.text, "edge": one.edge, "side": one.edge_side}
-                        for one in map(expert_colour, range(experts))],
-        }  # fmt: skip
+            "layers": list(found.n_experts) if found else [],
+            "routes_of": found.routes_of if found else "",
+            "routes": [
+                {"text": route.text, "experts": [route.experts[layer] for layer in found.n_experts]}
+                for route in found.routes
+            ]
+            if found
+            else [],
+            "colours": [
+                {"fill": one.fill, "text": one.text, "edge": one.edge, "side": one.edge_side}
+                for one in map(expert_colour, range(experts))
+            ],
+        }
 
     def _on_message(self, widget, content: dict, buffers) -> None:
         """tryout.js reports a text and a question, or the number of an example that was pressed."""
@@ -125,7 +194,10 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
                 self._ask(*self._examples[content["example"]])
             else:
                 self._ask(content["text"], content.get("question"))
-        except (TypeError, ValueError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self._problem = str(error)
         self.view = self._view()
         self._problem = ""

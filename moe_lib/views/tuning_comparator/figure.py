@@ -1,4 +1,5 @@
-"""The fine-tuning comparator as a picture: a table with intervals, curves, and quality by number of labels."""
+"""The fine-tuning comparator as a picture: a table with intervals, curves, and quality by number of
+labels."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -8,15 +9,29 @@ from moe_lib.views.explorer.figure import printable
 from moe_lib.views.tuning_comparator.payload import chart_payload, table_payload
 
 WIDTH = 10.0
-_COLUMNS = (("mean", "mean", 0.50), ("interval", "95 % interval", 0.625), ("trainable", "trained", 0.735),
-            ("forgetting", "forgetting", 0.86), ("gap", "gap", 1.0))  # fmt: skip
+_COLUMNS = (
+    ("mean", "mean", 0.50),
+    ("interval", "95 % interval", 0.625),
+    ("trainable", "trained", 0.735),
+    ("forgetting", "forgetting", 0.86),
+    ("gap", "gap", 1.0),
+)
 
 
-def comparator_figure(task: str, comparison: Comparison, shown: Comparison, known: list[str], methods: list[str],
-                      curve: str) -> Figure:  # fmt: skip
-    """`shown` are the runs of the methods and the number of labels that are chosen, out of `comparison`."""
+def comparator_figure(
+    task: str,
+    comparison: Comparison,
+    shown: Comparison,
+    known: list[str],
+    methods: list[str],
+    curve: str,
+) -> Figure:
+    """`shown` are the runs of the methods and the number of labels that are chosen, out of
+    `comparison`."""
     table = table_payload(shown, known)
-    charts = [chart for chart in chart_payload(comparison, shown, known, methods, curve) if chart["lines"]]
+    charts = [
+        chart for chart in chart_payload(comparison, shown, known, methods, curve) if chart["lines"]
+    ]
     rows = max(1, len(table["rows"]))
     table_height = 0.27 * (rows + 1.9)
     top = 0.4 + table_height
@@ -24,12 +39,17 @@ def comparator_figure(task: str, comparison: Comparison, shown: Comparison, know
     figure = Figure(figsize=(WIDTH, height))
     n_train = f", {int(shown.runs['n_train'].iloc[0])} labelled examples" if len(shown.runs) else ""
     title = printable(f"{task}{n_train}: {table['metric']}, every seed, mean and 95 % interval")
-    figure.text(0.02, 1 - 0.2 / height, title, fontsize=11, weight="bold", va="center", parse_math=False)
+    figure.text(
+        0.02, 1 - 0.2 / height, title, fontsize=11, weight="bold", va="center", parse_math=False
+    )
     ax = figure.add_axes((0.02, (height - top) / height, 0.96, table_height / height))
     _draw_table(ax, table)
     for number, chart in enumerate(charts):
         left = 0.07 + number * 0.5
-        _draw_chart(figure.add_axes((left, 0.5 / height, 0.4 if len(charts) > 1 else 0.6, 1.75 / height)), chart)
+        _draw_chart(
+            figure.add_axes((left, 0.5 / height, 0.4 if len(charts) > 1 else 0.6, 1.75 / height)),
+            chart,
+        )
     return figure
 
 
@@ -52,9 +72,22 @@ def _draw_table(ax: Axes, table: dict) -> None:
         ax.text(0.042, y, printable(name), fontsize=9, va="center", parse_math=False)
         ax.axhline(y - 0.5, color="#dddddd", lw=0.6)
         if quality["ends"]:
-            ax.plot([x(end) for end in quality["ends"]], [y, y], color=colour, lw=4, alpha=0.45, solid_capstyle="butt")
-        ax.plot([x(seed) for seed in quality["seeds"]], [y] * len(quality["seeds"]), "o", color=colour, markersize=3.5,
-                markerfacecolor="white")  # fmt: skip
+            ax.plot(
+                [x(end) for end in quality["ends"]],
+                [y, y],
+                color=colour,
+                lw=4,
+                alpha=0.45,
+                solid_capstyle="butt",
+            )
+        ax.plot(
+            [x(seed) for seed in quality["seeds"]],
+            [y] * len(quality["seeds"]),
+            "o",
+            color=colour,
+            markersize=3.5,
+            markerfacecolor="white",
+        )
         ax.plot([x(quality["mean"])] * 2, [y - 0.3, y + 0.3], color="black", lw=1.8)
         for column, _, place in _COLUMNS:
             ax.text(place, y, text[column], fontsize=8, ha="right", va="center")
@@ -82,7 +115,20 @@ def _draw_chart(ax: Axes, chart: dict) -> None:
                 ax.plot(*zip(*points, strict=True), color=line["colour"], lw=0.6, alpha=0.45)
         if line["points"]:
             mark = "o" if chart["x_name"] != "step" or len(line["points"]) < 15 else None
-            ax.plot(*zip(*line["points"], strict=True), color=line["colour"], ls=_stroke(line["dash"]), lw=1.6,
-                    marker=mark, markersize=3.5)  # fmt: skip
+            ax.plot(
+                *zip(*line["points"], strict=True),
+                color=line["colour"],
+                ls=_stroke(line["dash"]),
+                lw=1.6,
+                marker=mark,
+                markersize=3.5,
+            )
         for place, low, high in line["whiskers"]:
-            ax.plot([place, place], [low, high], color=line["colour"], lw=3, alpha=0.4, solid_capstyle="butt")
+            ax.plot(
+                [place, place],
+                [low, high],
+                color=line["colour"],
+                lw=3,
+                alpha=0.4,
+                solid_capstyle="butt",
+            )

@@ -1,4 +1,5 @@
-"""A comparison as tuning_comparator.js draws it: a table with intervals, and charts whose places run from 0 to 1."""
+"""A comparison as tuning_comparator.js draws it: a table with intervals, and charts whose places
+run from 0 to 1."""
 
 import math
 
@@ -7,12 +8,18 @@ import pandas as pd
 from moe_lib.tuning.comparison.results import Comparison, interval, thinned
 from moe_lib.views.tuning_comparator.words import interval_of, interval_text, metric_name, number
 
-# Colours of at least 3:1 on light and on dark ground, each with every stroke: sixteen methods that differ.
+# Colours of at least 3:1 on light and on dark ground, each with every stroke: sixteen methods that
+# differ.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7f7f7f")
 DASHES = ("", "5 3", "1.5 3", "8 2 2 2")
-CURVE_NAMES = {"loss": "training loss (nats)", "validation_loss": "validation loss (nats)",
-               "validation_accuracy": "validation accuracy", "balance_loss": "balance loss",
-               "gradient_norm": "gradient norm", "max_violation": "MaxVio of the worst layer"}  # fmt: skip
+CURVE_NAMES = {
+    "loss": "training loss (nats)",
+    "validation_loss": "validation loss (nats)",
+    "validation_accuracy": "validation accuracy",
+    "balance_loss": "balance loss",
+    "gradient_norm": "gradient norm",
+    "max_violation": "MaxVio of the worst layer",
+}
 
 
 def style(case: str, known: list[str]) -> dict:
@@ -28,7 +35,8 @@ def curve_names(comparison: Comparison) -> list[str]:
 
 
 def nice_ticks(low: float, high: float, n: int = 4) -> list[float]:
-    """Round numbers between low and high, about n of them: steps of 1, 2 or 5 times a power of ten."""
+    """Round numbers between low and high, about n of them: steps of 1, 2 or 5 times a power of
+    ten."""
     if not high > low:
         return [low]
     rough = (high - low) / n
@@ -39,7 +47,8 @@ def nice_ticks(low: float, high: float, n: int = 4) -> list[float]:
 
 
 def quality_range(shown: Comparison) -> tuple[float, float]:
-    """The scale of the quality column: all seeds and intervals; not beyond 0 … 1 where all values lie in it."""
+    """The scale of the quality column: all seeds and intervals; not beyond 0 … 1 where all values
+    lie in it."""
     values = shown.runs[shown.metric].astype(float)
     cases = dict.fromkeys(shown.runs["case"])
     found = [interval_of(shown, case, shown.metric) for case in cases]
@@ -52,32 +61,59 @@ def quality_range(shown: Comparison) -> tuple[float, float]:
 
 
 def table_payload(shown: Comparison, known: list[str]) -> dict:
-    """Rows of the table; `quality` has places from 0 to 1 on one scale for all rows, `text` what is written."""
+    """Rows of the table; `quality` has places from 0 to 1 on one scale for all rows, `text` what is
+    written."""
     if not len(shown.runs):
         return {"metric": metric_name(shown), "rows": [], "ticks": []}
     low, high = quality_range(shown)
     rows = []
     for case, runs in shown.runs.groupby("case", sort=False):
-        columns = (shown.metric, "trainable", "forgetting", "gap", "routing_change", "seconds", "memory_mb")
+        columns = (
+            shown.metric,
+            "trainable",
+            "forgetting",
+            "gap",
+            "routing_change",
+            "seconds",
+            "memory_mb",
+        )
         found = {name: interval_of(shown, case, name) for name in columns}
         quality = found[shown.metric]
-        ends = [] if math.isnan(quality.low) else [_place(end, low, high) for end in (quality.low, quality.high)]
-        rows.append({
-            "case": case, **style(case, known),
-            "quality": {"mean": _place(quality.mean, low, high), "ends": ends,
-                        "seeds": [_place(float(value), low, high) for value in runs[shown.metric]]},
-            "text": {"mean": number(quality.mean), "interval": interval_text(quality), "seeds": str(quality.n),
-                     "trainable": f"{found['trainable'].mean:,.0f}", **{
-                         name: _with_interval(found[name], digits)
-                         for name, digits in (("forgetting", 3), ("gap", 3), ("routing_change", 2))},
-                     "seconds": number(found["seconds"].mean, 1), "memory": number(found["memory_mb"].mean, 0)},
-        })  # fmt: skip
+        ends = (
+            []
+            if math.isnan(quality.low)
+            else [_place(end, low, high) for end in (quality.low, quality.high)]
+        )
+        rows.append(
+            {
+                "case": case,
+                **style(case, known),
+                "quality": {
+                    "mean": _place(quality.mean, low, high),
+                    "ends": ends,
+                    "seeds": [_place(float(value), low, high) for value in runs[shown.metric]],
+                },
+                "text": {
+                    "mean": number(quality.mean),
+                    "interval": interval_text(quality),
+                    "seeds": str(quality.n),
+                    "trainable": f"{found['trainable'].mean:,.0f}",
+                    **{
+                        name: _with_interval(found[name], digits)
+                        for name, digits in (("forgetting", 3), ("gap", 3), ("routing_change", 2))
+                    },
+                    "seconds": number(found["seconds"].mean, 1),
+                    "memory": number(found["memory_mb"].mean, 0),
+                },
+            }
+        )
     ticks = [[_place(tick, low, high), f"{tick:g}"] for tick in nice_ticks(low, high, 3)]
     return {"metric": metric_name(shown), "rows": rows, "ticks": ticks}
 
 
-def chart_payload(comparison: Comparison, shown: Comparison, known: list[str], methods: list[str],
-                  curve: str) -> list[dict]:  # fmt: skip
+def chart_payload(
+    comparison: Comparison, shown: Comparison, known: list[str], methods: list[str], curve: str
+) -> list[dict]:
     """The curves of the runs on show, and quality by number of labels where there are several."""
     charts = []
     if curve and len(shown.curves):
@@ -89,48 +125,84 @@ def chart_payload(comparison: Comparison, shown: Comparison, known: list[str], m
 
 
 def _curve_chart(shown: Comparison, known: list[str], curve: str) -> dict:
-    """A thick line, the mean over the seeds at the steps that all of them have; a thin one for each seed."""
+    """A thick line, the mean over the seeds at the steps that all of them have; a thin one for each
+    seed."""
     lines = []
     for case, rows in shown.curves.groupby("case", sort=False):
         seeds = [thinned(part)[["step", curve]].dropna() for _, part in rows.groupby("seed")]
         thin = [[(int(step), float(value)) for step, value in part.values] for part in seeds]
         joined = pd.concat(seeds).groupby("step")[curve].agg(["mean", "count"])
-        mean = [(int(step), float(row["mean"])) for step, row in joined.iterrows() if row["count"] == len(seeds)]
-        lines.append({"case": case, **style(case, known), "points": mean, "thin": thin if len(seeds) > 1 else []})
-    every = [point for line in lines for points in (line["points"], *line["thin"]) for point in points]
+        mean = [
+            (int(step), float(row["mean"]))
+            for step, row in joined.iterrows()
+            if row["count"] == len(seeds)
+        ]
+        lines.append(
+            {
+                "case": case,
+                **style(case, known),
+                "points": mean,
+                "thin": thin if len(seeds) > 1 else [],
+            }
+        )
+    every = [
+        point for line in lines for points in (line["points"], *line["thin"]) for point in points
+    ]
     if not every:
         return {"title": CURVE_NAMES[curve], "x_name": "step", "lines": [], "x": [], "y": []}
     x_range = (0, max(x for x, _ in every))
-    return _placed(CURVE_NAMES[curve], "step", lines, x_range, [y for _, y in every],
-                   [(tick, f"{tick:g}") for tick in nice_ticks(*x_range)])  # fmt: skip
+    return _placed(
+        CURVE_NAMES[curve],
+        "step",
+        lines,
+        x_range,
+        [y for _, y in every],
+        [(tick, f"{tick:g}") for tick in nice_ticks(*x_range)],
+    )
 
 
-def _size_chart(comparison: Comparison, known: list[str], methods: list[str], sizes: list[int]) -> dict:
+def _size_chart(
+    comparison: Comparison, known: list[str], methods: list[str], sizes: list[int]
+) -> dict:
     """Quality over the number of labels on a logarithmic scale, with intervals."""
     lines, ends = [], []
     width = math.log(sizes[-1]) - math.log(sizes[0])
     for place, case in enumerate(methods):
-        aside = 0.012 * width * (place - (len(methods) - 1) / 2)  # or intervals of equal size would hide each other
+        aside = (
+            0.012 * width * (place - (len(methods) - 1) / 2)
+        )  # or intervals of equal size would hide each other
         points, whiskers = [], []
         for n in sizes:
-            runs = comparison.runs[(comparison.runs["case"] == case) & (comparison.runs["n_train"] == n)]
+            runs = comparison.runs[
+                (comparison.runs["case"] == case) & (comparison.runs["n_train"] == n)
+            ]
             found = interval(runs[comparison.metric].astype(float))
             if found.n:
                 points.append((math.log(n) + aside, found.mean))
             if found.n > 1:
                 whiskers.append((math.log(n) + aside, found.low, found.high))
-        lines.append({"case": case, **style(case, known), "points": points, "thin": [], "whiskers": whiskers})
+        lines.append(
+            {"case": case, **style(case, known), "points": points, "thin": [], "whiskers": whiskers}
+        )
         ends += [y for _, y in points] + [y for _, low, high in whiskers for y in (low, high)]
     values = comparison.runs[comparison.metric].astype(float)
     if values.between(0, 1).all():
         ends = [min(1.0, max(0.0, y)) for y in ends]
     margin = 0.08 * width
     x_range = (math.log(sizes[0]) - margin, math.log(sizes[-1]) + margin)
-    return _placed(f"{metric_name(comparison)} by number of labels", "labelled examples", lines, x_range, ends,
-                   [(math.log(n), str(int(n))) for n in sizes])  # fmt: skip
+    return _placed(
+        f"{metric_name(comparison)} by number of labels",
+        "labelled examples",
+        lines,
+        x_range,
+        ends,
+        [(math.log(n), str(int(n))) for n in sizes],
+    )
 
 
-def _placed(title: str, x_name: str, lines: list[dict], x_range, values: list[float], x_ticks) -> dict:
+def _placed(
+    title: str, x_name: str, lines: list[dict], x_range, values: list[float], x_ticks
+) -> dict:
     """The same with places from 0 (left, bottom) to 1, to four digits."""
     low, high = min(values), max(values)
     spread = (high - low) or abs(high) or 1.0
@@ -143,9 +215,13 @@ def _placed(title: str, x_name: str, lines: list[dict], x_range, values: list[fl
         line["points"] = [at(point) for point in line["points"]]
         line["thin"] = [[at(point) for point in points] for points in line["thin"]]
         line["whiskers"] = [at(point) for point in line.get("whiskers", [])]
-    return {"title": title, "x_name": x_name, "lines": lines,
-            "x": [[_place(tick, *x_range), name] for tick, name in x_ticks],
-            "y": [[_place(tick, *y_range), f"{tick:g}"] for tick in nice_ticks(*y_range, 5)]}  # fmt: skip
+    return {
+        "title": title,
+        "x_name": x_name,
+        "lines": lines,
+        "x": [[_place(tick, *x_range), name] for tick, name in x_ticks],
+        "y": [[_place(tick, *y_range), f"{tick:g}"] for tick in nice_ticks(*y_range, 5)],
+    }
 
 
 def _place(value: float, low: float, high: float) -> float:

@@ -1,4 +1,5 @@
-"""The fine-tuning comparator: stored runs of several methods, to choose from and to read with their intervals."""
+"""The fine-tuning comparator: stored runs of several methods, to choose from and to read with their
+intervals."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -20,23 +21,28 @@ _ENDS = {"failed": "The run failed.", "stopped": "Stopped.", "finished": "The ru
 
 
 class TuningComparator(StaticDisplay, anywidget.AnyWidget):
-    """Choose a task, methods and a number of labels; see quality with intervals, cost, forgetting, gap, and curves.
+    """Choose a task, methods and a number of labels; see quality with intervals, cost, forgetting,
+    gap, and curves.
 
         TuningComparator({"intents": load_comparison(path), "sentiment": load_comparison(other)})
 
-        def run(task, methods, n_train, report):          # what "Run it now" does, in a thread of its own
-            cases = [Case(name, "mini-v2", METHODS[name], n_train=n_train, settings=PLAN) for name in methods]
-            return compare(cases, TASKS[task], seeds=(9,), callback=report)
+        def run(task, methods, n_train, report):          # what "Run it now" does, in a thread of
+        its own
+            cases = [Case(name, "mini-v2", METHODS[name], n_train=n_train, settings=PLAN) for name
+            in methods] return compare(cases, TASKS[task], seeds=(9,), callback=report)
         TuningComparator(comparisons, run=run)
 
     comparisons  {name of a task: Comparison}
-    run          (task, methods, n_train, report) -> Comparison; `report` is a callback for `compare`: it shows the
-                 progress, and returns True once the reader has pressed Stop. What comes back is shown beside the
-                 stored runs, its cases named "… (run now)". None: no such button
+    run          (task, methods, n_train, report) -> Comparison; `report` is a callback for
+                 `compare`: it shows the progress, and returns True once the reader has pressed
+                 Stop. What comes back is shown beside the stored runs, its cases named "… (run
+                 now)". None: no such button
 
-    For code, assign to: task, methods (list of case names), n_train, curve (a column of `curves`, e.g. "loss");
+    For code, assign to: task, methods (list of case names), n_train, curve (a column of `curves`,
+    e.g. "loss");
                or call start(), stop(), wait()
-    To read:   comparison (of the task, with what was run), table (a DataFrame of what is shown), state ("ready",
+    To read:   comparison (of the task, with what was run), table (a DataFrame of what is shown),
+    state ("ready",
                "running", "finished", "stopped", "failed"), summary (in words)
 
     Raises TypeError or ValueError naming the argument.
@@ -47,13 +53,32 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tuning_comparator.js only reads it
     _call: BackgroundCall | None = None
 
-    def __init__(self, comparisons: Mapping[str, Comparison], run: Callable[..., Comparison] | None = None):
-        require(isinstance(comparisons, Mapping) and len(comparisons) > 0, "comparisons", type(comparisons).__name__,
-                "a dict of at least one Comparison by the name of its task", TypeError)  # fmt: skip
+    def __init__(
+        self, comparisons: Mapping[str, Comparison], run: Callable[..., Comparison] | None = None
+    ):
+        require(
+            isinstance(comparisons, Mapping) and len(comparisons) > 0,
+            "comparisons",
+            type(comparisons).__name__,
+            "a dict of at least one Comparison by the name of its task",
+            TypeError,
+        )
         for name, one in comparisons.items():
             fits = isinstance(one, Comparison) and len(one.runs) > 0
-            require(fits, f"comparisons[{name!r}]", type(one).__name__, "a Comparison with runs", TypeError)
-        require(run is None or callable(run), "run", type(run).__name__, "a function, or None", TypeError)
+            require(
+                fits,
+                f"comparisons[{name!r}]",
+                type(one).__name__,
+                "a Comparison with runs",
+                TypeError,
+            )
+        require(
+            run is None or callable(run),
+            "run",
+            type(run).__name__,
+            "a function, or None",
+            TypeError,
+        )
         self._comparisons, self._run = dict(comparisons), run
         self._status, self._problem, self._progress = "", "", None
         self._lock = threading.RLock()  # the run's thread publishes too
@@ -124,7 +149,8 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     @property
     def table(self) -> pd.DataFrame:
-        """The summary of what is shown: a row per case, means with intervals; see `Comparison.summary`."""
+        """The summary of what is shown: a row per case, means with intervals; see
+        `Comparison.summary`."""
         return self._shown().summary()
 
     @property
@@ -132,16 +158,25 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
         return "ready" if self._call is None else self._call.state
 
     def start(self) -> None:
-        """Run the methods on show now, in the background. RuntimeError without a `run`, or while one goes on."""
+        """Run the methods on show now, in the background. RuntimeError without a `run`, or while
+        one goes on."""
         if self._run is None:
-            raise RuntimeError("start: this comparator has only stored runs; give it a run=… function")
+            raise RuntimeError(
+                "start: this comparator has only stored runs; give it a run=… function"
+            )
         if self.state == "running":
             raise RuntimeError("start: a run is going on; stop() it, or wait() for its end")
-        task, methods, n_train = self.task, [name for name in self.methods if " (run now" not in name], self.n_train
+        task, methods, n_train = (
+            self.task,
+            [name for name in self.methods if " (run now" not in name],
+            self.n_train,
+        )
         require(len(methods) > 0, "methods", self.methods, "at least one of the stored cases")
         self._problem, self._progress = "", {"words": "Starting …", "share": None}
-        self._call = BackgroundCall(lambda report: self._run(task, methods, n_train, report),
-                                    lambda call: self._follow(call, task))  # fmt: skip
+        self._call = BackgroundCall(
+            lambda report: self._run(task, methods, n_train, report),
+            lambda call: self._follow(call, task),
+        )
         self._call.start()
 
     def stop(self) -> None:
@@ -150,7 +185,8 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
             self._call.stop()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait for the end of what start() began -> whether it has ended; raises what the run raised."""
+        """Wait for the end of what start() began -> whether it has ended; raises what the run
+        raised."""
         if self._call is None:
             raise RuntimeError("wait: nothing has been started")
         return self._call.wait(timeout)
@@ -173,22 +209,32 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
         )
 
     def _shown(self) -> Comparison:
-        """The part of the comparison that is chosen. A case without runs of this size has no row."""
+        """The part of the comparison that is chosen. A case without runs of this size has no
+        row."""
         parts = []
         for frame in (self.comparison.runs, self.comparison.curves):
-            kept = frame["case"].isin(self._methods) & (frame["n_train"] == self._n_train) if len(frame) else []
+            kept = (
+                frame["case"].isin(self._methods) & (frame["n_train"] == self._n_train)
+                if len(frame)
+                else []
+            )
             parts.append(frame[kept] if len(frame) else frame)
         return Comparison(*parts, self.comparison.about)
 
     def _choose_task(self, task: str) -> None:
-        """Another task: all its methods, its largest number of labels; what it shares with the old one stays."""
+        """Another task: all its methods, its largest number of labels; what it shares with the old
+        one stays."""
         old = getattr(self, "_methods", set())
         self._task = task
         kept = old & set(self.known_methods)
         self._methods = kept or set(self.known_methods)
-        self._n_train = self._n_train if getattr(self, "_n_train", None) in self.sizes else self.sizes[-1]
+        self._n_train = (
+            self._n_train if getattr(self, "_n_train", None) in self.sizes else self.sizes[-1]
+        )
         curves = curve_names(self.comparison)
-        self._curve = self._curve if getattr(self, "_curve", None) in curves else curves[0] if curves else ""
+        self._curve = (
+            self._curve if getattr(self, "_curve", None) in curves else curves[0] if curves else ""
+        )
 
     def _follow(self, call: BackgroundCall, task: str) -> None:
         """After a step (not after every one) and at the end, in the run's thread."""
@@ -211,12 +257,20 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
             return
         old = self._comparisons[task]
         if result.about["metric"] != old.about["metric"]:
-            self._problem = f"The run measured {result.about['metric']}, the stored runs {old.about['metric']}."
+            self._problem = (
+                f"The run measured {result.about['metric']}, the stored runs {old.about['metric']}."
+            )
             return
-        times = 1 + sum(name.endswith("(run now)") or " (run now " in name for name in set(old.runs["case"]))
+        times = 1 + sum(
+            name.endswith("(run now)") or " (run now " in name for name in set(old.runs["case"])
+        )
         mark = " (run now)" if times == 1 else f" (run now {times})"
-        runs, curves = (frame.assign(case=frame["case"] + mark) for frame in (result.runs, result.curves))
-        joined = (pd.concat(pair, ignore_index=True) for pair in ((old.runs, runs), (old.curves, curves)))
+        runs, curves = (
+            frame.assign(case=frame["case"] + mark) for frame in (result.runs, result.curves)
+        )
+        joined = (
+            pd.concat(pair, ignore_index=True) for pair in ((old.runs, runs), (old.curves, curves))
+        )
         self._comparisons[task] = Comparison(*joined, old.about)
         if task == self._task:
             self._methods |= set(runs["case"])
@@ -225,14 +279,27 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
         shown = self._shown()
         words, warnings = comparator_words(self.task, shown)
         return {
-            "tasks": list(self._comparisons), "task": self.task, "sizes": self.sizes, "n_train": self.n_train,
-            "known": self.known_methods, "methods": self.methods, "curves": curve_names(self.comparison),
-            "curve": self.curve, "table": table_payload(shown, self.known_methods),
-            "charts": chart_payload(self.comparison, shown, self.known_methods, self.methods, self.curve),
-            "words": words, "warnings": warnings, "source": _source(self.comparison.about),
-            "can_run": self._run is not None, "state": self.state, "status": self._status, "problem": self._problem,
+            "tasks": list(self._comparisons),
+            "task": self.task,
+            "sizes": self.sizes,
+            "n_train": self.n_train,
+            "known": self.known_methods,
+            "methods": self.methods,
+            "curves": curve_names(self.comparison),
+            "curve": self.curve,
+            "table": table_payload(shown, self.known_methods),
+            "charts": chart_payload(
+                self.comparison, shown, self.known_methods, self.methods, self.curve
+            ),
+            "words": words,
+            "warnings": warnings,
+            "source": _source(self.comparison.about),
+            "can_run": self._run is not None,
+            "state": self.state,
+            "status": self._status,
+            "problem": self._problem,
             "progress": self._progress,
-        }  # fmt: skip
+        }
 
     def _on_message(self, widget, content: dict, buffers) -> None:
         """tuning_comparator.js reports a choice or a press. Nothing here waits for the run."""
@@ -245,13 +312,20 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
                 self.start()
             elif content.get("act") == "stop" and self._call is not None:
                 self._call.stop(wait=False)
-        except (TypeError, ValueError, RuntimeError) as error:  # the page cannot raise; the reader must hear of it
+        except (
+            TypeError,
+            ValueError,
+            RuntimeError,
+        ) as error:  # the page cannot raise; the reader must hear of it
             self._problem = str(error)
         self._publish()
 
 
 def _source(about: dict) -> str:
     """Where stored runs come from."""
-    parts = [about.get("command"), about.get("date") and f"on {about['date']}",
-             about.get("torch") and f"torch {about['torch']}"]  # fmt: skip
+    parts = [
+        about.get("command"),
+        about.get("date") and f"on {about['date']}",
+        about.get("torch") and f"torch {about['torch']}",
+    ]
     return ", ".join(str(part) for part in parts if part)

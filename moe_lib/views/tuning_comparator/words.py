@@ -1,12 +1,18 @@
-"""What a comparison of fine-tuned models shows, in plain sentences, with warnings where it shows less than it seems."""
+"""What a comparison of fine-tuned models shows, in plain sentences, with warnings where it shows
+less than it seems."""
 
 import math
 
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval
 from moe_lib.views.explorer.words import count
 
-NAMES = {"accuracy": "test accuracy", "loss": "test loss", "f1": "test F1", "macro_f1": "test macro-F1",
-         "exact_match": "test exact match"}  # fmt: skip
+NAMES = {
+    "accuracy": "test accuracy",
+    "loss": "test loss",
+    "f1": "test F1",
+    "macro_f1": "test macro-F1",
+    "exact_match": "test exact match",
+}
 
 
 def metric_name(comparison: Comparison) -> str:
@@ -25,7 +31,11 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def interval_text(found: Interval, digits: int = 3) -> str:
     """ "0.77 to 0.85", or why there is none."""
-    return f"{number(found.low, digits)} to {number(found.high, digits)}" if found.n > 1 else "one seed"
+    return (
+        f"{number(found.low, digits)} to {number(found.high, digits)}"
+        if found.n > 1
+        else "one seed"
+    )
 
 
 def interval_of(comparison: Comparison, case: str, column: str) -> Interval:
@@ -43,18 +53,28 @@ def comparator_words(task: str, shown: Comparison) -> tuple[str, list[str]]:
     quality = {case: interval_of(shown, case, shown.metric) for case in cases}
     best = max(cases, key=lambda case: sign * quality[case].mean)
     name = metric_name(shown)
-    parts = [f"{task}, {int(shown.runs['n_train'].iloc[0])} labelled examples: {count(len(cases), 'method')}, "
-             f"{name} ({'higher' if sign > 0 else 'lower'} is better), means over seeds with 95 % intervals.",
-             f"Best on average: {best}, {number(quality[best].mean)} ({interval_text(quality[best])})."]  # fmt: skip
+    parts = [
+        f"{task}, {int(shown.runs['n_train'].iloc[0])} labelled examples: "
+        f"{count(len(cases), 'method')}, "
+        f"{name} ({'higher' if sign > 0 else 'lower'} is better), means over seeds with 95 % "
+        "intervals.",
+        f"Best on average: {best}, {number(quality[best].mean)} ({interval_text(quality[best])}).",
+    ]
     apart, close = _against_best(shown, cases, best)
     if apart:
         parts.append(f"Told apart from it, seed by seed: {'; '.join(apart)}.")
     parts += _side_words(shown, cases)
-    return " ".join(parts), [*_seed_warnings(shown, cases), *_overlap_warnings(best, quality, close)]
+    return " ".join(parts), [
+        *_seed_warnings(shown, cases),
+        *_overlap_warnings(best, quality, close),
+    ]
 
 
-def _against_best(shown: Comparison, cases: list[str], best: str) -> tuple[list[str], dict[str, str]]:
-    """Others whose paired difference to the best leaves out 0, in words; and those where it does not."""
+def _against_best(
+    shown: Comparison, cases: list[str], best: str
+) -> tuple[list[str], dict[str, str]]:
+    """Others whose paired difference to the best leaves out 0, in words; and those where it does
+    not."""
     apart, close = [], {}
     for case in cases:
         if case == best:
@@ -64,7 +84,9 @@ def _against_best(shown: Comparison, cases: list[str], best: str) -> tuple[list[
         except ValueError:  # no seed in common
             close[case] = f"{case} (no seed in common)"
             continue
-        words = f"{case} {'+' if found.mean > 0 else ''}{number(found.mean)} ({interval_text(found)})"
+        words = (
+            f"{case} {'+' if found.mean > 0 else ''}{number(found.mean)} ({interval_text(found)})"
+        )
         if found.n > 1 and (found.low > 0 or found.high < 0):
             apart.append(words)
         else:
@@ -74,15 +96,29 @@ def _against_best(shown: Comparison, cases: list[str], best: str) -> tuple[list[
 
 def _overlap_warnings(best: str, quality: dict[str, Interval], close: dict[str, str]) -> list[str]:
     found = []
-    several = {case: words for case, words in close.items() if quality[case].n > 1 and quality[best].n > 1}
+    several = {
+        case: words for case, words in close.items() if quality[case].n > 1 and quality[best].n > 1
+    }
     if several:
-        found.append(f"These runs do not show that {best} is better than {_listed(list(several))}: the interval of the "
-                     f"difference, seed by seed, holds 0. {'; '.join(several.values())}.")  # fmt: skip
-    overlapping = [case for case, one in quality.items() if case != best and case not in close
-                   and one.n > 1 and one.low <= quality[best].high and one.high >= quality[best].low]  # fmt: skip
+        found.append(
+            f"These runs do not show that {best} is better than {_listed(list(several))}: "
+            "the interval of the "
+            f"difference, seed by seed, holds 0. {'; '.join(several.values())}."
+        )
+    overlapping = [
+        case
+        for case, one in quality.items()
+        if case != best
+        and case not in close
+        and one.n > 1
+        and one.low <= quality[best].high
+        and one.high >= quality[best].low
+    ]
     if overlapping:
-        found.append(f"The interval of {_listed(overlapping)} overlaps that of {best}. Only the comparison "
-                     "seed by seed tells them apart.")  # fmt: skip
+        found.append(
+            f"The interval of {_listed(overlapping)} overlaps that of {best}. Only the comparison "
+            "seed by seed tells them apart."
+        )
     return found
 
 
@@ -91,10 +127,15 @@ def _seed_warnings(shown: Comparison, cases: list[str]) -> list[str]:
     single = [case for case, n in seeds.items() if n == 1]
     found = []
     if single:
-        found.append(f"{_listed(single)}: one seed only, so no interval. A difference may be the luck of that seed.")
+        found.append(
+            f"{_listed(single)}: one seed only, so no interval. A difference may be the luck "
+            "of that seed."
+        )
     several = sorted({n for n in seeds.values() if n > 1})
     if len(several) > 1:
-        found.append(f"The methods have different numbers of seeds ({', '.join(map(str, several))}).")
+        found.append(
+            f"The methods have different numbers of seeds ({', '.join(map(str, several))})."
+        )
     return found
 
 
@@ -112,7 +153,10 @@ def _side_words(shown: Comparison, cases: list[str]) -> list[str]:
             continue
         least, most = min(means, key=means.get), max(means, key=means.get)
         words = f"{low}: {least} ({form(means[least])})"
-        parts.append(words + (f"; {high}: {most} ({form(means[most])})." if means[most] > means[least] else "."))
+        parts.append(
+            words
+            + (f"; {high}: {most} ({form(means[most])})." if means[most] > means[least] else ".")
+        )
     return parts
 
 

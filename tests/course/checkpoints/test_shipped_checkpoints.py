@@ -1,4 +1,5 @@
-"""The checkpoints in data/checkpoints: small, complete, as good as their cards say, and remade by their command."""
+"""The checkpoints in data/checkpoints: small, complete, as good as their cards say, and remade by
+their command."""
 
 import json
 from dataclasses import asdict
@@ -33,7 +34,9 @@ def held_out(name):
     _, tokenizer = load_checkpoint(name)
     packed = encode_corpus(load_corpus(RECIPES[name].corpus, split="heldout"), tokenizer, 128)
     rows = torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:160]
-    return evaluation_batches(packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer)
+    return evaluation_batches(
+        packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer
+    )
 
 
 TWINS = [f"{name}-dense" for name in NAMES if RECIPES[name].ship_dense]
@@ -41,7 +44,9 @@ TWINS = [f"{name}-dense" for name in NAMES if RECIPES[name].ship_dense]
 
 def test_every_recipe_has_its_checkpoint_and_none_is_left_over():
     shipped = sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
-    assert shipped == sorted([*NAMES, *TWINS, "mini-v2-prompted"])  # the last: tests/course/studies/test_generation_study.py
+    assert shipped == sorted(
+        [*NAMES, *TWINS, "mini-v2-prompted"]
+    )  # the last: tests/course/studies/test_generation_study.py
 
 
 @pytest.mark.parametrize("twin", TWINS)
@@ -52,23 +57,33 @@ def test_dense_twin_is_the_baseline_of_its_siblings_card(twin):
     assert model.config == RECIPES[name].config.dense()
     packed = encode_corpus(load_corpus(RECIPES[name].corpus, split="heldout"), tokenizer, 128)
     rows = torch.randperm(len(packed), generator=torch.Generator().manual_seed(0))[:160]
-    sample = evaluation_batches(packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer)
-    assert evaluate(model, sample) == pytest.approx(measured["dense"]["heldout_loss"]["all"], abs=0.4)
+    sample = evaluation_batches(
+        packed.input_ids[rows], 32, objective=RECIPES[name].objective, tokenizer=tokenizer
+    )
+    assert evaluate(model, sample) == pytest.approx(
+        measured["dense"]["heldout_loss"]["all"], abs=0.4
+    )
     card = (CHECKPOINTS / twin / "README.md").read_text(encoding="utf-8")
     assert f"{measured['dense']['heldout_loss']['all']:.3f}" in card and name in card
 
 
 def test_files_and_size(name):
     folder = CHECKPOINTS / name
-    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "measured.json", "curves.csv"} <= {
-        path.name for path in folder.iterdir()
-    }
+    assert {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "measured.json",
+        "curves.csv",
+    } <= {path.name for path in folder.iterdir()}
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 12_000_000
     assert (folder / ROUTING_FILE).is_file() == bool(RECIPES[name].evaluate_every)
 
 
 def test_loss_is_what_the_card_says(name, measured, held_out):
-    """A sample of the held-out text: near the card's number for all of it, and far below the unigram model's."""
+    """A sample of the held-out text: near the card's number for all of it, and far below the
+    unigram model's."""
     model, _ = load_checkpoint(name)
     assert model.config == RECIPES[name].config
     loss = evaluate(model, held_out)
@@ -79,7 +94,9 @@ def test_loss_is_what_the_card_says(name, measured, held_out):
 def test_load_is_shared_out(name, held_out):
     model, _ = load_checkpoint(name)
     for load in trace_routing(model, held_out[0]["input_ids"]).loads():
-        assert (load > 0).all() and max_violation(load) < 4, "no expert asleep, none doing nearly everything"
+        assert (load > 0).all() and max_violation(load) < 4, (
+            "no expert asleep, none doing nearly everything"
+        )
 
 
 def test_card_is_written_from_the_measurements(name, measured, tmp_path):
@@ -87,7 +104,10 @@ def test_card_is_written_from_the_measurements(name, measured, tmp_path):
     committed = (CHECKPOINTS / name / "README.md").read_text(encoding="utf-8")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == committed
     assert f"{measured['moe']['heldout_loss']['all']:.3f}" in committed
-    assert len((CHECKPOINTS / name / "curves.csv").read_text().splitlines()) == measured["about"]["recipe"]["steps"] + 1
+    assert (
+        len((CHECKPOINTS / name / "curves.csv").read_text().splitlines())
+        == measured["about"]["recipe"]["steps"] + 1
+    )
 
 
 def test_every_domain_is_measured_on_text_the_card_counts(name, measured):
@@ -122,12 +142,21 @@ def test_unigram_loss_by_hand():
     """Frequencies 2, 1, 0 plus one: 3/6, 2/6, 1/6."""
     labels = torch.tensor([[9, 0, 1, 2, -100]])
     expected = (torch.tensor([6 / 3, 6 / 2, 6 / 1]).log().mean()).item()
-    assert unigram_loss(torch.tensor([[0, 0, 1]]), [{"labels": labels}], 3, causal=True) == pytest.approx(expected)
+    assert unigram_loss(
+        torch.tensor([[0, 0, 1]]), [{"labels": labels}], 3, causal=True
+    ) == pytest.approx(expected)
 
 
 @pytest.mark.slow
 def test_the_command_makes_a_checkpoint(tmp_path):
-    measured = make(RECIPES["mini-masked"], tmp_path / "scratch", steps=1, out=tmp_path / "made", rows=2)
+    measured = make(
+        RECIPES["mini-masked"], tmp_path / "scratch", steps=1, out=tmp_path / "made", rows=2
+    )
     model, tokenizer = load_checkpoint(tmp_path / "made")
     assert len(tokenizer) == model.config.vocab_size and measured["about"]["recipe"]["steps"] == 1
-    assert set(measured["moe"]["heldout_loss"]) == {"all", "python_code", "python_docstrings", "python_reference"}
+    assert set(measured["moe"]["heldout_loss"]) == {
+        "all",
+        "python_code",
+        "python_docstrings",
+        "python_reference",
+    }

@@ -1,4 +1,5 @@
-"""Verdicts: every kind of answer ends in the right state with words that help; none of them raises."""
+"""Verdicts: every kind of answer ends in the right state with words that help; none of them
+raises."""
 
 import re
 
@@ -67,7 +68,10 @@ def test_stub_is_not_attempted(source):
     [
         ("def f(x):\n    return x.exp()", r"your weights sum to 86\.8: did you forget to divide"),
         ("def f(x):\n    return x.softmax(0)", "every row should sum to 1"),
-        ("def f(x):\n    return x.softmax(-1).sum(-1)", r"shape \(2,\); want \(2, 3\).*dimension is missing"),
+        (
+            "def f(x):\n    return x.softmax(-1).sum(-1)",
+            r"shape \(2,\); want \(2, 3\).*dimension is missing",
+        ),
         ("def f(x):\n    return x.softmax(-1).T", r"shape \(3, 2\).*transpose"),
         ("def f(x):\n    return x.softmax(-1)[None]", "dimension too many"),
         ("def f(x):\n    return x.sum()", "reduce over every dimension"),
@@ -76,7 +80,10 @@ def test_stub_is_not_attempted(source):
         ("def f(x):\n    return x.long()", "dtype torch.int64; want torch.float32"),
         ("def f(x):\n    return [1, 2]", "a list; want a torch.Tensor"),
         ("def f(x):\n    return -x.softmax(-1)", "every row should sum"),
-        ("def f(x):\n    return x.softmax(-1).flip(-1)", r"differs in 4 of 6 values; the first is at \[0, 0\]"),
+        (
+            "def f(x):\n    return x.softmax(-1).flip(-1)",
+            r"differs in 4 of 6 values; the first is at \[0, 0\]",
+        ),
     ],
 )
 def test_wrong_answer_is_diagnosed(source, words):
@@ -141,7 +148,9 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("status", [PASSED, NOT_YET, NOT_ATTEMPTED])
 def test_label_contrast_meets_wcag_aa(status):
-    background = re.search(r"background:(#\w{6});color:#fff", Verdict("1.1", status, "")._repr_html_())[1]
+    background = re.search(
+        r"background:(#\w{6});color:#fff", Verdict("1.1", status, "")._repr_html_()
+    )[1]
     assert 1.05 / (luminance(background) + 0.05) >= 4.5
 
 

@@ -1,4 +1,5 @@
-"""Distinct n-grams and near copies against hand-worked numbers; the course's written corpora against both."""
+"""Distinct n-grams and near copies against hand-worked numbers; the course's written corpora
+against both."""
 
 import json
 import re
@@ -55,7 +56,9 @@ def test_near_copies_in_chinese_are_by_character():
 
 
 def test_copies_shorter_than_a_shingle_are_found():
-    assert near_duplicate_share(["Gone fishing.", "gone fishing", "back soon"]) == pytest.approx(2 / 3)
+    assert near_duplicate_share(["Gone fishing.", "gone fishing", "back soon"]) == pytest.approx(
+        2 / 3
+    )
 
 
 def test_first_words_cuts_the_last_text():
@@ -115,7 +118,9 @@ def test_every_equation_of_the_arithmetic_holds():
 
     for row in corpus_rows("arithmetic"):
         found = equation.findall(row["text"])
-        assert len(found) == row["text"].count("="), row["id"]  # none is written in a way the test misses
+        assert len(found) == row["text"].count("="), row[
+            "id"
+        ]  # none is written in a way the test misses
         for left, right in found:
             assert value(left) == value(right), (row["id"], left, right)
 

@@ -1,4 +1,5 @@
-"""Every rule of the contract passes on a good notebook and fires on one that breaks it, and on that alone."""
+"""Every rule of the contract passes on a good notebook and fires on one that breaks it, and on that
+alone."""
 
 import sys
 import types
@@ -41,12 +42,16 @@ def exercise_cells(k, bug_hunt=False):
         new_markdown_cell(card, metadata={"tags": ["exercise-card"]}),
         new_code_cell(f"def f{k}(x):\n    {body}", metadata={"tags": tags}),
         new_code_cell(f'check("03.{k}", f{k})', metadata={"tags": ["check"]}),
-        new_code_cell(solution, metadata={"tags": ["solution"], "jupyter": {"source_hidden": True}}),
+        new_code_cell(
+            solution, metadata={"tags": ["solution"], "jupyter": {"source_hidden": True}}
+        ),
     ]
 
 
 def good():
-    picture = new_output("display_data", {"image/png": "AAAA", "text/plain": "A line that goes up and up."})
+    picture = new_output(
+        "display_data", {"image/png": "AAAA", "text/plain": "A line that goes up and up."}
+    )
     cells = [
         new_markdown_cell(HEADER),
         new_code_cell("show()", outputs=[picture]),
@@ -81,22 +86,42 @@ BREAKAGES = {
     "uses '!pip'": lambda nb: set_source(nb, 2, "!pip install x"),
     "uses 'filterwarnings'": lambda nb: set_source(nb, 2, "warnings.filterwarnings('ignore')"),
     "path of one machine": lambda nb: set_source(nb, 2, "open('/home/someone/x')"),
-    "has a picture without words": lambda nb: set_source(nb, -1, nb.cells[-1].source + "\n![](x.png)"),
-    "ended in E": lambda nb: nb.cells[2].outputs.append(new_output("error", ename="E", evalue="", traceback=[])),
-    "wrote to stderr": lambda nb: nb.cells[2].outputs.append(new_output("stream", name="stderr", text="W")),
-    "a widget without": lambda nb: nb.cells[2].outputs.append(new_output("display_data", {form.WIDGET: {}})),
-    "path of this machine": lambda nb: nb.cells[2].outputs.append(output(text_plain="'/Users/someone/x'")),
-    "memory address": lambda nb: nb.cells[2].outputs.append(output(text_plain="<f at 0x7f8acb3290d0>")),
+    "has a picture without words": lambda nb: set_source(
+        nb, -1, nb.cells[-1].source + "\n![](x.png)"
+    ),
+    "ended in E": lambda nb: nb.cells[2].outputs.append(
+        new_output("error", ename="E", evalue="", traceback=[])
+    ),
+    "wrote to stderr": lambda nb: nb.cells[2].outputs.append(
+        new_output("stream", name="stderr", text="W")
+    ),
+    "a widget without": lambda nb: nb.cells[2].outputs.append(
+        new_output("display_data", {form.WIDGET: {}})
+    ),
+    "path of this machine": lambda nb: nb.cells[2].outputs.append(
+        output(text_plain="'/Users/someone/x'")
+    ),
+    "memory address": lambda nb: nb.cells[2].outputs.append(
+        output(text_plain="<f at 0x7f8acb3290d0>")
+    ),
     "shows a picture without words": lambda nb: nb.cells[2].outputs.append(
         output(image_png="AAAA", text_plain="<Figure size 640x480 with 1 Axes>")
     ),
-    "HTML image without words": lambda nb: nb.cells[2].outputs.append(output(text_html="<img src='x'>")),
+    "HTML image without words": lambda nb: nb.cells[2].outputs.append(
+        output(text_html="<img src='x'>")
+    ),
     "it has 2 exercises": lambda nb: drop(nb, 3, 7) or renumber(nb),
     "no exercise is tagged 'bug-hunt'": lambda nb: nb.cells[12].metadata.update(tags=["exercise"]),
     "03.2 has no cell tagged ['solution']": lambda nb: nb.cells[10].metadata.update(tags=[]),
-    "03.1: its card has fewer": lambda nb: set_source(nb, 3, nb.cells[3].source.replace("<details>", "", 1)),
-    "03.1: its card lacks": lambda nb: set_source(nb, 3, nb.cells[3].source.replace("Difficulty", "")),
-    '03.1: its check cell does not call check("03.1", …)': lambda nb: set_source(nb, 5, 'check("03.2", f1)'),
+    "03.1: its card has fewer": lambda nb: set_source(
+        nb, 3, nb.cells[3].source.replace("<details>", "", 1)
+    ),
+    "03.1: its card lacks": lambda nb: set_source(
+        nb, 3, nb.cells[3].source.replace("Difficulty", "")
+    ),
+    '03.1: its check cell does not call check("03.1", …)': lambda nb: set_source(
+        nb, 5, 'check("03.2", f1)'
+    ),
     "03.1: its solution does not end": lambda nb: set_source(nb, 6, 'check("03.1", f1)'),
     "03.1: its solution is not folded": lambda nb: nb.cells[6].metadata.pop("jupyter"),
     "it has no quiz": lambda nb: set_source(nb, -2, "y = 2"),
@@ -165,7 +190,11 @@ def checked(monkeypatch):
 def test_rehearsal_tells_stub_bug_and_solution_apart(checked):
     results = rehearse(checked)
     assert [result.exercise for result in results] == ["03.1", "03.2", "03.3"]
-    assert [result.stub.status for result in results] == ["not attempted", "not attempted", "not yet"]
+    assert [result.stub.status for result in results] == [
+        "not attempted",
+        "not attempted",
+        "not yet",
+    ]
     assert all(result.solution.passed for result in results)
 
 

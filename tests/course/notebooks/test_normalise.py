@@ -54,12 +54,17 @@ def messy():
                     {"image/png": png(), "text/plain": "words " * 9, **view},
                     metadata={"image/png": {"alt": "words " * 9, "width": 640}},
                 ),
-                new_output("execute_result", {"text/html": "<p>x</p>", "text/plain": "x", **view}, execution_count=9),
+                new_output(
+                    "execute_result",
+                    {"text/html": "<p>x</p>", "text/plain": "x", **view},
+                    execution_count=9,
+                ),
             ],
         ),
     ]
     return new_notebook(
-        cells=cells, metadata={"widgets": {"state": {}}, "kernelspec": {"name": "mine", "display_name": "Mine"}}
+        cells=cells,
+        metadata={"widgets": {"state": {}}, "kernelspec": {"name": "mine", "display_name": "Mine"}},
     )
 
 
@@ -116,7 +121,9 @@ def test_png_gets_smaller_keeps_its_size_and_its_look(mode):
     after = form.shrink_png(before)
     small, large = (Image.open(BytesIO(b64decode(text))) for text in (after, before))
     assert small.mode == "P" and small.size == large.size and form.shrink_png(after) == after
-    difference = np.abs(np.asarray(small.convert("RGB"), int) - np.asarray(large.convert("RGB"), int))
+    difference = np.abs(
+        np.asarray(small.convert("RGB"), int) - np.asarray(large.convert("RGB"), int)
+    )
     assert difference.mean() < 2 and len(after) < 0.8 * len(before)
 
 
@@ -130,7 +137,14 @@ def test_transparent_png_stays_transparent():
 
 @pytest.mark.parametrize(
     "old, new, written",
-    [("…", 12.4, 12), ("20", 24.9, 20), ("20", 25.6, 26), ("20", 14.0, 14), ("1", 0.2, 1), ("…", 0.1, 1)],
+    [
+        ("…", 12.4, 12),
+        ("20", 24.9, 20),
+        ("20", 25.6, 26),
+        ("20", 14.0, 14),
+        ("1", 0.2, 1),
+        ("…", 0.1, 1),
+    ],
 )
 def test_measured_time_changes_only_by_more_than_a_quarter(old, new, written):
     notebook = new_notebook(cells=[new_markdown_cell(f"| Computer time | measured: {old} s CPU |")])

@@ -1,4 +1,5 @@
-"""A tiny notebook from script to file: executed, measured, the same bytes twice, and honest about failure."""
+"""A tiny notebook from script to file: executed, measured, the same bytes twice, and honest about
+failure."""
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -61,7 +62,9 @@ def test_runs_in_its_own_folder_and_gives_the_same_bytes_twice(tmp_path):
         ("import os\nos._exit(3)", 60, "cell 1: the kernel died"),
     ],
 )
-def test_failure_names_notebook_cell_and_reason_and_leaves_the_file(tmp_path, source, timeout, words):
+def test_failure_names_notebook_cell_and_reason_and_leaves_the_file(
+    tmp_path, source, timeout, words
+):
     path = tmp_path / "bad.ipynb"
     form.write(new_notebook(cells=[new_markdown_cell("# Bad"), new_code_cell(source)]), path)
     before = path.read_bytes()
@@ -72,7 +75,9 @@ def test_failure_names_notebook_cell_and_reason_and_leaves_the_file(tmp_path, so
 
 def test_command_line_reports_failure(tmp_path, capsys):
     path = tmp_path / "03_transformer.ipynb"
-    form.write(new_notebook(cells=[new_markdown_cell("# Bad"), new_code_cell("assert False")]), path)
+    form.write(
+        new_notebook(cells=[new_markdown_cell("# Bad"), new_code_cell("assert False")]), path
+    )
     assert main(["check", str(path)]) == 1
     assert "was not executed" in capsys.readouterr().out
     assert main(["normalise", "nothing"]) == 1

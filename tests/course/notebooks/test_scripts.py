@@ -41,7 +41,11 @@ def test_round_trip():
     again = from_script(once)
     assert to_script(again) == once
     for cell, other in zip(from_script(SCRIPT).cells, again.cells, strict=True):
-        assert (cell.cell_type, cell.source, cell.metadata) == (other.cell_type, other.source, other.metadata)
+        assert (cell.cell_type, cell.source, cell.metadata) == (
+            other.cell_type,
+            other.source,
+            other.metadata,
+        )
 
 
 @pytest.mark.parametrize(

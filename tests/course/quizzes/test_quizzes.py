@@ -1,4 +1,5 @@
-"""Quizzes: state driven by code and by the widget's controls, marking, data checks, the static page."""
+"""Quizzes: state driven by code and by the widget's controls, marking, data checks, the static
+page."""
 
 import json
 
@@ -82,7 +83,9 @@ def test_bundle_has_live_and_static_form(small):
     bundle = small._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     html = bundle["text/html"]
-    assert html.count("<details>") == 2 and "<code>1 + 1</code>" in html and "never &lt;b&gt;" in html
+    assert (
+        html.count("<details>") == 2 and "<code>1 + 1</code>" in html and "never &lt;b&gt;" in html
+    )
     for row in DATA["questions"]:
         assert all(choice["explanation"] in html for choice in row["choices"])
     assert "a) 1" in bundle["text/plain"]

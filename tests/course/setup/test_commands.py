@@ -15,7 +15,9 @@ def calls(monkeypatch):
     seen = []
     monkeypatch.setattr(commands, "ensure_environment", lambda: Path("python"))
     monkeypatch.setattr(commands, "run_until_it_ends", lambda command: seen.append(command) or 0)
-    monkeypatch.setattr(commands, "run_pytest", lambda python, arguments: seen.append(arguments) or 5)
+    monkeypatch.setattr(
+        commands, "run_pytest", lambda python, arguments: seen.append(arguments) or 5
+    )
     monkeypatch.setattr(commands, "run_stages", lambda python: seen.append("everything") or 1)
     return seen
 
@@ -41,19 +43,25 @@ def course(tmp_path):
 
 
 def test_lab_opens_the_first_notebook(course):
-    assert commands.lab_arguments([], course) == ["--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"]
+    assert commands.lab_arguments([], course) == [
+        "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"
+    ]
 
 
 def test_lab_opens_what_the_reader_names(course):
     own = str(course / "notebooks" / "00_start_here.ipynb")
     assert commands.lab_arguments([own], course) == [own]
-    assert commands.lab_arguments(["--LabApp.default_url=/lab"], course) == ["--LabApp.default_url=/lab"]
+    assert commands.lab_arguments(["--LabApp.default_url=/lab"], course) == [
+        "--LabApp.default_url=/lab"
+    ]
 
 
 @pytest.mark.parametrize("is_root, count", [(True, 1), (False, 0)])
 def test_only_root_gets_the_permission_for_root(course, is_root, count):
     assert commands.lab_arguments([], course, is_root=is_root).count("--allow-root") == count
-    assert commands.lab_arguments(["--allow-root"], course, is_root=is_root).count("--allow-root") == 1
+    assert (
+        commands.lab_arguments(["--allow-root"], course, is_root=is_root).count("--allow-root") == 1
+    )
 
 
 def test_lab_keeps_the_token_and_this_machine_only(course):
@@ -91,7 +99,9 @@ def test_places_on_windows_and_elsewhere():
 
 
 def test_variables_that_redirect_python_are_dropped():
-    cleaned = cleaned_environ({"PYTHONPATH": "x", "Pip_Target": "y", "PATH": "z", "PIP_INDEX_URL": "kept"})
+    cleaned = cleaned_environ(
+        {"PYTHONPATH": "x", "Pip_Target": "y", "PATH": "z", "PIP_INDEX_URL": "kept"}
+    )
     assert "PYTHONPATH" not in cleaned and "Pip_Target" not in cleaned
     assert cleaned["PATH"] == "z" and cleaned["PIP_INDEX_URL"] == "kept"
 

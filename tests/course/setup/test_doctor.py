@@ -44,8 +44,13 @@ def test_a_python_without_its_sources_is_noticed(monkeypatch, tmp_path):
 
 
 def test_importing_the_doctor_imports_nothing_heavy():
-    code = "import sys, moe_course.installation; print([m for m in ('torch', 'numpy', 'psutil') if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    code = (
+        "import sys, moe_course.installation; print([m for m in ('torch', 'numpy', 'psutil') if "
+        "m in sys.modules])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert run.stdout.strip() == "[]"
 
 

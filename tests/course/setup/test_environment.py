@@ -1,4 +1,5 @@
-"""Making, repairing and refusing to make the environment, with a pip and a venv that are made up."""
+"""Making, repairing and refusing to make the environment, with a pip and a venv that are made
+up."""
 
 import errno
 import subprocess
@@ -38,7 +39,9 @@ class Machine:
         monkeypatch.setattr(environment, "run_pip", self._run_pip)
         monkeypatch.setattr(environment, "python_works", lambda venv: self.works)
         monkeypatch.setattr(environment, "check_imports", lambda venv: self.log.append("imports"))
-        monkeypatch.setattr(environment.shutil, "disk_usage", lambda folder: Usage(10**12, 0, self.free))
+        monkeypatch.setattr(
+            environment.shutil, "disk_usage", lambda folder: Usage(10**12, 0, self.free)
+        )
 
     def _make_venv(self, venv):
         self.log.append("venv")
@@ -164,7 +167,9 @@ def test_disk_running_full_is_one_line(root, machine):
 def test_missing_ensurepip_names_the_debian_package(root, machine, monkeypatch):
     real = environment.importlib.util.find_spec
     monkeypatch.setattr(
-        environment.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else real(name)
+        environment.importlib.util,
+        "find_spec",
+        lambda name: None if name == "ensurepip" else real(name),
     )
     with pytest.raises(SetupError, match="apt install python3-venv"):
         ensure_environment(root, quiet)
@@ -172,7 +177,9 @@ def test_missing_ensurepip_names_the_debian_package(root, machine, monkeypatch):
 
 
 def test_a_venv_module_that_fails_names_the_debian_package(root, monkeypatch):
-    said = "The virtual environment was not created successfully because ensurepip is not available.\n"
+    said = (
+        "The virtual environment was not created successfully because ensurepip is not available.\n"
+    )
     failed = subprocess.CompletedProcess([], 1, stdout=said)
     monkeypatch.setattr(environment.subprocess, "run", lambda *args, **kwargs: failed)
     (root / ".venv").mkdir()
@@ -226,7 +233,9 @@ raise SystemExit(1)
 def test_pips_output_is_followed_explained_and_logged(root, monkeypatch):
     (root / ".venv").mkdir()
     monkeypatch.setattr(install, "pip_version", lambda venv: (26, 0))
-    monkeypatch.setattr(install, "pip_command", lambda venv, version: [sys.executable, "-c", FAKE_PIP])
+    monkeypatch.setattr(
+        install, "pip_command", lambda venv, version: [sys.executable, "-c", FAKE_PIP]
+    )
     outcome = install.run_pip(root, root / ".venv")
     assert "ran full" in str(outcome.failure)
     assert outcome.nothing_changed is False

@@ -60,7 +60,10 @@ def test_progress_follows_pip():
         ("Requirement already satisfied: numpy==2.4.6 in ./lib (2.4.6)", "numpy is there already"),
         ("  Installing build dependencies: started", "installing build dependencies"),
         ("  Preparing editable metadata (pyproject.toml): finished", "preparing editable metadata"),
-        ("Building wheels for collected packages: moe-lib", "building wheels for collected packages"),
+        (
+            "Building wheels for collected packages: moe-lib",
+            "building wheels for collected packages",
+        ),
     ],
 )
 def test_progress_of_what_is_there_and_what_is_built(line, words):

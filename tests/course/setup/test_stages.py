@@ -22,9 +22,16 @@ def test_error(broken): pass
 
 
 def write_notebook(path, *cells):
-    made = [nbformat.v4.new_code_cell(text, execution_count=number) for number, text in enumerate(cells, start=1)]
+    made = [
+        nbformat.v4.new_code_cell(text, execution_count=number)
+        for number, text in enumerate(cells, start=1)
+    ]
     content = nbformat.v4.new_notebook(cells=[*made, nbformat.v4.new_markdown_cell("words")])
-    content.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(content, path)
 
 
@@ -36,8 +43,18 @@ def notebooks_report(tmp_path_factory):
     folder.mkdir()
     write_notebook(folder / "00_whole.ipynb", "x = 1", "x + 1")
     write_notebook(folder / "01_skipped.ipynb", "# NBVAL_SKIP\nx = 1")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--nbval-lax", "--nbval-current-env"]
-    subprocess.run([*command, "notebooks", f"--junitxml={root / 'r.xml'}"], cwd=root, capture_output=True)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "--nbval-lax",
+        "--nbval-current-env",
+    ]
+    subprocess.run(
+        [*command, "notebooks", f"--junitxml={root / 'r.xml'}"], cwd=root, capture_output=True
+    )
     return read_report(root / "r.xml"), folder
 
 
@@ -66,7 +83,14 @@ def test_a_notebook_collected_in_part_is_named(notebooks_report):
 
 def test_failures_errors_and_skips_are_counted_apart(tmp_path, capfd):
     (tmp_path / "test_x.py").write_text(TESTS, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", f"--junitxml={tmp_path / 'r.xml'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={tmp_path / 'r.xml'}",
+    ]
     code, closing = stream(command, tmp_path, None)
     capfd.readouterr()
     assert code == 1
@@ -94,7 +118,9 @@ def test_the_stages_cover_everything_once(tmp_path):
     stages = dict(pytest_stages(tmp_path))
     assert list(stages) == ["unit", "notebooks", "browser"]
     assert "--ignore=tests/browser" in stages["unit"] and "tests/browser" in stages["browser"]
-    assert {"--nbval-current-env", "--nbval-cell-timeout=300", "loadfile"} <= set(stages["notebooks"])
+    assert {"--nbval-current-env", "--nbval-cell-timeout=300", "loadfile"} <= set(
+        stages["notebooks"]
+    )
 
 
 def test_tests_run_offline_on_one_thread_each():
@@ -105,7 +131,11 @@ def test_tests_run_offline_on_one_thread_each():
 
 @pytest.mark.parametrize(
     "classname, notebook",
-    [("notebooks.00_start_here.ipynb", "00_start_here.ipynb"), ("tests.setup.test_x", None), ("", None)],
+    [
+        ("notebooks.00_start_here.ipynb", "00_start_here.ipynb"),
+        ("tests.setup.test_x", None),
+        ("", None),
+    ],
 )
 def test_notebook_of_a_class_name(classname, notebook):
     assert notebook_of(classname) == notebook

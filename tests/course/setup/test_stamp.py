@@ -13,7 +13,8 @@ from moe_course.setup.stamp import (
 
 
 @pytest.mark.parametrize(
-    "name", ["requirements.txt", "constraints.txt", "moe_course/setup/jupyterlab_settings/moe_course.json"]
+    "name",
+    ["requirements.txt", "constraints.txt", "moe_course/setup/jupyterlab_settings/moe_course.json"],
 )
 def test_each_file_that_decides_what_is_installed_counts(root, name):
     before = fingerprint(root)

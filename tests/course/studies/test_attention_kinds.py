@@ -1,4 +1,5 @@
-"""The four kinds of attention of chapter 08: as equal as they claim, and each with the cache it should have."""
+"""The four kinds of attention of chapter 08: as equal as they claim, and each with the cache it
+should have."""
 
 import torch
 
@@ -33,13 +34,20 @@ def test_each_kind_keeps_what_its_name_says():
             LanguageModel(kind_config(name, 272))(torch.zeros(2, 7, dtype=torch.int64), cache=cache)
         kept[name] = cache.number_of_elements() / (2 * 7 * 2)  # per token and block
     one_head = 2 * HEAD_DIM  # a key and a value
-    assert kept == {"MHA": HEADS * one_head, "GQA": 2 * one_head, "MQA": one_head, CONTROL: one_head,
-                    "MLA": 4.5 * HEAD_DIM}  # fmt: skip
+    assert kept == {
+        "MHA": HEADS * one_head,
+        "GQA": 2 * one_head,
+        "MQA": one_head,
+        CONTROL: one_head,
+        "MLA": 4.5 * HEAD_DIM,
+    }
 
 
 def test_models_of_one_seed_share_what_fits():
-    mha, mqa, mla, other = (make_model(kind_config(name, 272), seed).state_dict()
-                            for name, seed in (("MHA", 1), ("MQA", 1), ("MLA", 1), ("MHA", 2)))  # fmt: skip
+    mha, mqa, mla, other = (
+        make_model(kind_config(name, 272), seed).state_dict()
+        for name, seed in (("MHA", 1), ("MQA", 1), ("MLA", 1), ("MHA", 2))
+    )
     for name in ("embedding.weight", "layers.0.attention.o_proj.weight"):
         assert torch.equal(mha[name], mqa[name]) and torch.equal(mha[name], mla[name])
         assert not torch.equal(mha[name], other[name])

@@ -1,4 +1,5 @@
-"""The study of how to cut experts: its designs are as equal as they claim, and its file is what the command writes."""
+"""The study of how to cut experts: its designs are as equal as they claim, and its file is what the
+command writes."""
 
 import json
 import math
@@ -49,8 +50,10 @@ def test_scaled_gates_of_an_even_softmax_sum_to_one():
 
 
 def test_models_of_one_seed_share_what_is_not_feed_forward():
-    states = [make_model(design_config(name, 272), seed).state_dict() for name, seed in
-              (("few big", 1), ("+ both", 1), ("dense", 1), ("+ both", 2))]  # fmt: skip
+    states = [
+        make_model(design_config(name, 272), seed).state_dict()
+        for name, seed in (("few big", 1), ("+ both", 1), ("dense", 1), ("+ both", 2))
+    ]
     outside = [name for name in states[0] if ".feed_forward." not in name]
     assert any("attention.q_proj" in name for name in outside) and "embedding.weight" in outside
     for other in states[1:3]:
@@ -71,11 +74,18 @@ def test_a_study_holds_every_design_and_seed(small_study, shipped):
     wanted = {(name, False) for name in DESIGNS} | {(name, True) for name in SCALED}
     seeds = {run["seed"] for run in study["runs"]}
     found = [(run["design"], run["scaled_gates"], run["seed"]) for run in study["runs"]]
-    assert sorted(found) == sorted((name, scaled, seed) for name, scaled in wanted for seed in seeds)
+    assert sorted(found) == sorted(
+        (name, scaled, seed) for name, scaled in wanted for seed in seeds
+    )
     for run in study["runs"]:
         losses = run["heldout_loss"].values()
-        assert all(1 < loss < math.log(272) + 2 for loss in losses)  # at worst little more than a blind guess
-    assert study["parameters"]["few big"]["total"] == count_parameters(design_config("few big", 272)).total
+        assert all(
+            1 < loss < math.log(272) + 2 for loss in losses
+        )  # at worst little more than a blind guess
+    assert (
+        study["parameters"]["few big"]["total"]
+        == count_parameters(design_config("few big", 272)).total
+    )
 
 
 def test_the_shipped_study_learnt_something():

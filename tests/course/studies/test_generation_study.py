@@ -31,7 +31,10 @@ def data():
 def test_every_run_is_there_once(stored):
     assert [run["seed"] for run in stored["runs"]] == list(range(study.SEEDS))
     assert all(run["steps"] == study.STEPS and set(TASKS) <= set(run) for run in stored["runs"])
-    assert stored["about"]["weights"] == study.WEIGHTS and stored["about"]["learning_rate"] == study.LEARNING_RATE
+    assert (
+        stored["about"]["weights"] == study.WEIGHTS
+        and stored["about"]["learning_rate"] == study.LEARNING_RATE
+    )
 
 
 def test_first_steps_come_out_again(stored, data):
@@ -44,7 +47,9 @@ def test_the_shipped_checkpoint_translates_as_stored(stored, data):
     """Half of the sentences: near the stored figure for all of them."""
     pairs = {"known_patterns": data.pairs["known_patterns"][::2]}
     translator = Translator(*load_checkpoint("mini-v2-prompted"))
-    bleu = study.measure_translation(translator, pairs, ["known_patterns"])["known_patterns"]["bleu"]
+    bleu = study.measure_translation(translator, pairs, ["known_patterns"])["known_patterns"][
+        "bleu"
+    ]
     assert bleu == pytest.approx(stored["runs"][0]["translate"]["known_patterns"]["bleu"], abs=10)
     assert (study.CHECKPOINT / "model.safetensors").stat().st_size < 8_000_000
 
@@ -53,16 +58,22 @@ def test_sentences_kept_back_are_not_trained_on(data):
     trained = {chat[1]["content"] for chat in data.chats["translate"]}
     for split in ("known_patterns", "test_combinations", "test_free"):
         assert not trained & {pair["en"] for pair in data.pairs[split]}
-    assert {pair["en"] for pair in data.pairs["seen"]} <= trained and len(data.pairs["known_patterns"]) > 100
+    assert {pair["en"] for pair in data.pairs["seen"]} <= trained and len(
+        data.pairs["known_patterns"]
+    ) > 100
 
 
 def test_baselines_come_out_again(stored, data):
     baseline = stored["baselines"]
-    lead = study.measure_summaries([lead_sentence(row["text"]) for row in data.summaries], data.summaries)
+    lead = study.measure_summaries(
+        [lead_sentence(row["text"]) for row in data.summaries], data.summaries
+    )
     assert lead == pytest.approx(baseline["summarise"]["lead"], abs=1e-3)
     lexicon = Lexicon()
     found = study.measure_translation(lambda texts: [lexicon(text) for text in texts], data.pairs)
-    assert found["test_free"] == pytest.approx(baseline["translate"]["lexicon"]["test_free"], abs=1e-3)
+    assert found["test_free"] == pytest.approx(
+        baseline["translate"]["lexicon"]["test_free"], abs=1e-3
+    )
 
 
 def test_the_card_holds_the_studys_figures(stored, tmp_path):
@@ -74,8 +85,12 @@ def test_the_card_holds_the_studys_figures(stored, tmp_path):
 
 def test_a_lexicon_takes_the_longest_entry_and_leaves_out_what_it_lacks(tmp_path):
     path = tmp_path / "lexicon.tsv"
-    rows = ["class\ten\tzh\tfeatures\ttags", "x\tfeed the cat\t喂猫\tpast=fed the cat\t", "x\tcat\t猫\t\t",
-            "x\twe\t我们\tobj=us\t"]  # fmt: skip
+    rows = [
+        "class\ten\tzh\tfeatures\ttags",
+        "x\tfeed the cat\t喂猫\tpast=fed the cat\t",
+        "x\tcat\t猫\t\t",
+        "x\twe\t我们\tobj=us\t",
+    ]
     path.write_text("\n".join(rows), encoding="utf-8")
     lexicon = Lexicon(path)
     assert lexicon("We fed the cat.") == "我们喂猫。" and lexicon("A cat saw us?") == "猫我们？"

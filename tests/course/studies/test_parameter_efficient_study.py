@@ -1,4 +1,5 @@
-"""The study of parameter-efficient tuning: its rules on small cases, and a file that is what the command writes."""
+"""The study of parameter-efficient tuning: its rules on small cases, and a file that is what the
+command writes."""
 
 import math
 
@@ -14,7 +15,13 @@ HEAD = 128 * 4 + 4
 
 
 def test_the_rate_with_the_lowest_validation_loss_is_kept():
-    rows = [("LoRA 0.003", 1.2), ("LoRA 0.01", 0.9), ("ESFT 0.01", 0.5), ("ESFT 0.03", math.nan), ("full 0.001", 0.7)]
+    rows = [
+        ("LoRA 0.003", 1.2),
+        ("LoRA 0.01", 0.9),
+        ("ESFT 0.01", 0.5),
+        ("ESFT 0.03", math.nan),
+        ("full 0.001", 0.7),
+    ]
     runs = pd.DataFrame(rows, columns=["case", "test_loss"])
     kept = study.best_rates(Comparison(runs, pd.DataFrame(), {}))
     assert kept == {"LoRA": 0.01, "ESFT": 0.01, "other experts": 0.01, "full": 0.001}
@@ -23,12 +30,18 @@ def test_the_rate_with_the_lowest_validation_loss_is_kept():
     assert kept == {"LoRA on experts": 0.03, "LoRA on experts, slower": 0.01}
 
 
-@pytest.mark.parametrize("first, best", [((0.003, 0.01), 0.1), ((0.01, 0.03), 0.001), ((0.01,), 0.01), ((1.0,), 3.0)])
+@pytest.mark.parametrize(
+    "first, best", [((0.003, 0.01), 0.1), ((0.01, 0.03), 0.001), ((0.01,), 0.01), ((1.0,), 3.0)]
+)
 def test_the_ladder_is_climbed_until_the_best_rate_has_a_worse_one_on_either_side(first, best):
     losses = study.climb(first, lambda rate: abs(math.log(rate / best)))
     place = study.LADDER.index(best)
     assert min(losses, key=losses.get) == best
-    assert {rate for rate in study.LADDER[max(0, place - 1) : place + 2]} <= set(losses) <= set(study.LADDER)
+    assert (
+        {rate for rate in study.LADDER[max(0, place - 1) : place + 2]}
+        <= set(losses)
+        <= set(study.LADDER)
+    )
 
 
 def test_a_rate_that_diverges_is_the_worst_and_has_no_row(monkeypatch):
@@ -36,7 +49,9 @@ def test_a_rate_that_diverges_is_the_worst_and_has_no_row(monkeypatch):
         if cases[0].settings["learning_rate"] > 0.02:
             raise TrainingDiverged("step 1")
         rows = pd.DataFrame([{"case": cases[0].name, "n_train": 4, "seed": 100, "test_loss": 1.0}])
-        return Comparison(rows, pd.DataFrame(), {"task": "", "metric": "loss", "cases": {}, "seeds": [100]})
+        return Comparison(
+            rows, pd.DataFrame(), {"task": "", "metric": "loss", "cases": {}, "seeds": [100]}
+        )
 
     monkeypatch.setattr(study, "compare", broken)
     tried = study.try_rates({"head only": (0.01, 0.03)})
@@ -64,12 +79,17 @@ def test_the_four_intents_have_their_own_numbers():
 def test_the_stored_study_is_complete_and_its_budgets_match():
     found = load_comparison(study.STUDY)
     methods, config = study.all_methods(), load_checkpoint(study.BASE)[0].config
-    assert len(found.runs) == len(methods) * len(study.SEEDS) and (found.runs["steps"] == study.STEPS).all()
+    assert (
+        len(found.runs) == len(methods) * len(study.SEEDS)
+        and (found.runs["steps"] == study.STEPS).all()
+    )
     trained = found.runs.groupby("case")["trainable"].first()
     for name, method in methods.items():
         assert trained[name] == count_trainable(method, config) + HEAD
-    for names, budget in ((("LoRA", "adapters", "LoRA on experts"), 35_000),
-                          (("ESFT", "other experts", "LoRA, large", "LoRA on experts, large"), 250_000)):  # fmt: skip
+    for names, budget in (
+        (("LoRA", "adapters", "LoRA on experts"), 35_000),
+        (("ESFT", "other experts", "LoRA, large", "LoRA on experts, large"), 250_000),
+    ):
         assert all(abs(trained[name] - budget) < 0.08 * budget for name in names)
     ranks = found.runs[found.runs["case"] == "AdaLoRA"].filter(like="test_rank_")
     assert ranks.shape == (3, 16) and (ranks.sum(axis=1) == 8 * 16).all()
@@ -79,7 +99,9 @@ def test_the_stored_study_is_complete_and_its_budgets_match():
     for name in study.FIRST_RATES:  # each best rate lies inside of what was tried
         place = study.LADDER.index(kept[name])
         assert {f"{name} {rate:g}" for rate in study.LADDER[place - 1 : place + 2]} <= known
-    assert found.about["learning_rates"] == kept and found.about["command"].endswith("parameter_efficient_study")
+    assert found.about["learning_rates"] == kept and found.about["command"].endswith(
+        "parameter_efficient_study"
+    )
 
 
 def test_one_point_again():

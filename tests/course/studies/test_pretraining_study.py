@@ -1,4 +1,5 @@
-"""The study of MoE against dense: its designs are as equal as they claim, and its file is what the command gives."""
+"""The study of MoE against dense: its designs are as equal as they claim, and its file is what the
+command gives."""
 
 import json
 import math
@@ -18,7 +19,7 @@ from moe_course.studies.pretraining_study import (
     run_study,
     small_config,
     train_one,
-)  # fmt: skip
+)
 from moe_lib import LanguageModel
 from moe_lib.counting import count_parameters
 
@@ -43,7 +44,9 @@ def test_all_on_leaves_nothing_to_choose():
 
 def test_passing_share_by_hand():
     slower = {"10": 5.0, "20": 4.0, "30": 3.5, "40": 3.0}
-    assert passing_share({"10": 4.0, "20": 3.1, "30": 3.0, "40": 2.0}, slower) == 0.75  # the first of two
+    assert (
+        passing_share({"10": 4.0, "20": 3.1, "30": 3.0, "40": 2.0}, slower) == 0.75
+    )  # the first of two
     assert passing_share({"10": 4.0, "20": 3.9, "30": 3.8, "40": 3.7}, slower) is None
     with pytest.raises(ValueError, match="empty curve"):
         passing_share({}, slower)
@@ -60,7 +63,9 @@ def curves_of(study):
 
 def expect_whole(study, setting, seeds):
     designs, size = SETTINGS[setting].designs, SETTINGS[setting].vocab_size
-    assert sorted(curves_of(study)) == sorted((design, seed) for design in designs for seed in range(seeds))
+    assert sorted(curves_of(study)) == sorted(
+        (design, seed) for design in designs for seed in range(seeds)
+    )
     for run in study["runs"]:
         assert max(map(int, run["heldout_loss"])) == study["about"]["steps"]
         assert all(1 < loss < math.log(size) + 1 for loss in run["heldout_loss"].values())
@@ -76,12 +81,15 @@ def test_the_shipped_study_holds_every_design_and_seed(shipped, setting):
 
 
 def test_a_study_made_now_holds_every_design_and_seed(tmp_path):
-    expect_whole(run_study("small", steps=2, seeds=1, every=1, rows=4, scratch=tmp_path), "small", 1)
+    expect_whole(
+        run_study("small", steps=2, seeds=1, every=1, rows=4, scratch=tmp_path), "small", 1
+    )
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_the_beginning_of_a_shipped_run_comes_out_again(shipped, setting):
-    """The first measured point of one run, on as much held-out text: other machines differ in the last digits."""
+    """The first measured point of one run, on as much held-out text: other machines differ in the
+    last digits."""
     stored = curves_of(shipped[setting])["moe", 0]
     first = min(map(int, stored))
     torch.set_num_threads(1)
@@ -91,20 +99,29 @@ def test_the_beginning_of_a_shipped_run_comes_out_again(shipped, setting):
 
 
 def test_a_setting_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="setting: got 'huge'; wants one of large, small, short warm-up"):
+    with pytest.raises(
+        ValueError, match="setting: got 'huge'; wants one of large, small, short warm-up"
+    ):
         run_study("huge")
 
 
 def test_a_part_of_the_designs_writes_nothing(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("moe_course.studies.pretraining_study.run_study", lambda *a, **k: asked.append(k) or {})
+    monkeypatch.setattr(
+        "moe_course.studies.pretraining_study.run_study", lambda *a, **k: asked.append(k) or {}
+    )
     main(["--designs", "moe", "--out", str(tmp_path / "study.json")])
     assert asked[0]["designs"] == ("moe",) and not (tmp_path / "study.json").exists()
 
 
 def test_one_setting_leaves_the_runs_of_the_others(tmp_path, monkeypatch):
-    monkeypatch.setattr("moe_course.studies.pretraining_study.run_study", lambda setting, *a, **k: {"runs": setting})
+    monkeypatch.setattr(
+        "moe_course.studies.pretraining_study.run_study", lambda setting, *a, **k: {"runs": setting}
+    )
     path = tmp_path / "study.json"
     path.write_text('{"large": {"runs": "kept"}}', encoding="utf-8")
     main(["--settings", "small", "--out", str(path)])
-    assert json.loads(path.read_text(encoding="utf-8")) == {"large": {"runs": "kept"}, "small": {"runs": "small"}}
+    assert json.loads(path.read_text(encoding="utf-8")) == {
+        "large": {"runs": "kept"},
+        "small": {"runs": "small"},
+    }

@@ -1,4 +1,5 @@
-"""The decoding plan of `generate` against the model itself: equal where it is used, unused where it would not be."""
+"""The decoding plan of `generate` against the model itself: equal where it is used, unused where it
+would not be."""
 
 import copy
 import dataclasses
@@ -15,27 +16,53 @@ from moe_lib.tracing import experts_off
 
 LATENT = dict(attention="mla", kv_lora_rank=6, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5)
 EXPERTS = dict(n_routed_experts=6, num_experts_per_tok=2, moe_intermediate_size=8)
-YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=10, mscale=0.7, mscale_all_dim=0.5)
+YARN = dict(
+    rope_type="yarn",
+    factor=4.0,
+    original_max_position_embeddings=10,
+    mscale=0.7,
+    mscale_all_dim=0.5,
+)
 CONFIGS = {
     "mha, dense": dict(),
-    "gqa, experts": dict(num_attention_heads=4, num_key_value_heads=2, **EXPERTS, norm_topk_prob=True),
+    "gqa, experts": dict(
+        num_attention_heads=4, num_key_value_heads=2, **EXPERTS, norm_topk_prob=True
+    ),
     "mqa, untied": dict(num_key_value_heads=1, tie_word_embeddings=False),
     "mla, dense, YaRN": dict(**LATENT, rope_scaling=YARN),
     "mla, shared experts": dict(**LATENT, **EXPERTS, n_shared_experts=2, first_k_dense_replace=1),
-    "mla, compressed queries, biases": dict(**LATENT, q_lora_rank=7, attention_bias=True, mlp_bias=True, **EXPERTS,
-                                            n_shared_experts=1, first_k_dense_replace=1),
+    "mla, compressed queries, biases": dict(
+        **LATENT,
+        q_lora_rank=7,
+        attention_bias=True,
+        mlp_bias=True,
+        **EXPERTS,
+        n_shared_experts=1,
+        first_k_dense_replace=1,
+    ),
     "biases, no shared experts": dict(**LATENT, attention_bias=True, mlp_bias=True, **EXPERTS),
-    "group-limited": dict(**EXPERTS, router="group_limited", n_group=3, topk_group=2, routed_scaling_factor=1.5),
-    "biased, groups": dict(**LATENT, **EXPERTS, router="biased_topk", n_group=3, topk_group=2, n_shared_experts=1,
-                           capacity_factor=1.0),
+    "group-limited": dict(
+        **EXPERTS, router="group_limited", n_group=3, topk_group=2, routed_scaling_factor=1.5
+    ),
+    "biased, groups": dict(
+        **LATENT,
+        **EXPERTS,
+        router="biased_topk",
+        n_group=3,
+        topk_group=2,
+        n_shared_experts=1,
+        capacity_factor=1.0,
+    ),
     "one layer": dict(**LATENT, num_hidden_layers=1),
-}  # fmt: skip
+}
 PROMPTS = {
     "one row": (torch.tensor([[3, 9, 27, 1, 30]]), None),
     "three rows": (torch.tensor([[3, 9, 27, 1], [5, 6, 7, 8], [2, 2, 0, 1]]), None),
-    "padded": (torch.tensor([[0, 0, 9, 2], [5, 6, 7, 8], [0, 3, 4, 5]]),
-               torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]])),
-}  # fmt: skip
+    "padded": (
+        torch.tensor([[0, 0, 9, 2], [5, 6, 7, 8], [0, 3, 4, 5]]),
+        torch.tensor([[0, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 1]]),
+    ),
+}
 NEW = 20
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -43,10 +70,19 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def make(**changes) -> LanguageModel:
     torch.manual_seed(0)
-    sizes = dict(vocab_size=40, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=24,
-                 max_position_embeddings=40, initializer_range=0.4)  # fmt: skip
+    sizes = dict(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=40,
+        initializer_range=0.4,
+    )
     model = LanguageModel(ModelConfig(**sizes | changes)).eval()
-    with torch.no_grad():  # weights of norms, biases and selection biases that are seen when left out
+    with (
+        torch.no_grad()
+    ):  # weights of norms, biases and selection biases that are seen when left out
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             if "norm" in name:
                 tensor.copy_(torch.rand_like(tensor) + 0.5)
@@ -60,7 +96,9 @@ def steps(monkeypatch):
     """The steps that plans took, counted."""
     taken = []
     step = decoding.DecodingPlan.step
-    monkeypatch.setattr(decoding.DecodingPlan, "step", lambda plan, token: taken.append(token) or step(plan, token))
+    monkeypatch.setattr(
+        decoding.DecodingPlan, "step", lambda plan, token: taken.append(token) or step(plan, token)
+    )
     return taken
 
 
@@ -90,7 +128,9 @@ def test_every_step_gives_the_logits_of_the_model(changes, prompt, dtype):
 def test_the_text_is_that_of_the_model(changes, prompt, steps, monkeypatch):
     model, (ids, mask) = make(**changes), PROMPTS[prompt]
     stop = int(model.generate(ids, NEW, attention_mask=mask)[0, ids.shape[1] + 6])
-    assert len(steps) == NEW - 1, "the prompt goes through the model, every later token through the plan"
+    assert len(steps) == NEW - 1, (
+        "the prompt goes through the model, every later token through the plan"
+    )
     ways = [
         dict(),
         dict(stop_token_ids=[stop], pad_token_id=39),
@@ -98,8 +138,12 @@ def test_the_text_is_that_of_the_model(changes, prompt, steps, monkeypatch):
     ]
 
     def write():
-        return [model.generate(ids, NEW, attention_mask=mask, generator=torch.Generator().manual_seed(3), **way)
-                for way in ways]  # fmt: skip
+        return [
+            model.generate(
+                ids, NEW, attention_mask=mask, generator=torch.Generator().manual_seed(3), **way
+            )
+            for way in ways
+        ]
 
     planned = write()
     ordinary(monkeypatch)
@@ -127,7 +171,9 @@ def test_changed_weights_are_seen_by_the_next_call(changes, steps):
     for parameter in model.parameters():
         parameter.add_(0.3 * torch.randn_like(parameter))
     changed = model.generate(ids, NEW)
-    assert not torch.equal(changed, first) and torch.equal(changed, model.generate(ids, NEW, use_cache=False))
+    assert not torch.equal(changed, first) and torch.equal(
+        changed, model.generate(ids, NEW, use_cache=False)
+    )
     assert len(steps) == 2 * (NEW - 1)
 
 
@@ -191,15 +237,26 @@ def parametrize_a_weight(model):
 
 
 def hook_experts(model):
-    model.layers[2].feed_forward.experts.register_forward_hook(lambda module, given, output: 2 * output)
+    model.layers[2].feed_forward.experts.register_forward_hook(
+        lambda module, given, output: 2 * output
+    )
 
 
 def hook_before_attention(model):
-    model.layers[0].attention.register_forward_pre_hook(lambda module, given: (-given[0], *given[1:]))
+    model.layers[0].attention.register_forward_pre_hook(
+        lambda module, given: (-given[0], *given[1:])
+    )
 
 
-CHANGES = [wrap_a_projection, replace_a_forward, replace_the_route, subclass_a_norm, parametrize_a_weight,
-           hook_experts, hook_before_attention]  # fmt: skip
+CHANGES = [
+    wrap_a_projection,
+    replace_a_forward,
+    replace_the_route,
+    subclass_a_norm,
+    parametrize_a_weight,
+    hook_experts,
+    hook_before_attention,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

@@ -1,4 +1,5 @@
-"""What generation does to be fast changes nothing: few tokens, room in the cache, last logits, shared turns."""
+"""What generation does to be fast changes nothing: few tokens, room in the cache, last logits,
+shared turns."""
 
 import math
 
@@ -27,11 +28,23 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def make(**changes):
     torch.manual_seed(0)
-    return LanguageModel(ModelConfig(
-        vocab_size=40, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24,
-        n_routed_experts=6, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=8,
-        first_k_dense_replace=1, max_position_embeddings=40, initializer_range=0.4, **changes,
-    )).eval()  # fmt: skip
+    return LanguageModel(
+        ModelConfig(
+            vocab_size=40,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=24,
+            n_routed_experts=6,
+            num_experts_per_tok=2,
+            n_shared_experts=1,
+            moe_intermediate_size=8,
+            first_k_dense_replace=1,
+            max_position_embeddings=40,
+            initializer_range=0.4,
+            **changes,
+        )
+    ).eval()
 
 
 def random_routing(tokens: int, n_experts: int, k: int, dropped: float = 0.0) -> Routing:
@@ -50,7 +63,9 @@ def test_the_ways_for_few_tokens_give_what_the_loop_gives(run, tokens, dropped):
     with torch.no_grad():
         wanted = run_loop(x, routing, experts.gate_up_proj, experts.down_proj)
         given = run(x, routing, experts.gate_up_proj, experts.down_proj)
-        assert torch.equal(experts(x, routing), ways.choose_way(x, routing)(x, routing, *experts.parameters()))
+        assert torch.equal(
+            experts(x, routing), ways.choose_way(x, routing)(x, routing, *experts.parameters())
+        )
     torch.testing.assert_close(given, wanted, rtol=0, atol=1e-6)
 
 
@@ -67,15 +82,21 @@ def test_the_way_is_chosen_by_the_number_of_pairs_and_never_with_gradients():
     assert layer.experts.down_proj.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("changes", [dict(), dict(num_key_value_heads=1), LATENT], ids=["mha", "mqa", "mla"])
+@pytest.mark.parametrize(
+    "changes", [dict(), dict(num_key_value_heads=1), LATENT], ids=["mha", "mqa", "mla"]
+)
 @torch.no_grad()
 def test_a_cache_with_room_holds_and_gives_what_a_growing_one_does(changes):
     model = make(**changes)
     growing, roomy = KVCache(), KVCache(room=9)
     for chunk in PROMPT.repeat(1, 2).split((3, 4, 1), dim=1):
-        torch.testing.assert_close(model(chunk, cache=roomy).logits, model(chunk, cache=growing).logits,
-                                   rtol=0, atol=1e-5)  # fmt: skip
-        assert roomy.length == growing.length and roomy.number_of_elements() == growing.number_of_elements()
+        torch.testing.assert_close(
+            model(chunk, cache=roomy).logits, model(chunk, cache=growing).logits, rtol=0, atol=1e-5
+        )
+        assert (
+            roomy.length == growing.length
+            and roomy.number_of_elements() == growing.number_of_elements()
+        )
     for mine, other in zip(roomy.keys + roomy.values, growing.keys + growing.values, strict=True):
         torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
     before = [key.data_ptr() for key in roomy.keys]
@@ -90,7 +111,9 @@ def test_a_cache_with_room_holds_and_gives_what_a_growing_one_does(changes):
 @torch.no_grad()
 def test_last_logits_alone_are_the_last_of_all():
     model = make(**LATENT)
-    torch.testing.assert_close(model(PROMPT, last_logits_only=True).logits, model(PROMPT).logits[:, -1:])
+    torch.testing.assert_close(
+        model(PROMPT, last_logits_only=True).logits, model(PROMPT).logits[:, -1:]
+    )
     with pytest.raises(ValueError, match="last_logits_only: got True; wants False with labels"):
         model(PROMPT, labels=PROMPT, last_logits_only=True)
 
@@ -98,17 +121,26 @@ def test_last_logits_alone_are_the_last_of_all():
 @pytest.mark.parametrize("changes", [dict(), LATENT], ids=["mha", "mla"])
 def test_a_mask_that_hides_nothing_changes_nothing(changes):
     model = make(**changes)
-    assert torch.equal(model.generate(PROMPT, 12, attention_mask=torch.ones_like(PROMPT)), model.generate(PROMPT, 12))
+    assert torch.equal(
+        model.generate(PROMPT, 12, attention_mask=torch.ones_like(PROMPT)),
+        model.generate(PROMPT, 12),
+    )
 
 
 def test_rotating_by_shared_turns_follows_the_formula():
-    x, angles = torch.randn(2, 3, 5, 8, dtype=torch.float64), rotary_angles(torch.arange(5)[None], 8)
+    x, angles = (
+        torch.randn(2, 3, 5, 8, dtype=torch.float64),
+        rotary_angles(torch.arange(5)[None], 8),
+    )
     turned = rotate(x, turns_of(angles), magnitude=1.5)
     torch.testing.assert_close(turned, rotate(x, angles, 1.5), rtol=0, atol=0)
     for position, pair in ((0, 0), (3, 1), (4, 3)):
         a, b = x[1, 2, position, 2 * pair : 2 * pair + 2].tolist()
         angle = float(angles[0, position, pair])
-        wanted = [a * math.cos(angle) - b * math.sin(angle), b * math.cos(angle) + a * math.sin(angle)]
+        wanted = [
+            a * math.cos(angle) - b * math.sin(angle),
+            b * math.cos(angle) + a * math.sin(angle),
+        ]
         given = turned[1, 2, position, 2 * pair : 2 * pair + 2].tolist()
         assert given == pytest.approx([1.5 * number for number in wanted], abs=1e-6)
 
@@ -122,4 +154,7 @@ def test_the_norm_follows_its_formula_and_takes_the_mean_in_float32(dtype):
     wide = x.double()
     wanted = wide / (wide.square().mean(-1, keepdim=True) + 0.1).sqrt() * norm.weight.double()
     bound = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.02}[dtype]
-    assert norm(x).dtype == dtype and (norm(x).double() - wanted).abs().max() < bound * wanted.abs().max()
+    assert (
+        norm(x).dtype == dtype
+        and (norm(x).double() - wanted).abs().max() < bound * wanted.abs().max()
+    )

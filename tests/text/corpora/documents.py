@@ -2,7 +2,9 @@
 
 import json
 
-ROWS = [{"id": n, "text": f"Story {n}: " + " ".join(f"w{n}x{i}" for i in range(12))} for n in range(60)]
+ROWS = [
+    {"id": n, "text": f"Story {n}: " + " ".join(f"w{n}x{i}" for i in range(12))} for n in range(60)
+]
 
 
 def write_jsonl(path, rows):

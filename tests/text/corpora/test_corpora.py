@@ -112,7 +112,11 @@ def test_split_is_the_same_in_another_process(tmp_path):
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     output = subprocess.run(
-        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     ).stdout
     assert output.strip() == "|".join(load_corpus(path, split="heldout")["source"])
 
@@ -121,7 +125,12 @@ def test_near_copies_in_a_file_stay_together(tmp_path):
     words = [f"word{n}" for n in range(40)]
     rows = [{"text": " ".join([*words[:n], "changed", *words[n + 1 :]])} for n in range(20)] + ROWS
     sides = load_corpus(write_jsonl(tmp_path / "a.jsonl", rows), held_out=0.5)
-    where = {side for side in sides for text in sides[side]["text"] if "word1 " in text or "word30" in text}
+    where = {
+        side
+        for side in sides
+        for text in sides[side]["text"]
+        if "word1 " in text or "word30" in text
+    }
     assert len(where) == 1
 
 
@@ -140,7 +149,11 @@ def test_near_duplicates_equal_comparing_all_pairs(threshold):
 
     def naive_set(text):
         words = text.split()
-        return {tuple(words)} if len(words) < 3 else set(zip(words, words[1:], words[2:], strict=False))
+        return (
+            {tuple(words)}
+            if len(words) < 3
+            else set(zip(words, words[1:], words[2:], strict=False))
+        )
 
     sets = [naive_set(text) for text in texts]
     group = list(range(len(texts)))
@@ -214,7 +227,9 @@ def test_a_hub_data_set_out_of_reach_says_what_the_course_has(monkeypatch):
         raise datasets.exceptions.DatasetNotFoundError("no network\nand more lines")
 
     monkeypatch.setattr(datasets, "load_dataset", offline)
-    with pytest.raises(ConnectionError, match=r"hub:a/b: .*\(no network\).*python_reference") as caught:
+    with pytest.raises(
+        ConnectionError, match=r"hub:a/b: .*\(no network\).*python_reference"
+    ) as caught:
         load_corpus("hub:a/b")
     assert "\n" not in str(caught.value)
 
@@ -266,7 +281,9 @@ def test_a_killed_writer_leaves_no_cache(tmp_path):
         cached_dataset(tmp_path, "x", Dying)
     assert not (tmp_path / "x").exists()
     (tmp_path / ".unfinished-left" / "dataset").mkdir(parents=True)  # as left by kill -9
-    assert list(cached_dataset(tmp_path, "x", lambda: Dataset.from_dict({"text": ["a"]}))["text"]) == ["a"]
+    assert list(
+        cached_dataset(tmp_path, "x", lambda: Dataset.from_dict({"text": ["a"]}))["text"]
+    ) == ["a"]
     assert (tmp_path / "x").is_dir()
 
 

@@ -22,7 +22,8 @@ def test_no_held_out_document_stands_in_a_training_document():
 
 
 def test_a_quoted_document_is_left_out_of_the_held_out_side(tmp_path):
-    """Thirty documents, each quoted in a longer one: wherever the long one trains, the short one is not held out."""
+    """Thirty documents, each quoted in a longer one: wherever the long one trains, the short one is
+    not held out."""
     words = [f"w{number}" for number in range(30 * 200)]
     rows = []
     for number in range(30):

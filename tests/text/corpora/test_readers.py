@@ -14,7 +14,9 @@ def test_every_file_format_gives_the_same_documents(tmp_path):
     rows = [{"text": row["text"], "domain": "d"} for row in ROWS]
     write_jsonl(tmp_path / "a.jsonl", rows)
     (tmp_path / "a.json").write_text(json.dumps(rows))
-    (tmp_path / "a.csv").write_text("text,domain\n" + "".join(f'"{row["text"]}",d\n' for row in rows))
+    (tmp_path / "a.csv").write_text(
+        "text,domain\n" + "".join(f'"{row["text"]}",d\n' for row in rows)
+    )
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
     expected = load_corpus(tmp_path / "a.jsonl")
     for name in ("a.json", "a.csv", "a.parquet"):
@@ -31,7 +33,9 @@ def test_every_file_format_gives_the_same_documents(tmp_path):
 def test_text_files_and_folders(tmp_path):
     (tmp_path / "one.txt").write_text("A short letter.\n\nStill the same letter.", encoding="utf-8")
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "two.txt").write_text("First page.\fSecond page, quite another.", encoding="utf-8")
+    (tmp_path / "sub" / "two.txt").write_text(
+        "First page.\fSecond page, quite another.", encoding="utf-8"
+    )
     folder = load_corpus(tmp_path, held_out=0, split="train")
     assert list(folder["source"]) == ["one.txt", "sub/two.txt#1", "sub/two.txt#2"]
     paragraphs = [" ".join(f"p{n}w{i}" for i in range(100)) for n in range(30)]
@@ -44,9 +48,15 @@ def test_text_files_and_folders(tmp_path):
 
 GOOD = b'{"text": "one two three"}\n'
 DAMAGED = {
-    "utf8.jsonl": (GOOD * 16 + b'{"text": "\xff\xfe"}\n', r"utf8\.jsonl: line 17 is not valid UTF-8"),
+    "utf8.jsonl": (
+        GOOD * 16 + b'{"text": "\xff\xfe"}\n',
+        r"utf8\.jsonl: line 17 is not valid UTF-8",
+    ),
     "json.jsonl": (GOOD * 2 + b'{"text": "cut\n', r"json\.jsonl: line 3 is not valid JSON"),
-    "column.jsonl": (GOOD * 11 + b'{"body": "x"}\n', r'column\.jsonl: line 12 has no "text"; it has .body'),
+    "column.jsonl": (
+        GOOD * 11 + b'{"body": "x"}\n',
+        r'column\.jsonl: line 12 has no "text"; it has .body',
+    ),
     "number.jsonl": (GOOD + b'{"text": 5}\n', r'number\.jsonl: line 2: "text" is int'),
     "blank.jsonl": (GOOD + b'{"text": "  "}\n', r'blank\.jsonl: line 2: "text" is empty'),
     "list.jsonl": (GOOD + b"[1]\n", r"list\.jsonl: line 2 is list"),
@@ -58,7 +68,10 @@ DAMAGED = {
     "more.csv": (b"text\na\nb,c\n", r"more\.csv: row 2 has more fields"),
     "quote.csv": (b'text\na\n"b\n', r"quote\.csv: row 2 is not valid CSV"),
     "header.csv": (b"text\n", r"header\.csv: has no documents"),
-    "utf8.txt": (b"fine\nfine\nbad \xe9 here", r"utf8\.txt: line 3 is not valid UTF-8 \(byte 0xe9\)"),
+    "utf8.txt": (
+        b"fine\nfine\nbad \xe9 here",
+        r"utf8\.txt: line 3 is not valid UTF-8 \(byte 0xe9\)",
+    ),
     "utf16.txt": ("hello".encode("utf-16"), r"utf16\.txt: line 1 is not valid UTF-8"),
     "empty.txt": (b"\n \n", r"empty\.txt: is empty"),
     "empty.parquet": (b"", r"empty\.parquet: is empty"),

@@ -1,4 +1,5 @@
-"""Every check on load, each with a damaged copy of a real file: the error names the file, the row and the fault."""
+"""Every check on load, each with a damaged copy of a real file: the error names the file, the row
+and the fault."""
 
 import json
 import re
@@ -29,7 +30,13 @@ def attributes(**values):
 
 # set, file, a row that fits, how it is damaged, what the error says besides the file and the line
 DAMAGES = [
-    ("support_intent", "train", None, without("intent"), 'has no "intent"; it has id, text, language'),
+    (
+        "support_intent",
+        "train",
+        None,
+        without("intent"),
+        'has no "intent"; it has id, text, language',
+    ),
     ("support_intent", "test", None, put(note="x"), 'has a field "note" too many'),
     ("support_intent", "train", None, put(text=7), '"text" is int, wanted text'),
     ("support_intent", "train", None, put(text=None), '"text" is NoneType, wanted text'),
@@ -43,14 +50,50 @@ DAMAGES = [
         "\"intent\" is 'refund', wanted one of account",
     ),
     ("support_intent", "validation", None, put(intent=3), '"intent" is int, wanted text'),
-    ("support_intent", "train", None, put(language="de"), "\"language\" is 'de', wanted one of en, zh"),
-    ("market_sentiment", "test", None, put(label="mixed"), "\"label\" is 'mixed', wanted one of negative, neutral"),
-    ("market_sentiment", "test", None, put(kind="essay"), "\"kind\" is 'essay', wanted one of headline, post"),
+    (
+        "support_intent",
+        "train",
+        None,
+        put(language="de"),
+        "\"language\" is 'de', wanted one of en, zh",
+    ),
+    (
+        "market_sentiment",
+        "test",
+        None,
+        put(label="mixed"),
+        "\"label\" is 'mixed', wanted one of negative, neutral",
+    ),
+    (
+        "market_sentiment",
+        "test",
+        None,
+        put(kind="essay"),
+        "\"kind\" is 'essay', wanted one of headline, post",
+    ),
     ("market_sentiment", "train", None, lambda row: '{"id": "ms-1", ', "is not valid JSON"),
-    ("market_sentiment", "train", None, lambda row: '["a", "list"]', "is list, wanted an object with fields"),
-    ("summaries", "train", None, lambda row: json.dumps({**row, "summary": "\ud83d"}), "half a surrogate pair"),
+    (
+        "market_sentiment",
+        "train",
+        None,
+        lambda row: '["a", "list"]',
+        "is list, wanted an object with fields",
+    ),
+    (
+        "summaries",
+        "train",
+        None,
+        lambda row: json.dumps({**row, "summary": "\ud83d"}),
+        "half a surrogate pair",
+    ),
     ("summaries", "train", None, put(summary=["a"]), '"summary" is list, wanted text'),
-    ("qa_spans", "train", "answered", answers(lambda a: {**a, "answer_start": [a["answer_start"][0] + 1]}), "not the"),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {**a, "answer_start": [a["answer_start"][0] + 1]}),
+        "not the",
+    ),
     (
         "qa_spans",
         "train",
@@ -58,7 +101,13 @@ DAMAGES = [
         answers(lambda a: {**a, "answer_start": [-5]}),
         "at offset -5 the context has",
     ),
-    ("qa_spans", "train", "answered", answers(lambda a: {**a, "answer_start": [10**6]}), "at offset 1000000"),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {**a, "answer_start": [10**6]}),
+        "at offset 1000000",
+    ),
     (
         "qa_spans",
         "train",
@@ -66,18 +115,78 @@ DAMAGES = [
         answers(lambda a: {**a, "answer_start": ["3"]}),
         "wanted a list of whole numbers",
     ),
-    ("qa_spans", "train", "answered", answers(lambda a: {**a, "answer_start": [True]}), "wanted a list of whole"),
-    ("qa_spans", "train", "answered", answers(lambda a: {**a, "answer_start": 3}), "wanted a list of whole numbers"),
-    ("qa_spans", "train", "answered", answers(lambda a: {**a, "answer_start": []}), "has 1 texts and 0 offsets"),
-    ("qa_spans", "train", "answered", answers(lambda a: {**a, "text": "one"}), "text is str, wanted a list"),
-    ("qa_spans", "train", "answered", answers(lambda a: {"text": [""], "answer_start": [0]}), "text number 1 is empty"),
-    ("qa_spans", "train", "answered", answers(lambda a: {"text": a["text"]}), "has text, wanted text and answer_start"),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {**a, "answer_start": [True]}),
+        "wanted a list of whole",
+    ),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {**a, "answer_start": 3}),
+        "wanted a list of whole numbers",
+    ),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {**a, "answer_start": []}),
+        "has 1 texts and 0 offsets",
+    ),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {**a, "text": "one"}),
+        "text is str, wanted a list",
+    ),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {"text": [""], "answer_start": [0]}),
+        "text number 1 is empty",
+    ),
+    (
+        "qa_spans",
+        "train",
+        "answered",
+        answers(lambda a: {"text": a["text"]}),
+        "has text, wanted text and answer_start",
+    ),
     ("qa_spans", "test", None, put(answers=[]), '"answers" is list, wanted an object'),
     ("qa_spans", "test", None, put(context=""), '"context" is empty'),
-    ("translation_en_zh", "test_free", None, put(translation={"en": "Only English."}), "has en, wanted en and zh"),
-    ("translation_en_zh", "train", None, put(translation={"en": "A.", "zh": ""}), '"translation", zh is empty'),
-    ("translation_en_zh", "train", None, put(translation={"en": "A.", "zh": 4}), '"translation", zh is int, wanted'),
-    ("translation_en_zh", "train", None, put(translation="A. / B."), '"translation" is str, wanted an object'),
+    (
+        "translation_en_zh",
+        "test_free",
+        None,
+        put(translation={"en": "Only English."}),
+        "has en, wanted en and zh",
+    ),
+    (
+        "translation_en_zh",
+        "train",
+        None,
+        put(translation={"en": "A.", "zh": ""}),
+        '"translation", zh is empty',
+    ),
+    (
+        "translation_en_zh",
+        "train",
+        None,
+        put(translation={"en": "A.", "zh": 4}),
+        '"translation", zh is int, wanted',
+    ),
+    (
+        "translation_en_zh",
+        "train",
+        None,
+        put(translation="A. / B."),
+        '"translation" is str, wanted an object',
+    ),
     (
         "catalogue",
         "train",
@@ -85,16 +194,46 @@ DAMAGES = [
         put(product_ids=["P999"]),
         "\"product_ids\" has 'P999', which is not in products",
     ),
-    ("catalogue", "train", None, put(product_ids=[]), '"product_ids" is empty, wanted at least one id'),
-    ("catalogue", "train", None, put(product_ids=["P001", "P001"]), '"product_ids" names an id twice: P001, P001'),
+    (
+        "catalogue",
+        "train",
+        None,
+        put(product_ids=[]),
+        '"product_ids" is empty, wanted at least one id',
+    ),
+    (
+        "catalogue",
+        "train",
+        None,
+        put(product_ids=["P001", "P001"]),
+        '"product_ids" names an id twice: P001, P001',
+    ),
     ("catalogue", "train", None, put(product_ids="P001"), '"product_ids" is str, wanted a list'),
-    ("catalogue", "train", None, put(product_ids=[1]), '"product_ids" number 1 is int, wanted text'),
+    (
+        "catalogue",
+        "train",
+        None,
+        put(product_ids=[1]),
+        '"product_ids" number 1 is int, wanted text',
+    ),
     ("catalogue", "products", None, put(price=0), '"price" is 0, wanted a number above 0'),
     ("catalogue", "products", None, put(price="39"), "\"price\" is '39', wanted a number above 0"),
-    ("catalogue", "products", None, put(price=float("nan")), '"price" is nan, wanted a number above 0'),
+    (
+        "catalogue",
+        "products",
+        None,
+        put(price=float("nan")),
+        '"price" is nan, wanted a number above 0',
+    ),
     ("catalogue", "products", None, put(price=True), '"price" is True, wanted a number above 0'),
     ("catalogue", "products", None, put(attributes="red"), '"attributes" is str, wanted an object'),
-    ("catalogue", "products", None, put(attributes={"colour": "red"}), '"attributes" has no "type"; it has colour'),
+    (
+        "catalogue",
+        "products",
+        None,
+        put(attributes={"colour": "red"}),
+        '"attributes" has no "type"; it has colour',
+    ),
     (
         "catalogue",
         "products",
@@ -103,12 +242,20 @@ DAMAGES = [
         "\"attributes\", colour is ['red'], wanted text",
     ),
     ("catalogue", "products", None, attributes(colour=""), '"attributes", colour is empty'),
-    ("catalogue", "products", None, attributes(weight_g=float("inf")), '"attributes", weight_g is inf, wanted text'),
+    (
+        "catalogue",
+        "products",
+        None,
+        attributes(weight_g=float("inf")),
+        '"attributes", weight_g is inf, wanted text',
+    ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "fits", "damage", "wanted"), DAMAGES, ids=[f"{case[0]}: {case[4]}" for case in DAMAGES]
+    ("name", "part", "fits", "damage", "wanted"),
+    DAMAGES,
+    ids=[f"{case[0]}: {case[4]}" for case in DAMAGES],
 )
 def test_a_damaged_row_is_named(tmp_path, name, part, fits, damage, wanted):
     folder = copy_of(name, tmp_path)
@@ -138,7 +285,9 @@ def test_a_whole_copy_loads_and_a_missing_split_is_named(tmp_path, name):
 @pytest.mark.parametrize("name", sorted(TASKS))
 def test_an_id_used_twice_is_named_with_both_places(tmp_path, name):
     folder = copy_of(name, tmp_path)
-    first, last = (folder / f"{split}.jsonl" for split in (TASKS[name].splits[0], TASKS[name].splits[-1]))
+    first, last = (
+        folder / f"{split}.jsonl" for split in (TASKS[name].splits[0], TASKS[name].splits[-1])
+    )
     taken = json.loads(first.read_text(encoding="utf-8").split("\n")[4])["id"]
     change_line(last, 3, put(id=taken))
     with pytest.raises(ValueError) as caught:
@@ -153,7 +302,9 @@ def test_bytes_that_are_not_utf8_are_named(tmp_path, name):
     lines = file.read_bytes().split(b"\n")
     lines[6] = lines[6].replace(b'"', b'"\xe9', 4)
     file.write_bytes(b"\n".join(lines))
-    with pytest.raises(ValueError, match=re.escape(f"{file}: line 7 is not valid UTF-8 (byte 0xe9)")):
+    with pytest.raises(
+        ValueError, match=re.escape(f"{file}: line 7 is not valid UTF-8 (byte 0xe9)")
+    ):
         load_task(name, path=folder)
 
 
@@ -183,7 +334,9 @@ def test_second_labels_are_checked(tmp_path):
             load_second_labels("market_sentiment", folder)
         assert wanted in str(caught.value)
         file.write_text(untouched, encoding="utf-8", newline="\n")
-    with pytest.raises(ValueError, match="wanted a classified set, one of support_intent, market_sentiment"):
+    with pytest.raises(
+        ValueError, match="wanted a classified set, one of support_intent, market_sentiment"
+    ):
         load_second_labels("summaries")
     file.unlink()
     with pytest.raises(FileNotFoundError, match="second_labels.jsonl"):
@@ -191,9 +344,13 @@ def test_second_labels_are_checked(tmp_path):
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="name: got 'sentiment', wanted one of catalogue, market_sentiment"):
+    with pytest.raises(
+        ValueError, match="name: got 'sentiment', wanted one of catalogue, market_sentiment"
+    ):
         load_task("sentiment")
-    with pytest.raises(ValueError, match="split: got 'dev', wanted None or one of train, validation, test"):
+    with pytest.raises(
+        ValueError, match="split: got 'dev', wanted None or one of train, validation, test"
+    ):
         load_task("summaries", "dev")
     for limit in (0, -1, 2.5, True):
         with pytest.raises(ValueError, match="limit: got"):

@@ -53,7 +53,11 @@ def test_each_set_has_the_size_that_was_asked_for(tasks):
     assert {row["kind"] for row in all_rows(tasks["market_sentiment"])} == {"headline", "post"}
     passages = Counter(row["context"] for row in all_rows(tasks["qa_spans"]))
     assert len(passages) >= 120 and set(passages.values()) == {5}
-    assert 0.18 <= sum(not row["answers"]["text"] for row in all_rows(tasks["qa_spans"])) / passages.total() <= 0.22
+    assert (
+        0.18
+        <= sum(not row["answers"]["text"] for row in all_rows(tasks["qa_spans"])) / passages.total()
+        <= 0.22
+    )
     assert len(all_rows(tasks["translation_en_zh"])) >= 1500
     assert {"test_combinations", "test_free"} < set(tasks["translation_en_zh"])
     assert len(all_rows(tasks["summaries"])) >= 240
@@ -62,20 +66,31 @@ def test_each_set_has_the_size_that_was_asked_for(tasks):
 
 def test_features_are_those_of_the_field(tasks):
     assert isinstance(tasks["support_intent"]["test"].features["intent"], ClassLabel)
-    assert tasks["market_sentiment"]["test"].features["label"].names == ["negative", "neutral", "positive"]
+    assert tasks["market_sentiment"]["test"].features["label"].names == [
+        "negative",
+        "neutral",
+        "positive",
+    ]
     assert isinstance(tasks["translation_en_zh"]["train"].features["translation"], Translation)
     row = tasks["qa_spans"]["train"].filter(lambda row: row["answers"]["text"])[0]
     start, answer = row["answers"]["answer_start"][0], row["answers"]["text"][0]
     assert row["context"][start : start + len(answer)] == answer
-    whole = [json.loads(line) for line in (DATA / "tasks/catalogue/products.jsonl").read_text("utf-8").splitlines()]
-    assert [json.loads(row["attributes"]) for row in load_products()] == [row["attributes"] for row in whole]
+    whole = [
+        json.loads(line)
+        for line in (DATA / "tasks/catalogue/products.jsonl").read_text("utf-8").splitlines()
+    ]
+    assert [json.loads(row["attributes"]) for row in load_products()] == [
+        row["attributes"] for row in whole
+    ]
 
 
 def test_rows_and_labels_are_those_of_the_files(tasks):
     """Read independently, with json alone."""
     for name, task in tasks.items():
         for split, rows in task.items():
-            lines = (DATA / "tasks" / name / f"{split}.jsonl").read_text("utf-8").strip().split("\n")
+            lines = (
+                (DATA / "tasks" / name / f"{split}.jsonl").read_text("utf-8").strip().split("\n")
+            )
             expected = [json.loads(line) for line in lines]
             for column, feature in rows.features.items():
                 values = list(rows[column])
@@ -95,7 +110,11 @@ def test_no_text_stands_on_both_sides_of_a_split(tasks, name):
     for column in TEXT_COLUMNS[name]:
         sides = {}
         for split, rows in tasks[name].items():
-            texts = [pair[column] for pair in rows["translation"]] if "translation" in rows.features else rows[column]
+            texts = (
+                [pair[column] for pair in rows["translation"]]
+                if "translation" in rows.features
+                else rows[column]
+            )
             sides[split] = {shingles(text) for text in set(texts)}
         train = sides.pop("train")
         by_gram = {}
@@ -117,7 +136,9 @@ def test_no_passage_frame_or_condition_stands_on_both_sides(tasks):
         return len(set().union(*found)) < sum(len(part) for part in found)
 
     assert not shared(tasks["qa_spans"], lambda row: [row["title"]])
-    assert not shared(tasks["translation_en_zh"], lambda row: [row["origin"]] if row["origin"] != "free" else [])
+    assert not shared(
+        tasks["translation_en_zh"], lambda row: [row["origin"]] if row["origin"] != "free" else []
+    )
     lines = (DATA / "tasks/catalogue/conditions.tsv").read_text("utf-8").split("\n")[1:]
     conditions = dict(line.split("\t") for line in lines if line)
     assert not shared(tasks["catalogue"], lambda row: [conditions[row["id"]]])
@@ -126,7 +147,11 @@ def test_no_passage_frame_or_condition_stands_on_both_sides(tasks):
 def test_catalogue_answers_are_what_the_conditions_give(tasks):
     """Evaluate every condition over every product, as the card defines it."""
     products = [
-        {**json.loads(row["attributes"]), **{key: row[key] for key in ("name", "category", "price")}, "id": row["id"]}
+        {
+            **json.loads(row["attributes"]),
+            **{key: row[key] for key in ("name", "category", "price")},
+            "id": row["id"],
+        }
         for row in load_products()
     ]
     said = {True: "yes", False: "no"}
@@ -149,7 +174,9 @@ def test_catalogue_answers_are_what_the_conditions_give(tasks):
     assert {row["id"] for row in rows} == set(conditions)
     for row in rows:
         clauses = conditions[row["id"]].split(",")
-        assert row["product_ids"] == [p["id"] for p in products if all(holds(p, c) for c in clauses)], row["id"]
+        assert row["product_ids"] == [
+            p["id"] for p in products if all(holds(p, c) for c in clauses)
+        ], row["id"]
 
 
 def test_data_is_small_enough():
@@ -159,7 +186,8 @@ def test_data_is_small_enough():
 
 @pytest.mark.slow
 def test_cold_loading_is_quick():
-    """Each set alone in a fresh process, against importing `datasets` there: far below, and never 10 seconds."""
+    """Each set alone in a fresh process, against importing `datasets` there: far below, and never
+    10 seconds."""
     code = """
 import sys, time
 start = time.process_time()
@@ -171,22 +199,36 @@ print(imported - start, time.process_time() - imported)
 """
     for name in task_names():
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, name], capture_output=True, text=True, check=True
+        )
         imported, loaded = map(float, done.stdout.split())
-        assert loaded < 3 * imported or loaded < 2, (name, imported, loaded, time.perf_counter() - start)
+        assert loaded < 3 * imported or loaded < 2, (
+            name,
+            imported,
+            loaded,
+            time.perf_counter() - start,
+        )
         assert loaded < 10, name
 
 
-@pytest.mark.parametrize("name", ["support_intent", "market_sentiment", "qa_spans", "summaries", "catalogue"])
+@pytest.mark.parametrize(
+    "name", ["support_intent", "market_sentiment", "qa_spans", "summaries", "catalogue"]
+)
 def test_cards_count_the_rows_of_each_split(tasks, name):
     counts = [len(rows) for rows in tasks[name].values()]
     text = card(name).replace(",", "")
     if name == "catalogue":
-        assert all(f"| `{split}.jsonl` | {len(rows)} |" in text for split, rows in tasks[name].items())
+        assert all(
+            f"| `{split}.jsonl` | {len(rows)} |" in text for split, rows in tasks[name].items()
+        )
     elif name == "summaries":
         assert "train {} validation {} test {}; {} in all".format(*counts, sum(counts)) in text
     elif name == "qa_spans":
-        rows = [re.search(rf"^\| {split} \| \d+ \| (\d+) \|", text, re.MULTILINE) for split in tasks[name]]
+        rows = [
+            re.search(rf"^\| {split} \| \d+ \| (\d+) \|", text, re.MULTILINE)
+            for split in tasks[name]
+        ]
         assert [int(row[1]) for row in rows] == counts
     else:
         assert "| all | {} | {} | {} | {} |".format(*counts, sum(counts)) in text

@@ -1,4 +1,5 @@
-"""Pairs of experts by hand and by loop; the mixed control keeps loads and k and loses planted partners."""
+"""Pairs of experts by hand and by loop; the mixed control keeps loads and k and loses planted
+partners."""
 
 import pytest
 import torch
@@ -14,8 +15,12 @@ from tests.tracing.analysis.test_specialisation import HAND, make_trace
 def test_pairs_by_hand():
     # tokens {0,1} {0,2} {0,1} {0,3} {2,3}: expert 0 four times, 1 two, 2 two, 3 two
     found = coactivation(HAND, 1)
-    assert torch.allclose(found, torch.tensor(
-        [[1, 1 / 2, 1 / 4, 1 / 4], [1, 1, 0, 0], [1 / 2, 0, 1, 1 / 2], [1 / 2, 0, 1 / 2, 1]]).double())  # fmt: skip
+    assert torch.allclose(
+        found,
+        torch.tensor(
+            [[1, 1 / 2, 1 / 4, 1 / 4], [1, 1, 0, 0], [1 / 2, 0, 1, 1 / 2], [1 / 2, 0, 1 / 2, 1]]
+        ).double(),
+    )
     assert (found.sum(1) - 1).tolist() == pytest.approx([1, 1, 1, 1])  # k - 1
 
 
@@ -43,7 +48,8 @@ def test_mixing_keeps_every_load_and_k_different_experts(k):
 
 
 def test_expected_pairs_of_two_equal_quasi_independence():
-    """For k = 2 the loads fix the expectation: q_ij = a_i a_j off the diagonal, fitted to the rows by iteration."""
+    """For k = 2 the loads fix the expectation: q_ij = a_i a_j off the diagonal, fitted to the rows
+    by iteration."""
     trace = make_trace(random_sets(4000, 6, 2), n_experts=6)
     load, a = trace.load(1).double(), torch.ones(6, dtype=torch.double)
     for _ in range(500):

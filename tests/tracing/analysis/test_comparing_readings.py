@@ -1,4 +1,5 @@
-"""Two readings compared: every number against a naive count, and what must hold for equal and for shuffled ones."""
+"""Two readings compared: every number against a naive count, and what must hold for equal and for
+shuffled ones."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -16,14 +17,18 @@ ONE = [[0, 1], [0, 2], [3, 0], [1, 0], [2, 3]]
 TWO = [[1, 0], [2, 3], [0, 3], [1, 3], [0, 1]]
 
 
-def reading(experts: list[list[int]], n_experts: int = 4, index: int = 1, words: str = "abcde", chosen=None) -> Reading:
+def reading(
+    experts: list[list[int]], n_experts: int = 4, index: int = 1, words: str = "abcde", chosen=None
+) -> Reading:
     choices = torch.tensor(experts)[None]
     weights, scores = torch.full(choices.shape, 0.5), torch.full((1, len(experts), n_experts), 0.25)
     layer = LayerTrace(f"layers.{index}", index, n_experts, choices, weights, scores, chosen=chosen)
     pieces = tuple(words[place % len(words)] for place in range(len(experts)))
     ids = torch.arange(len(experts))[None]
     trace = RoutingTrace([layer], ids, torch.ones_like(ids, dtype=torch.bool))
-    return Reading("".join(pieces), pieces, pieces, trace, (None,) * len(experts), None, 0, True, 0.0, {})
+    return Reading(
+        "".join(pieces), pieces, pieces, trace, (None,) * len(experts), None, 0, True, 0.0, {}
+    )
 
 
 def share_of_equals(one, two) -> float:
@@ -38,9 +43,14 @@ def test_every_number_by_hand():
     # loads 4 2 2 2 and 3 3 1 3 of 10
     assert layer.total_variation == pytest.approx((0.1 + 0.1 + 0.1 + 0.1) / 2)
     assert layer.overlap == pytest.approx(share_of_equals(ONE, TWO)) == pytest.approx(0.6)
-    by_order = [share_of_equals(ONE, [TWO[place] for place in order]) for order in permutations(range(5))]
+    by_order = [
+        share_of_equals(ONE, [TWO[place] for place in order]) for order in permutations(range(5))
+    ]
     assert layer.chance_overlap == pytest.approx(sum(by_order) / len(by_order))
-    renamed = [share_of_equals(ONE, [[names[e] for e in pair] for pair in TWO]) for names in permutations(range(4))]
+    renamed = [
+        share_of_equals(ONE, [[names[e] for e in pair] for pair in TWO])
+        for names in permutations(range(4))
+    ]
     assert layer.renumbered_overlap == pytest.approx(max(renamed))
     assert layer.renumbered_chance >= layer.chance_overlap
     frame = found.to_pandas()
@@ -48,7 +58,9 @@ def test_every_number_by_hand():
 
 
 def test_tokens_with_different_numbers_of_experts():
-    chosen = torch.tensor([[[True, True], [True, False], [True, True], [True, True], [True, False]]])
+    chosen = torch.tensor(
+        [[[True, True], [True, False], [True, True], [True, True], [True, False]]]
+    )
     layer = compare_readings(reading(ONE, chosen=chosen), reading(TWO)).layer(1)
     naive = [[0, 1], [0], [3, 0], [1, 0], [2]]
     assert layer.overlap == pytest.approx(share_of_equals(naive, TWO))
@@ -61,18 +73,31 @@ def test_a_reading_equals_itself_and_a_renumbered_copy_of_itself():
     experts = torch.rand(200, 8, generator=generator).argsort(1)[:, :2]
     one = reading(experts.tolist(), 8)
     itself = compare_readings(one, one).layer(1)
-    assert (itself.total_variation, itself.overlap, itself.p_value) == (0.0, pytest.approx(1.0), 1.0)
+    assert (itself.total_variation, itself.overlap, itself.p_value) == (
+        0.0,
+        pytest.approx(1.0),
+        1.0,
+    )
     names = (torch.arange(8) + 1) % 8
     copy = compare_readings(one, reading(names[experts].tolist(), 8)).layer(1)
-    assert copy.renumbered_overlap == pytest.approx(1.0) and copy.overlap < 0.6 and copy.renumbered_chance < 0.5
+    assert (
+        copy.renumbered_overlap == pytest.approx(1.0)
+        and copy.overlap < 0.6
+        and copy.renumbered_chance < 0.5
+    )
 
 
 def test_the_control_tells_chance_from_a_difference():
     generator = torch.Generator().manual_seed(1)
     logits = torch.rand(300, 8, generator=generator)
-    same = [compare_readings(reading(logits[:150].argsort(1)[:, :2].tolist(), 8, words="ab"),
-                             reading(logits[150:].argsort(1)[:, :2].tolist(), 8, words="cd"), seed=seed).layer(1)
-            for seed in (0, 1)]  # fmt: skip
+    same = [
+        compare_readings(
+            reading(logits[:150].argsort(1)[:, :2].tolist(), 8, words="ab"),
+            reading(logits[150:].argsort(1)[:, :2].tolist(), 8, words="cd"),
+            seed=seed,
+        ).layer(1)
+        for seed in (0, 1)
+    ]
     assert same[0].total_variation == same[1].total_variation and same[0].overlap is None
     assert same[0].shuffled_variation == pytest.approx(same[1].shuffled_variation, abs=0.01)
     assert same[0].total_variation < 2 * same[0].shuffled_variation and same[0].p_value > 0.01
@@ -110,7 +135,9 @@ def test_groups_and_shared_experts_are_in_the_record(tmp_path):
     for k in (1, 2):
         greedy = build("deepseek_v2", topk_method="greedy", n_group=4, topk_group=k)
         assert trace_routing(greedy, torch.ones(1, 3, dtype=torch.long)).layers[0].n_group == 1
-    config = ModelConfig.preset("tiny", router="group_limited", n_group=4, topk_group=2, n_shared_experts=3)
+    config = ModelConfig.preset(
+        "tiny", router="group_limited", n_group=4, topk_group=2, n_shared_experts=3
+    )
     trace = read_text(LanguageModel(config), load_tokenizer(), "The list.").trace
     facts = [(part.n_shared, part.n_group, part.topk_group) for part in trace.layers]
     assert facts == [(3, 4, 2)] * len(facts)

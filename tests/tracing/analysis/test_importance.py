@@ -1,4 +1,5 @@
-"""Losses per text against the model's own loss, and the price of an expert against a model that never had it."""
+"""Losses per text against the model's own loss, and the price of an expert against a model that
+never had it."""
 
 import pytest
 import torch
@@ -13,11 +14,21 @@ MASK = torch.tensor([[1] * 9, [1] * 6 + [0] * 3, [0] * 4 + [1] * 5])
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    return LanguageModel(ModelConfig(
-        vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16,
-        n_routed_experts=5, num_experts_per_tok=2, moe_intermediate_size=8, first_k_dense_replace=1,
-        max_position_embeddings=16, initializer_range=0.3,
-    ))  # fmt: skip
+    return LanguageModel(
+        ModelConfig(
+            vocab_size=30,
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=16,
+            n_routed_experts=5,
+            num_experts_per_tok=2,
+            moe_intermediate_size=8,
+            first_k_dense_replace=1,
+            max_position_embeddings=16,
+            initializer_range=0.3,
+        )
+    )
 
 
 @pytest.fixture(scope="module")

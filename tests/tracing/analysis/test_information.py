@@ -1,4 +1,5 @@
-"""Bits against hand-worked numbers, the bias against a simulation, and the right shuffle against the wrong one."""
+"""Bits against hand-worked numbers, the bias against a simulation, and the right shuffle against
+the wrong one."""
 
 import math
 
@@ -43,7 +44,8 @@ def test_planted_domain_is_found_and_bounded():
 
 
 def test_token_labels_are_exchanged_within_their_text():
-    """Each text has an expert of its own and tokens of its own: within a text the token tells nothing more."""
+    """Each text has an expert of its own and tokens of its own: within a text the token tells
+    nothing more."""
     text = torch.arange(6)[:, None].expand(6, 50)
     ids = text * 2 + torch.randint(2, (6, 50), generator=torch.Generator().manual_seed(0))
     trace = make_trace(text[..., None] % 4, ids=ids)
@@ -58,7 +60,10 @@ def test_differences_between_documents_are_no_finding_about_domains():
     for _ in range(20):  # a favourite expert per document, domains at random
         favourite = torch.randint(4, (20,), generator=g)
         trace = make_trace(favourite[:, None, None].expand(20, 30, 1))
-        small += routing_information(trace, 1, torch.randperm(20, generator=g) % 2, shuffles=19).p_value <= 0.05
+        small += (
+            routing_information(trace, 1, torch.randperm(20, generator=g) % 2, shuffles=19).p_value
+            <= 0.05
+        )
     assert small <= 4
 
 

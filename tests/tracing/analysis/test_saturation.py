@@ -1,4 +1,5 @@
-"""Overlap of expert sets by hand, its chance level against shuffles, and on real checkpoints of a training."""
+"""Overlap of expert sets by hand, its chance level against shuffles, and on real checkpoints of a
+training."""
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from tests.tracing.analysis.test_specialisation import HAND, make_trace
 
 
 def test_overlap_by_hand_ignores_the_order():
-    experts = torch.tensor([[[[0, 1], [2, 3]]], [[[1, 4], [5, 4]]], [[[1, 0], [2, 5]]]])  # (3, 1, 2, 2)
+    experts = torch.tensor(
+        [[[[0, 1], [2, 3]]], [[[1, 4], [5, 4]]], [[[1, 0], [2, 5]]]]
+    )  # (3, 1, 2, 2)
     assert saturation(experts).tolist() == [[0.75], [0.5], [1]]
     assert saturation(experts, final=0).tolist() == [[1], [0.25], [0.75]]
 
@@ -22,7 +25,9 @@ def test_chance_is_the_mean_over_shuffled_tokens():
         mixed = experts.clone()
         mixed[1] = mixed[1][:, torch.randperm(500, generator=g)]
         shuffled.append(saturation(mixed)[0])
-    assert torch.allclose(saturation_by_chance(experts)[0], torch.stack(shuffled).mean(0), atol=0.01)
+    assert torch.allclose(
+        saturation_by_chance(experts)[0], torch.stack(shuffled).mean(0), atol=0.01
+    )
 
 
 def test_chance_of_even_loads_is_k_over_e():
@@ -32,7 +37,13 @@ def test_chance_of_even_loads_is_k_over_e():
 
 def test_traces_are_stacked_without_their_padding():
     stacked = stack_experts([HAND, HAND])
-    assert stacked.shape == (2, 1, 5, 2) and stacked[0, 0].tolist() == [[0, 1], [0, 2], [1, 0], [3, 0], [3, 2]]
+    assert stacked.shape == (2, 1, 5, 2) and stacked[0, 0].tolist() == [
+        [0, 1],
+        [0, 2],
+        [1, 0],
+        [3, 0],
+        [3, 2],
+    ]
     assert saturation(stacked).tolist() == [[1], [1]]
 
 
@@ -43,6 +54,8 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="same tokens"):
         stack_experts([HAND, other])
     with pytest.raises(ValueError, match="layers of the first"):
-        stack_experts([HAND, make_trace(HAND.layers[0].experts, ids=HAND.input_ids, real=HAND.real, index=2)])
+        stack_experts(
+            [HAND, make_trace(HAND.layers[0].experts, ids=HAND.input_ids, real=HAND.real, index=2)]
+        )
     with pytest.raises(ValueError, match="none"):
         stack_experts([])

@@ -1,4 +1,5 @@
-"""Tables of choices against hand-worked numbers and loops, intervals and controls against planted structure."""
+"""Tables of choices against hand-worked numbers and loops, intervals and controls against planted
+structure."""
 
 from dataclasses import replace
 
@@ -21,25 +22,40 @@ def make_trace(experts, ids=None, real=None, domains=None, n_experts=4, index=1,
     """experts (batch, sequence, k)"""
     experts = torch.as_tensor(experts)
     weights = torch.ones(experts.shape)
-    layer = LayerTrace("layers.1.feed_forward", index, n_experts, experts, weights,
-                       torch.zeros(*experts.shape[:2], n_experts), **more)  # fmt: skip
+    layer = LayerTrace(
+        "layers.1.feed_forward",
+        index,
+        n_experts,
+        experts,
+        weights,
+        torch.zeros(*experts.shape[:2], n_experts),
+        **more,
+    )
     ids = torch.zeros(experts.shape[:2], dtype=torch.long) if ids is None else torch.as_tensor(ids)
-    real = torch.ones(experts.shape[:2], dtype=torch.bool) if real is None else torch.as_tensor(real).bool()
+    real = (
+        torch.ones(experts.shape[:2], dtype=torch.bool)
+        if real is None
+        else torch.as_tensor(real).bool()
+    )
     return RoutingTrace([layer], ids, real, domains)
 
 
 # Two texts of three tokens, k = 2 of 4 experts; the last token of the second text is padding.
 HAND = make_trace(
     [[[0, 1], [0, 2], [1, 0]], [[3, 0], [3, 2], [1, 1]]],
-    ids=[[7, 7, 5], [7, 5, 0]], real=[[1, 1, 1], [1, 1, 0]], domains=("code", "art"),
-)  # fmt: skip
+    ids=[[7, 7, 5], [7, 5, 0]],
+    real=[[1, 1, 1], [1, 1, 0]],
+    domains=("code", "art"),
+)
 
 
 def test_domain_table_by_hand():
     table = domain_specialisation(HAND, 1)
     assert list(table.index) == ["art", "code"]
     assert table.loc["code"].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0])
-    assert table.loc["art"].tolist() == pytest.approx([1 / 2, 0, 1 / 2, 1])  # two tokens; padding does not count
+    assert table.loc["art"].tolist() == pytest.approx(
+        [1 / 2, 0, 1 / 2, 1]
+    )  # two tokens; padding does not count
     assert table.sum(axis=1).tolist() == pytest.approx([2, 2])  # k
 
 
@@ -47,14 +63,21 @@ def test_token_table_by_hand():
     table = token_specialisation(HAND, 1, min_count=1)
     assert list(table.index) == [7, 5]  # most frequent first; the padding's id 0 is not there
     assert table.loc[7].tolist() == pytest.approx([2 / 3, 0, 0, 1 / 3])  # first choices
-    assert token_specialisation(HAND, 1, rank=None, min_count=1).loc[5].tolist() == pytest.approx([0.5, 0.5, 0.5, 0.5])
+    assert token_specialisation(HAND, 1, rank=None, min_count=1).loc[5].tolist() == pytest.approx(
+        [0.5, 0.5, 0.5, 0.5]
+    )
     assert list(token_specialisation(HAND, 1, min_count=3).index) == [7]
 
 
 def test_token_table_of_other_tokens_leaves_out_minus_one():
     following = torch.tensor([[7, 5, -1], [5, -1, -1]])
     table = token_specialisation(HAND, 1, following, min_count=1)
-    assert table.loc[5].tolist() == pytest.approx([0.5, 0, 0, 0.5]) and table.loc[7].tolist() == [1, 0, 0, 0]
+    assert table.loc[5].tolist() == pytest.approx([0.5, 0, 0, 0.5]) and table.loc[7].tolist() == [
+        1,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_counts_against_a_loop():
@@ -83,11 +106,14 @@ def test_positions_count_real_tokens_on_either_side_of_the_padding():
 
 
 def planted(n_documents=40, length=30, share=0.8, seed=0):
-    """Two domains, k = 1: a token goes to the expert of its domain (0 or 1) with this share, else to 2 or 3."""
+    """Two domains, k = 1: a token goes to the expert of its domain (0 or 1) with this share, else
+    to 2 or 3."""
     g = torch.Generator().manual_seed(seed)
     domain = torch.arange(n_documents) % 2
     own = torch.rand(n_documents, length, generator=g) < share
-    experts = torch.where(own, domain[:, None], torch.randint(2, 4, (n_documents, length), generator=g))
+    experts = torch.where(
+        own, domain[:, None], torch.randint(2, 4, (n_documents, length), generator=g)
+    )
     ids = torch.randint(0, 5, (n_documents, length), generator=g)
     return make_trace(experts[..., None], ids=ids, domains=tuple("ab"[i] for i in domain))
 
@@ -130,15 +156,22 @@ def test_shuffled_domains_keep_documents_whole():
     trace, documents = planted(12), torch.arange(12) // 4 * 2 + torch.arange(12) % 2
     shuffled = shuffle_domains(trace, documents, seed=3)
     for number in documents.unique():
-        assert len({d for d, own in zip(shuffled.domains, documents == number, strict=True) if own}) == 1
+        assert (
+            len({d for d, own in zip(shuffled.domains, documents == number, strict=True) if own})
+            == 1
+        )
     with pytest.raises(ValueError, match="documents"):
         shuffle_domains(trace, torch.arange(12) // 2)
 
 
 def test_exchange_keeps_what_the_token_decides_and_loses_the_rest():
     trace = planted()
-    by_token = make_trace(trace.input_ids[..., None] % 4, ids=trace.input_ids, domains=trace.domains)
-    assert torch.equal(exchange_routing(by_token, by_token.input_ids).layers[0].experts, by_token.layers[0].experts)
+    by_token = make_trace(
+        trace.input_ids[..., None] % 4, ids=trace.input_ids, domains=trace.domains
+    )
+    assert torch.equal(
+        exchange_routing(by_token, by_token.input_ids).layers[0].experts, by_token.layers[0].experts
+    )
     exchanged = exchange_routing(trace, trace.input_ids)
     before, after = token_specialisation(trace, 1), token_specialisation(exchanged, 1)
     assert before.sort_index().equals(after.sort_index())  # each token keeps its experts as a whole
@@ -148,13 +181,19 @@ def test_exchange_keeps_what_the_token_decides_and_loses_the_rest():
 
 def test_exchange_moves_whole_tokens_in_all_layers_alike_and_leaves_padding():
     experts = torch.arange(12).view(2, 6, 1)
-    trace = make_trace(experts, ids=[[1, 1, 1, 2, 3, 0], [1, 2, 1, 9, 0, 0]],
-                       real=[[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0]], n_experts=12)  # fmt: skip
+    trace = make_trace(
+        experts,
+        ids=[[1, 1, 1, 2, 3, 0], [1, 2, 1, 9, 0, 0]],
+        real=[[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 0, 0]],
+        n_experts=12,
+    )
     second = replace(trace.layers[0], index=2, weights=experts.float())
     both = replace(trace, layers=[trace.layers[0], second])
     moved = exchange_routing(both, both.input_ids, seed=2)
     now = moved.layers[0].experts
-    assert torch.equal(now, moved.layers[1].experts) and torch.equal(now.float(), moved.layers[1].weights)
+    assert torch.equal(now, moved.layers[1].experts) and torch.equal(
+        now.float(), moved.layers[1].weights
+    )
     for token in (1, 2):
         here = trace.real & (trace.input_ids == token)
         assert sorted(now[here].flatten().tolist()) == sorted(experts[here].flatten().tolist())

@@ -1,4 +1,5 @@
-"""Experts of Hugging Face models switched off: never chosen, the rest as a hand calculation says."""
+"""Experts of Hugging Face models switched off: never chosen, the rest as a hand calculation
+says."""
 
 import pytest
 import torch
@@ -9,7 +10,11 @@ from moe_lib.tracing.hugging_face import find_places
 from moe_lib.tracing.interventions.banning import number_of_experts
 from tests.tracing.families import FAMILIES, IDS, build
 
-CANNOT = {"doge": "product keys", "nllb_moe": "its experts do not follow its router", "deepseek_v4": "a hash table"}
+CANNOT = {
+    "doge": "product keys",
+    "nllb_moe": "its experts do not follow its router",
+    "deepseek_v4": "a hash table",
+}
 
 
 @pytest.mark.parametrize("family", [family for family in FAMILIES if family not in CANNOT])
@@ -17,13 +22,18 @@ def test_banned_experts_are_never_chosen_and_come_back(family):
     model = build(family)
     before = trace_routing(model, IDS)
     layer = before.layers[-1]
-    banned = before.load(layer.index).argsort(descending=True)[:2].tolist()  # the two that are missed most
+    banned = (
+        before.load(layer.index).argsort(descending=True)[:2].tolist()
+    )  # the two that are missed most
     with experts_off(model, {layer.index: banned}):
         during = trace_routing(model, IDS)
     used = during.layer(layer.index)
     real = used.weights != 0
     assert before.load(layer.index)[banned].sum() > 0
-    assert not torch.isin(used.experts[real], torch.tensor(banned)).any() and used.weights.isfinite().all()
+    assert (
+        not torch.isin(used.experts[real], torch.tensor(banned)).any()
+        and used.weights.isfinite().all()
+    )
     after = trace_routing(model, IDS)
     for a, b in zip(before.layers, after.layers, strict=True):
         assert torch.equal(a.experts, b.experts) and torch.equal(a.weights, b.weights)
@@ -33,7 +43,9 @@ def test_banned_experts_are_never_chosen_and_come_back(family):
 def test_mixtral_chooses_the_next_best_with_a_new_softmax():
     model = build("mixtral")
     seen = []
-    handle = model.model.layers[0].mlp.gate.register_forward_hook(lambda m, args, output: seen.append(args[0]))
+    handle = model.model.layers[0].mlp.gate.register_forward_hook(
+        lambda m, args, output: seen.append(args[0])
+    )
     with experts_off(model, {0: [1, 4]}):
         layer = trace_routing(model, IDS).layer(0)
     handle.remove()
@@ -41,7 +53,9 @@ def test_mixtral_chooses_the_next_best_with_a_new_softmax():
     logits[:, [1, 4]] = -torch.inf
     best = logits.softmax(-1).topk(3)
     assert torch.equal(layer.experts.flatten(0, 1), best.indices)
-    torch.testing.assert_close(layer.weights.flatten(0, 1), best.values / best.values.sum(-1, keepdim=True))
+    torch.testing.assert_close(
+        layer.weights.flatten(0, 1), best.values / best.values.sum(-1, keepdim=True)
+    )
 
 
 def test_deepseek_v3_chooses_with_its_bias_and_weighs_without():
@@ -69,7 +83,10 @@ def test_deepseek_v3_chooses_with_its_bias_and_weighs_without():
 def test_what_cannot_be_told_is_refused_in_words(family):
     model = build(family)
     index = next(p.index for p in find_places(model))
-    with pytest.raises(ValueError, match="^off: .*can be told to avoid"), experts_off(model, {index: [0]}):
+    with (
+        pytest.raises(ValueError, match="^off: .*can be told to avoid"),
+        experts_off(model, {index: [0]}),
+    ):
         pass
 
 
@@ -81,13 +98,20 @@ def test_a_forward_that_somebody_else_put_there_comes_back():
     kept = gate.forward
     with experts_off(model, {0: [1]}), experts_off(model, {0: [2]}):
         layer = trace_routing(model, IDS).layer(0)
-    assert not torch.isin(layer.experts, torch.tensor([1, 2])).any() and calls == [1] and gate.forward is kept
+    assert (
+        not torch.isin(layer.experts, torch.tensor([1, 2])).any()
+        and calls == [1]
+        and gate.forward is kept
+    )
 
 
 def test_wrong_layers_and_experts_are_named():
     model = build("deepseek_v2")
-    for off, message in (({0: [1]}, "off: got 'layer 0'; wants a layer with experts: .1."), ({1: [9]}, "0 to 7"),
-                         ({1: [0, 1, 2, 3, 4, 5]}, "6 of 8 experts")):  # fmt: skip
+    for off, message in (
+        ({0: [1]}, "off: got 'layer 0'; wants a layer with experts: .1."),
+        ({1: [9]}, "0 to 7"),
+        ({1: [0, 1, 2, 3, 4, 5]}, "6 of 8 experts"),
+    ):
         with pytest.raises(ValueError, match=message), experts_off(model, off):
             pass
     with pytest.raises(RuntimeError, match="inside"), experts_off(model, {1: [0]}):

@@ -1,4 +1,5 @@
-"""Another number of experts per token: as in a model that is built with it, ours and every family of transformers."""
+"""Another number of experts per token: as in a model that is built with it, ours and every family
+of transformers."""
 
 import copy
 
@@ -38,7 +39,9 @@ def test_equals_a_model_built_with_that_k(family):
             changed = trace_routing(model, IDS)
         for one, other in zip(changed.layers, trace_routing(twin, IDS).layers, strict=True):
             assert one.experts.shape[-1] == k
-            assert torch.equal(one.experts, other.experts) and torch.equal(one.weights, other.weights)
+            assert torch.equal(one.experts, other.experts) and torch.equal(
+                one.weights, other.weights
+            )
     again = trace_routing(model, IDS)
     for one, other in zip(before.layers, again.layers, strict=True):
         assert torch.equal(one.experts, other.experts) and torch.equal(one.weights, other.weights)
@@ -60,7 +63,9 @@ def test_the_coverage_is_told_and_holds():
 
 @pytest.mark.parametrize("family", sorted(REFUSED))
 def test_what_cannot_change_is_refused_by_name(family):
-    with pytest.raises(ValueError, match="^model: got 'layer .*Router'; wants a router whose number"):
+    with pytest.raises(
+        ValueError, match="^model: got 'layer .*Router'; wants a router whose number"
+    ):
         with experts_per_token(build(family), 2):
             pass
 
@@ -81,15 +86,26 @@ def test_logits_follow_a_hand_made_mixture():
         torch.testing.assert_close(output[token], by_hand, rtol=1e-4, atol=1e-6)
 
 
-OWN = dict(vocab_size=64, hidden_size=16, num_hidden_layers=3, num_attention_heads=2, n_routed_experts=8,
-           num_experts_per_tok=2, moe_intermediate_size=8, first_k_dense_replace=1, initializer_range=0.4)  # fmt: skip
+OWN = dict(
+    vocab_size=64,
+    hidden_size=16,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    n_routed_experts=8,
+    num_experts_per_tok=2,
+    moe_intermediate_size=8,
+    first_k_dense_replace=1,
+    initializer_range=0.4,
+)
 KINDS = {
-    "topk": {}, "normed": dict(norm_topk_prob=True), "topk_softmax": dict(router="topk_softmax"),
-    "noisy_topk": dict(router="noisy_topk"), "biased": dict(router="biased_topk", scoring_func="sigmoid",
-                                                            norm_topk_prob=True),
+    "topk": {},
+    "normed": dict(norm_topk_prob=True),
+    "topk_softmax": dict(router="topk_softmax"),
+    "noisy_topk": dict(router="noisy_topk"),
+    "biased": dict(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True),
     "groups": dict(router="group_limited", n_group=4, topk_group=2),
     "choice": dict(router="expert_choice", causal=False),
-}  # fmt: skip
+}
 
 
 def own(**changes):
@@ -110,16 +126,24 @@ def test_our_models_equal_a_twin_built_with_that_k(kind):
             with experts_per_token(model, k):
                 assert torch.equal(model(IDS).logits, twin(IDS).logits)
             assert not torch.allclose(before, twin(IDS).logits, atol=1e-4)
-        with experts_per_token(model, 1):  # a twin with k = 1 would be refused where it could not be trained
+        with experts_per_token(
+            model, 1
+        ):  # a twin with k = 1 would be refused where it could not be trained
             assert model(IDS).logits.isfinite().all()
         assert torch.equal(model(IDS).logits, before)
 
 
-@pytest.mark.parametrize("make", [own, lambda: build("deepseek_v2"), lambda: build("gemma4"), lambda: build("dbrx")])
+@pytest.mark.parametrize(
+    "make", [own, lambda: build("deepseek_v2"), lambda: build("gemma4"), lambda: build("dbrx")]
+)
 def test_restored_after_an_error_and_nested(make):
     model = make()
-    before = copy.deepcopy({name: vars(module).get("top_k", getattr(module, "num_experts_per_tok", None))
-                            for name, module in model.named_modules()})  # fmt: skip
+    before = copy.deepcopy(
+        {
+            name: vars(module).get("top_k", getattr(module, "num_experts_per_tok", None))
+            for name, module in model.named_modules()
+        }
+    )
     first = trace_routing(model, IDS)
     with pytest.raises(RuntimeError, match="stop"), experts_per_token(model, 1):
         with experts_per_token(model, 2):
@@ -128,8 +152,10 @@ def test_restored_after_an_error_and_nested(make):
         raise RuntimeError("stop")
     again = trace_routing(model, IDS)
     assert torch.equal(first.layers[-1].experts, again.layers[-1].experts)
-    assert before == {name: vars(module).get("top_k", getattr(module, "num_experts_per_tok", None))
-                      for name, module in model.named_modules()}  # fmt: skip
+    assert before == {
+        name: vars(module).get("top_k", getattr(module, "num_experts_per_tok", None))
+        for name, module in model.named_modules()
+    }
 
 
 def test_k_out_of_range_is_named():
@@ -149,9 +175,14 @@ def test_k_out_of_range_is_named():
 
 def test_a_reading_with_another_k_also_with_experts_off():
     torch.manual_seed(0)
-    model, tokenizer = LanguageModel(ModelConfig.preset("tiny", initializer_range=0.3)), load_tokenizer()
+    model, tokenizer = (
+        LanguageModel(ModelConfig.preset("tiny", initializer_range=0.3)),
+        load_tokenizer(),
+    )
     text = "The list is sorted in place."
-    layer = next(i for i, block in enumerate(model.layers) if isinstance(block.feed_forward, MoELayer))
+    layer = next(
+        i for i, block in enumerate(model.layers) if isinstance(block.feed_forward, MoELayer)
+    )
     reading = read_text(model, tokenizer, text, k=5, off={layer: [0, 1]})
     assert reading.k == 5 and reading.trace.layer(layer).experts.shape[-1] == 5
     assert reading.trace.load(layer)[:2].sum() == 0

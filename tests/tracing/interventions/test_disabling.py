@@ -1,4 +1,5 @@
-"""Taking experts away token by token, against loops by hand and against models built without them."""
+"""Taking experts away token by token, against loops by hand and against models built without
+them."""
 
 import pytest
 import torch
@@ -15,8 +16,17 @@ E, K = 6, 2
 
 def make_model(**changes):
     torch.manual_seed(5)
-    sizes = dict(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, n_routed_experts=E,
-                 num_experts_per_tok=K, n_shared_experts=1, moe_intermediate_size=8, initializer_range=0.4)  # fmt: skip
+    sizes = dict(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        n_routed_experts=E,
+        num_experts_per_tok=K,
+        n_shared_experts=1,
+        moe_intermediate_size=8,
+        initializer_range=0.4,
+    )
     return LanguageModel(ModelConfig(**{**sizes, **changes})).eval()
 
 
@@ -80,17 +90,26 @@ def test_random_experts_are_the_same_for_the_same_seed(ids):
 
 def test_without_shared_experts_equals_a_model_built_without_them(ids):
     model = make_model(num_hidden_layers=3, first_k_dense_replace=1, n_shared_experts=2)
-    twin = make_model(num_hidden_layers=3, first_k_dense_replace=1, n_shared_experts=0, num_experts_per_tok=K + 2)
-    twin.load_state_dict({name: weight for name, weight in model.state_dict().items() if ".shared." not in name})
+    twin = make_model(
+        num_hidden_layers=3, first_k_dense_replace=1, n_shared_experts=0, num_experts_per_tok=K + 2
+    )
+    twin.load_state_dict(
+        {name: weight for name, weight in model.state_dict().items() if ".shared." not in name}
+    )
     with torch.no_grad():
         with shared_experts_off(model):
             torch.testing.assert_close(model(ids).logits, twin(ids).logits)
         assert not torch.allclose(model(ids).logits, twin(ids).logits, atol=1e-2)
 
 
-@pytest.mark.parametrize("take_away", [
-    lambda model: strongest_experts_off(model, 2), lambda model: random_experts_off(model, 2), shared_experts_off,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "take_away",
+    [
+        lambda model: strongest_experts_off(model, 2),
+        lambda model: random_experts_off(model, 2),
+        shared_experts_off,
+    ],
+)
 def test_the_model_is_as_it_was_also_after_an_error(ids, take_away):
     model = make_model(num_hidden_layers=2)
     with torch.no_grad():
@@ -101,17 +120,44 @@ def test_the_model_is_as_it_was_also_after_an_error(ids, take_away):
         torch.testing.assert_close(model(ids).logits, before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("take_away, model, error, words", [
-    (lambda m: strongest_experts_off(m, E - K + 1), make_model, ValueError, "n: .*6 experts.*7 or more"),
-    (lambda m: random_experts_off(m, -1), make_model, ValueError, "n: "),
-    (lambda m: random_experts_off(m, 1, seed=-1), make_model, ValueError, "seed"),
-    (lambda m: strongest_experts_off(m, 1), lambda: make_model(n_routed_experts=0, n_shared_experts=0), ValueError,
-     "dense"),
-    (lambda m: strongest_experts_off(m, 1), lambda: torch.nn.Linear(2, 2), TypeError, "LanguageModel"),
-    (lambda m: strongest_experts_off(m, 1), lambda: make_model(router="topk_softmax"), ValueError, "router"),
-    (shared_experts_off, lambda: make_model(n_shared_experts=0), ValueError, "shared"),
-    (shared_experts_off, lambda: make_model(num_experts_per_tok=E), ValueError, "6 experts.*7 or more"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "take_away, model, error, words",
+    [
+        (
+            lambda m: strongest_experts_off(m, E - K + 1),
+            make_model,
+            ValueError,
+            "n: .*6 experts.*7 or more",
+        ),
+        (lambda m: random_experts_off(m, -1), make_model, ValueError, "n: "),
+        (lambda m: random_experts_off(m, 1, seed=-1), make_model, ValueError, "seed"),
+        (
+            lambda m: strongest_experts_off(m, 1),
+            lambda: make_model(n_routed_experts=0, n_shared_experts=0),
+            ValueError,
+            "dense",
+        ),
+        (
+            lambda m: strongest_experts_off(m, 1),
+            lambda: torch.nn.Linear(2, 2),
+            TypeError,
+            "LanguageModel",
+        ),
+        (
+            lambda m: strongest_experts_off(m, 1),
+            lambda: make_model(router="topk_softmax"),
+            ValueError,
+            "router",
+        ),
+        (shared_experts_off, lambda: make_model(n_shared_experts=0), ValueError, "shared"),
+        (
+            shared_experts_off,
+            lambda: make_model(num_experts_per_tok=E),
+            ValueError,
+            "6 experts.*7 or more",
+        ),
+    ],
+)
 def test_what_cannot_be_is_refused(take_away, model, error, words):
     with pytest.raises(error, match=words), take_away(model()):
         pass

@@ -1,4 +1,5 @@
-"""A comparison against a loop written out by hand, its intervals against scipy, its file, and what it refuses."""
+"""A comparison against a loop written out by hand, its intervals against scipy, its file, and what
+it refuses."""
 
 import math
 from dataclasses import dataclass
@@ -30,20 +31,34 @@ from moe_lib.tuning.impact import activation_bytes, state_bytes
 from tests.tuning.small import make_base, random_ids
 
 SETTINGS = {"steps": 3, "learning_rate": 1e-2}
-DOMAIN = {"a": [{"input_ids": random_ids(2, 9, seed=1), "labels": random_ids(2, 9, seed=1)}],
-          "b": [{"input_ids": random_ids(2, 9, seed=2), "labels": random_ids(2, 9, seed=2)}]}  # fmt: skip
+DOMAIN = {
+    "a": [{"input_ids": random_ids(2, 9, seed=1), "labels": random_ids(2, 9, seed=1)}],
+    "b": [{"input_ids": random_ids(2, 9, seed=2), "labels": random_ids(2, 9, seed=2)}],
+}
 TEXT = random_ids(3, 12, seed=5)
 
 
 def labelled(n, seed=0, classes=2):
     """Random texts; the class is the first token's remainder, in shares 3 : 1 : …"""
     ids = random_ids(n, 6, seed=seed).tolist()
-    return Encoded([{"input_ids": row, "labels": min(row[0] % 4, classes - 1)} for row in ids], 0, ("x", "y", "z"))
+    return Encoded(
+        [{"input_ids": row, "labels": min(row[0] % 4, classes - 1)} for row in ids],
+        0,
+        ("x", "y", "z"),
+    )
 
 
 def make_task(**changes):
-    return TuningTask(**{"name": "toy", "train": labelled(24), "test": labelled(10, seed=1), "batch_size": 4,
-                         "make_head": lambda base: SequenceClassifier(base, 2), **changes})  # fmt: skip
+    return TuningTask(
+        **{
+            "name": "toy",
+            "train": labelled(24),
+            "test": labelled(10, seed=1),
+            "batch_size": 4,
+            "make_head": lambda base: SequenceClassifier(base, 2),
+            **changes,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -58,9 +73,12 @@ class Nothing:
 
 @pytest.fixture(scope="module")
 def found():
-    cases = [Case("full", make_base, settings=SETTINGS), Case("head", make_base, Nothing(), settings=SETTINGS),
-             Case("full", make_base, n_train=8, settings=SETTINGS),
-             Case("dense", lambda: make_base(n_routed_experts=0, n_shared_experts=0), settings=SETTINGS)]  # fmt: skip
+    cases = [
+        Case("full", make_base, settings=SETTINGS),
+        Case("head", make_base, Nothing(), settings=SETTINGS),
+        Case("full", make_base, n_train=8, settings=SETTINGS),
+        Case("dense", lambda: make_base(n_routed_experts=0, n_shared_experts=0), settings=SETTINGS),
+    ]
     return compare(cases, make_task(), seeds=(0, 3), pretraining=DOMAIN, routing_text=TEXT)
 
 
@@ -71,18 +89,29 @@ def test_a_run_is_what_a_loop_written_out_gives(found):
     head = SequenceClassifier(base, 2)
     losses = {name: evaluate(base, batches) for name, batches in DOMAIN.items()}
     with torch.no_grad():
-        before = [set(map(int, row)) for r in base.eval()(TEXT).routing if r is not None for row in r.experts]
+        before = [
+            set(map(int, row))
+            for r in base.eval()(TEXT).routing
+            if r is not None
+            for row in r.experts
+        ]
     run = finetune(head, Examples(train, 4, seed=3), seed=3, **SETTINGS)
     with torch.no_grad():
-        after = [set(map(int, row)) for r in base(TEXT).routing if r is not None for row in r.experts]
-        ids, labels = (torch.tensor([row[name] for row in test.rows]) for name in ("input_ids", "labels"))
+        after = [
+            set(map(int, row)) for r in base(TEXT).routing if r is not None for row in r.experts
+        ]
+        ids, labels = (
+            torch.tensor([row[name] for row in test.rows]) for name in ("input_ids", "labels")
+        )
         logits = head(ids).logits
     row = found.runs.query("case == 'full' and n_train == 24 and seed == 3").iloc[0]
     assert row["test_accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert row["test_loss"] == pytest.approx(F.cross_entropy(logits, labels).item(), abs=1e-5)
     assert row["gap"] == pytest.approx(row["train_accuracy"] - row["test_accuracy"])
     for name, loss in losses.items():
-        assert row[f"forgetting_{name}"] == pytest.approx(evaluate(base, DOMAIN[name]) - loss, abs=1e-5)
+        assert row[f"forgetting_{name}"] == pytest.approx(
+            evaluate(base, DOMAIN[name]) - loss, abs=1e-5
+        )
     assert row["forgetting"] == pytest.approx((row["forgetting_a"] + row["forgetting_b"]) / 2)
     gone = sum(len(old - new) for old, new in zip(before, after, strict=True))
     assert 0 < row["routing_change"] == pytest.approx(gone / sum(map(len, before)))
@@ -104,8 +133,13 @@ def test_the_same_call_gives_the_same_numbers_and_leaves_the_random_numbers_alon
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    again = compare([Case("full", make_base, n_train=8, settings=SETTINGS)], make_task(), seeds=(3,),
-                    pretraining=lambda base: DOMAIN, routing_text={"input_ids": TEXT})  # fmt: skip
+    again = compare(
+        [Case("full", make_base, n_train=8, settings=SETTINGS)],
+        make_task(),
+        seeds=(3,),
+        pretraining=lambda base: DOMAIN,
+        routing_text={"input_ids": TEXT},
+    )
     assert torch.rand(1) == expected
     old = found.runs.query("case == 'full' and n_train == 8 and seed == 3").reset_index(drop=True)
     times = ["seconds", "cpu_seconds"]
@@ -117,13 +151,22 @@ def test_intervals_are_those_of_scipy(found):
     values = found.runs.query("case == 'full' and n_train == 8")["test_loss"]
     low, high = scipy.stats.t.interval(0.95, 1, values.mean(), scipy.stats.sem(values))
     row = summary.loc[("full", 8)]
-    assert row["test_loss_low"] == pytest.approx(low) and row["test_loss_high"] == pytest.approx(high)
+    assert row["test_loss_low"] == pytest.approx(low) and row["test_loss_high"] == pytest.approx(
+        high
+    )
     assert list(summary["seeds"]) == [2, 2, 2, 2]
-    a, b = (found.runs.query(f"case == '{name}' and n_train == 24")["test_loss"] for name in ("full", "head"))
+    a, b = (
+        found.runs.query(f"case == '{name}' and n_train == 24")["test_loss"]
+        for name in ("full", "head")
+    )
     low, high = scipy.stats.ttest_rel(a, b).confidence_interval(0.9)
     pair = found.paired("full", "head", "test_loss", n_train=24, confidence=0.9)
     assert (pair.mean, pair.low, pair.high) == pytest.approx((a.mean() - b.mean(), low, high))
-    assert interval([1.0, math.nan]).mean == 1 and math.isnan(interval([1.0]).low) and interval([]).n == 0
+    assert (
+        interval([1.0, math.nan]).mean == 1
+        and math.isnan(interval([1.0]).low)
+        and interval([]).n == 0
+    )
     assert pair.low + pair.half == pytest.approx(pair.mean) and math.isnan(interval([1.0]).half)
 
 
@@ -156,12 +199,20 @@ def test_it_goes_on_where_it_was_broken_off_and_takes_no_run_of_something_else(t
         return compare([case], make_task(**task), seeds=(0, 1), scratch=tmp_path, callback=callback)
 
     stopped = one(stop=(1, 1))
-    assert stopped.runs["seed"].tolist() == [0] and tried == [(0, 1, 0, 2), (0, 2, 0, 2), (1, 1, 1, 2)]
+    assert stopped.runs["seed"].tolist() == [0] and tried == [
+        (0, 1, 0, 2),
+        (0, 2, 0, 2),
+        (1, 1, 1, 2),
+    ]
     whole = one()
     assert tried == [(1, 1, 1, 2), (1, 2, 1, 2)] and whole.runs["seed"].tolist() == [0, 1]
     pd.testing.assert_frame_equal(one().runs, whole.runs, rtol=1e-5)
     assert not tried
-    for change in ({"lr": 2e-2}, {"base": lambda: make_base(seed=1)}, {"train": labelled(24, seed=7)}):
+    for change in (
+        {"lr": 2e-2},
+        {"base": lambda: make_base(seed=1)},
+        {"train": labelled(24, seed=7)},
+    ):
         one(**change)
         assert len(tried) == 4, change
 
@@ -181,20 +232,36 @@ def test_a_draw_keeps_the_shares_and_a_larger_one_holds_the_smaller():
 
 
 def test_questions_are_drawn_with_all_their_windows():
-    rows = [{"example": i // 2, "input_ids": [i], "labels": [0, 0] if i % 6 == 0 else [-1, -1]} for i in range(24)]
+    rows = [
+        {"example": i // 2, "input_ids": [i], "labels": [0, 0] if i % 6 == 0 else [-1, -1]}
+        for i in range(24)
+    ]
     drawn = draw_examples(Encoded(rows, 0), 6)
     examples = [row["example"] for row in drawn.rows]
     assert examples_of(drawn) == 6 and all(examples.count(e) == 2 for e in examples)
-    assert sum(row["labels"][0] == 0 for row in drawn.rows) == 2  # a third of the questions has an answer
+    assert (
+        sum(row["labels"][0] == 0 for row in drawn.rows) == 2
+    )  # a third of the questions has an answer
 
 
 def test_a_language_model_and_a_measure_of_ones_own():
     rows = [{"input_ids": row, "labels": row} for row in random_ids(8, 6).tolist()]
-    task = TuningTask("prompts", Encoded(rows[:6], 0), Encoded(rows[6:], 0), lambda base: base,
-                      lambda model, encoded: {"rows": len(encoded)}, "rows", higher_is_better=False)  # fmt: skip
+    task = TuningTask(
+        "prompts",
+        Encoded(rows[:6], 0),
+        Encoded(rows[6:], 0),
+        lambda base: base,
+        lambda model, encoded: {"rows": len(encoded)},
+        "rows",
+        higher_is_better=False,
+    )
     case = Case("lm", lambda: make_base(causal=True), settings={"steps": 1})
     runs = compare([case], task, seeds=(0,)).runs
-    assert runs["test_rows"][0] == 2 == runs["train_rows"][0] and runs["gap"][0] == 0 and runs["test_loss"][0] > 0
+    assert (
+        runs["test_rows"][0] == 2 == runs["train_rows"][0]
+        and runs["gap"][0] == 0
+        and runs["test_loss"][0] > 0
+    )
     assert not {"forgetting", "routing_change"} & set(runs)
 
 
@@ -206,7 +273,10 @@ def test_prepare_changes_what_is_trained_on_and_fit_takes_the_place_of_finetune(
         return encoded.select(range(3))
 
     def fit(head, batches, **options):
-        seen["rows"], seen["validation"] = len(batches.encoded), len(options.pop("validation").encoded)
+        seen["rows"], seen["validation"] = (
+            len(batches.encoded),
+            len(options.pop("validation").encoded),
+        )
         return finetune(head, batches, steps=options.pop("twice") * 2, **options)
 
     case = Case("own", make_base, n_train=8, settings={"twice": 1}, prepare=prepare, fit=fit)
@@ -216,7 +286,9 @@ def test_prepare_changes_what_is_trained_on_and_fit_takes_the_place_of_finetune(
 
 
 def test_memory_is_counted_from_the_tensors():
-    head = SequenceClassifier(make_base(n_routed_experts=0, n_shared_experts=0, num_hidden_layers=1), 2)
+    head = SequenceClassifier(
+        make_base(n_routed_experts=0, n_shared_experts=0, num_hidden_layers=1), 2
+    )
     all_parameters = sum(p.numel() for p in head.parameters())
     buffers = sum(b.nbytes for b in head.buffers())
     assert state_bytes(head) == 16 * all_parameters + buffers
@@ -256,16 +328,29 @@ def test_choices_leave_padding_out_and_changes_are_shares():
         (lambda: Case("a", make_base, settings={"rate": 1}), "settings of 'a': got .*rate"),
         (lambda: compare([], make_task()), "cases: got \\[\\]"),
         (lambda: compare([Case("a", make_base)], "task"), "task: got 'str'"),
-        (lambda: compare([Case("a", make_base)], make_task(), seeds=(1, 1)), "seeds: got \\[1, 1\\]"),
+        (
+            lambda: compare([Case("a", make_base)], make_task(), seeds=(1, 1)),
+            "seeds: got \\[1, 1\\]",
+        ),
         (lambda: compare([Case("a", make_base)], make_task(), seeds=()), "seeds: got \\[\\]"),
-        (lambda: compare([Case("a", make_base, n_train=99)], make_task()), "n_train of 'a': got 99; wants at most 24"),
-        (lambda: compare([Case("a", make_base), Case("a", make_base, n_train=24)], make_task()),
-         "cases: got .*a with 24 examples.*once"),
-        (lambda: compare([Case("a", make_base, settings={"steps": 1})], make_task(metric="f1")),
-         "metric: got 'f1'; wants one of loss, accuracy"),
-        (lambda: compare([Case("a", make_base)], make_task(), pretraining={}), "pretraining: got 'no domains'"),
+        (
+            lambda: compare([Case("a", make_base, n_train=99)], make_task()),
+            "n_train of 'a': got 99; wants at most 24",
+        ),
+        (
+            lambda: compare([Case("a", make_base), Case("a", make_base, n_train=24)], make_task()),
+            "cases: got .*a with 24 examples.*once",
+        ),
+        (
+            lambda: compare([Case("a", make_base, settings={"steps": 1})], make_task(metric="f1")),
+            "metric: got 'f1'; wants one of loss, accuracy",
+        ),
+        (
+            lambda: compare([Case("a", make_base)], make_task(), pretraining={}),
+            "pretraining: got 'no domains'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises((ValueError, TypeError), match=message):
         call()
@@ -275,11 +360,18 @@ def test_questions_to_a_comparison_that_it_cannot_answer_are_named(found):
     for call, message in [
         (lambda: found.summary("f1"), "metrics: got \\['f1'\\]"),
         (lambda: found.paired("full", "other"), "n_train: got None; wants one of \\[8, 24\\]"),
-        (lambda: found.paired("head", "other"), "case: got 'other'; wants one of full, head, dense"),
+        (
+            lambda: found.paired("head", "other"),
+            "case: got 'other'; wants one of full, head, dense",
+        ),
         (lambda: found + found, "other: .*other cases or other seeds"),
     ]:
         with pytest.raises(ValueError, match=message):
             call()
-    other = Comparison(found.runs.assign(seed=found.runs["seed"] + 10), found.curves, {**found.about, "seeds": [10]})
+    other = Comparison(
+        found.runs.assign(seed=found.runs["seed"] + 10),
+        found.curves,
+        {**found.about, "seeds": [10]},
+    )
     both = found + other
     assert len(both.runs) == 16 and both.about["seeds"] == [0, 3, 10]

@@ -1,4 +1,5 @@
-"""ESFT: only the chosen experts move, they move as in full fine-tuning's gradient, and the promises of every method."""
+"""ESFT: only the chosen experts move, they move as in full fine-tuning's gradient, and the promises
+of every method."""
 
 import pytest
 import torch
@@ -20,7 +21,10 @@ from tests.tuning.small import make_base, random_ids
 from tests.tuning.test_finetune import planted
 
 CHOSEN = {1: (2, 0)}  # every base has experts in layer 1; not in order, as by relevance
-METHODS = {"experts": ESFT(CHOSEN), "and the rest of the MoE": ESFT(CHOSEN, train_shared=True, train_router=True)}
+METHODS = {
+    "experts": ESFT(CHOSEN),
+    "and the rest of the MoE": ESFT(CHOSEN, train_shared=True, train_router=True),
+}
 EXPERT = 3 * 16 * 8
 
 
@@ -36,20 +40,32 @@ def test_saved_and_loaded_elsewhere(method, tmp_path):
     assert loaded.method == method
     tensors, _ = read_tensors(tmp_path / "adapter.safetensors")
     in_experts = {name: tuple(t.shape) for name, t in tensors.items() if ".experts." in name}
-    assert in_experts == {"layers.1.feed_forward.experts.gate_up": (2, 16, 16),
-                          "layers.1.feed_forward.experts.down": (2, 16, 8)}  # fmt: skip
+    assert in_experts == {
+        "layers.1.feed_forward.experts.gate_up": (2, 16, 16),
+        "layers.1.feed_forward.experts.down": (2, 16, 8),
+    }
     assert (len(tensors) == 2) == (method == METHODS["experts"])
 
 
 def test_the_other_experts_do_not_move_at_all():
     head = SequenceClassifier(make_base(**BASES["latent"]), 2)
     before = state(head.base)
-    run = finetune(head, Examples(planted(20), 4), steps=5, learning_rate=1e-2, weight_decay=0.5, method=ESFT(CHOSEN))
+    run = finetune(
+        head,
+        Examples(planted(20), 4),
+        steps=5,
+        learning_rate=1e-2,
+        weight_decay=0.5,
+        method=ESFT(CHOSEN),
+    )
     experts = head.base.layers[1].feed_forward.experts
     for name in ("gate_up_proj", "down_proj"):
         now, then = getattr(experts, name), before[f"layers.1.feed_forward.experts.{name}"]
         for expert in range(4):
-            assert torch.equal(now[expert], then[expert]) == (expert not in CHOSEN[1]), (name, expert)
+            assert torch.equal(now[expert], then[expert]) == (expert not in CHOSEN[1]), (
+                name,
+                expert,
+            )
     assert run.attached.n_trainable == 2 * EXPERT
     assert sum(p.numel() for p in head.base.parameters() if p.requires_grad) == 2 * EXPERT
 
@@ -57,12 +73,17 @@ def test_the_other_experts_do_not_move_at_all():
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 def test_the_frozen_rest_keeps_its_bits(method):
     changes = {**BASES["latent"], "n_shared_experts": 1}
-    frozen = [name for name in make_base(**changes).state_dict()
-              if not (method.train_router and "selection_bias" in name)]  # fmt: skip
+    frozen = [
+        name
+        for name in make_base(**changes).state_dict()
+        if not (method.train_router and "selection_bias" in name)
+    ]
     moved, _ = check_training(method, frozen=frozen, **changes)
     wanted = {"layers.1.feed_forward.router.weight"} if method.train_router else set()
     if method.train_shared:
-        wanted |= {f"layers.1.feed_forward.shared.{name}_proj.weight" for name in ("gate", "up", "down")}
+        wanted |= {
+            f"layers.1.feed_forward.shared.{name}_proj.weight" for name in ("gate", "up", "down")
+        }
     assert set(moved) == wanted
 
 
@@ -95,7 +116,9 @@ def test_merged_experts_stand_in_the_base_and_come_out_again():
     experts = base.layers[1].feed_forward.experts
     with torch.no_grad():
         experts.down_proj[2] += 1
-        with pytest.raises(ValueError, match=r"unmerge: got 'layers.1.feed_forward.experts changed since merge"):
+        with pytest.raises(
+            ValueError, match=r"unmerge: got 'layers.1.feed_forward.experts changed since merge"
+        ):
             attached.detach()
         experts.down_proj[2] = attached.wrappers["layers.1.feed_forward.experts"].down[0]
     attached.detach()
@@ -126,12 +149,19 @@ def test_from_the_data_to_the_saved_experts(tmp_path):
 
 def test_bad_selections_are_refused():
     base = make_base(first_k_dense_replace=1)
-    for experts, message in (({}, "experts: got {}"), ({1: ()}, "experts: got"), ({1: (2, 2)}, r"experts\[1\]: got")):
+    for experts, message in (
+        ({}, "experts: got {}"),
+        ({1: ()}, "experts: got"),
+        ({1: (2, 2)}, r"experts\[1\]: got"),
+    ):
         with pytest.raises(ValueError, match=message):
             ESFT(experts)
-    for experts, message in (({0: (1,)}, "experts: got 'experts of layer 0'; wants MoE layers"),
-                             ({2: (1,)}, "experts: got 'experts of layer 2'"), ({1: (4,)}, r"experts\[1\]: got \(4,\)"),
-                             ({1: (-1,)}, r"experts\[1\]: got \(-1,\)")):  # fmt: skip
+    for experts, message in (
+        ({0: (1,)}, "experts: got 'experts of layer 0'; wants MoE layers"),
+        ({2: (1,)}, "experts: got 'experts of layer 2'"),
+        ({1: (4,)}, r"experts\[1\]: got \(4,\)"),
+        ({1: (-1,)}, r"experts\[1\]: got \(-1,\)"),
+    ):
         with pytest.raises(ValueError, match=message):
             ESFT(experts).attach(base)
         with pytest.raises(ValueError, match=message):

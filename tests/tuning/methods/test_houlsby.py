@@ -1,4 +1,5 @@
-"""Adapters against the formula written out with a block's own parts, and the promises of every method."""
+"""Adapters against the formula written out with a block's own parts, and the promises of every
+method."""
 
 import pytest
 import torch
@@ -26,7 +27,9 @@ def test_off_is_the_base_and_detach_restores_it(changes, train_norms):
 
 @pytest.mark.parametrize("train_norms", [False, True])
 def test_saved_and_loaded_elsewhere(tmp_path, train_norms):
-    check_saved_and_loaded(Houlsby(bottleneck=3, train_norms=train_norms), tmp_path, **BASES["latent"])
+    check_saved_and_loaded(
+        Houlsby(bottleneck=3, train_norms=train_norms), tmp_path, **BASES["latent"]
+    )
 
 
 @pytest.mark.parametrize("train_norms", [False, True])
@@ -34,7 +37,9 @@ def test_only_adapters_and_norms_are_trained(train_norms):
     moved, run = check_training(Houlsby(bottleneck=3, train_norms=train_norms), **BASES["latent"])
     assert len(moved) == (5 if train_norms else 0)  # two norms in each of two blocks, and the last
     assert all("norm" in name and "kv_norm" not in name for name in moved)
-    assert run.attached.n_trainable == 2 * 2 * (2 * 3 * 16 + 16 + 3) + (5 * 16 if train_norms else 0)
+    assert run.attached.n_trainable == 2 * 2 * (2 * 3 * 16 + 16 + 3) + (
+        5 * 16 if train_norms else 0
+    )
 
 
 def adapter(h, module):
@@ -72,7 +77,9 @@ def test_output_and_gradients_are_those_of_the_formula(changes):
 
 
 def test_counts_of_the_literature_merging_and_bad_settings():
-    bert = ModelConfig(vocab_size=30522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12)
+    bert = ModelConfig(
+        vocab_size=30522, hidden_size=768, num_hidden_layers=12, num_attention_heads=12
+    )
     assert count_trainable(Houlsby(64), bert) == 2_379_264  # 2.38 million, 2.2% of BERT-base
     attached = Houlsby(4).attach(make_base())
     with pytest.raises(ValueError, match="Houlsby cannot be merged"):

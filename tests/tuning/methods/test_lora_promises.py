@@ -15,8 +15,10 @@ from tests.tuning.test_finetune import planted
 EVERYTHING = ("attention", "dense_ffn", "shared", "experts")
 
 
-@pytest.fixture(params=[dict(causal=True, first_k_dense_replace=1), {**CAUSAL_MLA, "first_k_dense_replace": 1}],
-                ids=["attention", "latent attention"])  # fmt: skip
+@pytest.fixture(
+    params=[dict(causal=True, first_k_dense_replace=1), {**CAUSAL_MLA, "first_k_dense_replace": 1}],
+    ids=["attention", "latent attention"],
+)
 def base(request):
     return make_base(**request.param).eval()
 
@@ -49,7 +51,10 @@ def test_merged_and_unmerged_agree_and_unmerging_gives_the_same_bits_back(base):
     assert torch.equal(logits(base, ids), expected)
     attached.detach()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in base.state_dict().items())
-    assert all(parameter.requires_grad for parameter in base.parameters()) and attached_to(base) is None
+    assert (
+        all(parameter.requires_grad for parameter in base.parameters())
+        and attached_to(base) is None
+    )
 
 
 def test_saved_and_loaded_on_the_same_base_only(base, tmp_path):
@@ -64,12 +69,26 @@ def test_saved_and_loaded_on_the_same_base_only(base, tmp_path):
     loaded = load_adapter(tmp_path, twin)
     assert loaded.method == method and torch.equal(logits(twin, ids), logits(base, ids))
 
-    other = make_base(seed=5, **{name: getattr(base.config, name) for name in
-                                 ("causal", "first_k_dense_replace", "attention", "kv_lora_rank", "qk_nope_head_dim",
-                                  "qk_rope_head_dim", "v_head_dim")})  # fmt: skip
+    other = make_base(
+        seed=5,
+        **{
+            name: getattr(base.config, name)
+            for name in (
+                "causal",
+                "first_k_dense_replace",
+                "attention",
+                "kv_lora_rank",
+                "qk_nope_head_dim",
+                "qk_rope_head_dim",
+                "v_head_dim",
+            )
+        },
+    )
     with pytest.raises(ValueError, match=f"{fingerprint(other)}.*{mark}"):
         load_adapter(tmp_path, other)
-    assert attached_to(other) is None and all(parameter.requires_grad for parameter in other.parameters())
+    assert attached_to(other) is None and all(
+        parameter.requires_grad for parameter in other.parameters()
+    )
     (tmp_path / "adapter.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match=r"adapter\.safetensors"):
         load_adapter(tmp_path, other)
@@ -117,11 +136,18 @@ def test_what_is_refused(tmp_path):
 
 def test_targets_that_do_not_fit_are_named_and_leave_the_model_alone():
     base = make_base()
-    for target, words in (("layers.*.k_proj_typo", "k_proj_typo"), ("head", "embedding"), ("embedding", "Embedding"),
-                          ("layers.0.feed_forward.router", "Router"), ("dense_ffn", "dense_ffn")):  # fmt: skip
+    for target, words in (
+        ("layers.*.k_proj_typo", "k_proj_typo"),
+        ("head", "embedding"),
+        ("embedding", "Embedding"),
+        ("layers.0.feed_forward.router", "Router"),
+        ("dense_ffn", "dense_ffn"),
+    ):
         with pytest.raises(ValueError, match=words):
             LoRA(targets=(target,)).attach(base)
-        assert attached_to(base) is None and all(parameter.requires_grad for parameter in base.parameters())
+        assert attached_to(base) is None and all(
+            parameter.requires_grad for parameter in base.parameters()
+        )
 
 
 def test_merging_for_good_leaves_a_plain_model_that_can_be_saved_and_trained(base, tmp_path):
@@ -157,7 +183,9 @@ def test_training_goes_on_with_what_is_attached_but_not_while_merged_or_off():
     attached = finetune(head, Examples(planted(20), 10), steps=2, method=LoRA(rank=2)).attached
     first = {name: p.clone() for name, p in attached.trainable_parameters().items()}
     assert finetune(head, Examples(planted(20), 10), steps=2, method=attached).attached is attached
-    assert all(not torch.equal(p, first[name]) for name, p in attached.trainable_parameters().items())
+    assert all(
+        not torch.equal(p, first[name]) for name, p in attached.trainable_parameters().items()
+    )
     attached.merge()
     with pytest.raises(ValueError, match="unmerge"):
         finetune(head, Examples(planted(20), 10), steps=2, method=attached)

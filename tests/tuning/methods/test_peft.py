@@ -16,7 +16,11 @@ from tests.tuning.methods.promises import CAUSAL_MLA, disturb, logits
 from tests.tuning.small import make_base
 from tests.tuning.test_finetune import planted
 
-TARGETS = ["q_proj", "kv_down_proj", "o_proj"]  # peft's kv_up_proj has no part in latent attention's cached path
+TARGETS = [
+    "q_proj",
+    "kv_down_proj",
+    "o_proj",
+]  # peft's kv_up_proj has no part in latent attention's cached path
 PATTERNS = tuple(f"layers.*.attention.{name}" for name in TARGETS)
 
 
@@ -46,7 +50,11 @@ def unchanged(tensor):
 
 
 LORA_NAMES = {"A": ("lora_A", unchanged), "B": ("lora_B", unchanged)}
-SVD_NAMES = {"Q": ("lora_A", unchanged), "P": ("lora_B", unchanged), "Lambda": ("lora_E", lambda x: x[:, None])}
+SVD_NAMES = {
+    "Q": ("lora_A", unchanged),
+    "P": ("lora_B", unchanged),
+    "Lambda": ("lora_E", lambda x: x[:, None]),
+}
 
 
 def theirs_of(theirs, path, name):
@@ -61,7 +69,9 @@ def optimiser_of(model):
 def pair(method, config, pairs, seed=0):
     """Our head with `method` and peft's copy of it, at the same values away from the start."""
     torch.manual_seed(seed)
-    head = SequenceClassifier(make_base(**CAUSAL_MLA, initializer_range=0.1), 2).double()  # Adam blows rounding up
+    head = SequenceClassifier(
+        make_base(**CAUSAL_MLA, initializer_range=0.1), 2
+    ).double()  # Adam blows rounding up
     head.classifier.requires_grad_(False)  # peft freezes it, so do we
     theirs = get_peft_model(WithLoss(copy.deepcopy(head)), config)
     attached = method.attach(head.base)
@@ -72,7 +82,9 @@ def pair(method, config, pairs, seed=0):
 
 def test_lora_steps_are_pefts():
     method = LoRA(rank=3, alpha=12, targets=PATTERNS)
-    head, attached, theirs = pair(method, LoraConfig(r=3, lora_alpha=12, target_modules=TARGETS), LORA_NAMES)
+    head, attached, theirs = pair(
+        method, LoraConfig(r=3, lora_alpha=12, target_modules=TARGETS), LORA_NAMES
+    )
     assert attached.n_trainable == sum(p.numel() for p in theirs.parameters() if p.requires_grad)
     batches = Examples(planted(40), 8)
     ours, peft = optimiser_of(head), optimiser_of(theirs)
@@ -86,25 +98,46 @@ def test_lora_steps_are_pefts():
         for path, wrapper in attached.wrappers.items():
             for name, (their_name, _) in LORA_NAMES.items():
                 reference = theirs_of(theirs, path, their_name).grad
-                torch.testing.assert_close(getattr(wrapper, name).grad, reference, atol=1e-6, rtol=1e-3)
+                torch.testing.assert_close(
+                    getattr(wrapper, name).grad, reference, atol=1e-6, rtol=1e-3
+                )
         ours.step()
         peft.step()
     for path, wrapper in attached.wrappers.items():
-        torch.testing.assert_close(wrapper.A, theirs_of(theirs, path, "lora_A"), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            wrapper.A, theirs_of(theirs, path, "lora_A"), atol=1e-5, rtol=1e-4
+        )
 
 
 def test_adalora_importance_budget_and_ranks_are_pefts_step_by_step():
-    """peft's allocator is asked in the paper's order: importance when the gradients stand, the cut after the step.
+    """peft's allocator is asked in the paper's order: importance when the gradients stand, the cut
+    after the step.
 
     Its documentation calls both after the step, which multiplies new weights by old gradients.
     """
     steps = 16
     alpha = 8 * 4 / (4 + 1e-5)  # peft's scale is α / (r + 1e-5)
     method = AdaLoRA(
-        init_rank=4, target_rank=2, alpha=alpha, tinit=3, tfinal=4, deltaT=2, orth_reg=0.3, targets=PATTERNS
+        init_rank=4,
+        target_rank=2,
+        alpha=alpha,
+        tinit=3,
+        tfinal=4,
+        deltaT=2,
+        orth_reg=0.3,
+        targets=PATTERNS,
     )
-    config = AdaLoraConfig(init_r=4, target_r=2, lora_alpha=8, tinit=3, tfinal=4, deltaT=2, total_step=steps,
-                           orth_reg_weight=0.3, target_modules=TARGETS)  # fmt: skip
+    config = AdaLoraConfig(
+        init_r=4,
+        target_r=2,
+        lora_alpha=8,
+        tinit=3,
+        tfinal=4,
+        deltaT=2,
+        total_step=steps,
+        orth_reg_weight=0.3,
+        target_modules=TARGETS,
+    )
     head, attached, theirs = pair(method, config, SVD_NAMES)
     for name, parameter in theirs.named_parameters():
         if "ranknum" in name:  # the rank that peft divides by: its optimiser would train it along
@@ -122,7 +155,9 @@ def test_adalora_importance_budget_and_ranks_are_pefts_step_by_step():
         ours.zero_grad()
         attached.after_step(step, steps)
         # theirs
-        theirs.base_model(**batch).loss.backward()  # peft quirk: theirs(**batch) leaves out the orthogonality loss
+        theirs.base_model(
+            **batch
+        ).loss.backward()  # peft quirk: theirs(**batch) leaves out the orthogonality loss
         if step < steps - config.tfinal:
             allocator.update_ipt(theirs)
         optimiser.step()
@@ -144,9 +179,13 @@ def test_adalora_importance_budget_and_ranks_are_pefts_step_by_step():
                 reference = allocator.exp_avg_ipt[key] * allocator.exp_avg_unc[key]
                 score = entry.score[:, None] if name == "lora_E" else entry.score
                 torch.testing.assert_close(score, reference, atol=1e-12, rtol=1e-4)
-    assert len(set(kept)) >= 3 and len(set(kept[-1])) > 1  # the ranks did move, and are not the same everywhere
+    assert (
+        len(set(kept)) >= 3 and len(set(kept[-1])) > 1
+    )  # the ranks did move, and are not the same everywhere
     for path, wrapper in attached.wrappers.items():
-        torch.testing.assert_close(wrapper.Lambda[:, None], theirs_of(theirs, path, "lora_E"), atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(
+            wrapper.Lambda[:, None], theirs_of(theirs, path, "lora_E"), atol=1e-6, rtol=1e-5
+        )
 
 
 def test_our_lora_in_peft_over_the_exported_model_gives_the_same_logits(tmp_path):
@@ -156,7 +195,9 @@ def test_our_lora_in_peft_over_the_exported_model_gives_the_same_logits(tmp_path
     disturb(attached, size=0.2)
     export_peft(attached, tmp_path / "adapter", base="base")
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-    ids = torch.randint(0, model.config.vocab_size, (2, 12), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(
+        0, model.config.vocab_size, (2, 12), generator=torch.Generator().manual_seed(0)
+    )
     base_logits = logits(plain, ids)
     theirs = PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
     assert sum("lora_A" in name for name, _ in theirs.named_parameters()) == len(attached.wrappers)
@@ -181,7 +222,9 @@ def test_a_lora_on_everything_goes_to_transformers_merged(tmp_path):
 def test_what_cannot_be_exported_is_named(tmp_path):
     for target in ("experts", "shared"):
         with pytest.raises(ValueError, match=target):
-            export_peft(LoRA(rank=2, targets=("attention", target)).attach(make_base(causal=True)), tmp_path)
+            export_peft(
+                LoRA(rank=2, targets=("attention", target)).attach(make_base(causal=True)), tmp_path
+            )
     with pytest.raises(TypeError, match="AdaLoRA"):
         export_peft(AdaLoRA().attach(make_base(causal=True)), tmp_path)
 
@@ -195,8 +238,19 @@ def test_finetune_calls_what_the_two_loops_above_call():
         torch.manual_seed(3)
         head = SequenceClassifier(make_base(**CAUSAL_MLA, initializer_range=0.1), 2)
         if through_finetune:
-            finetune(head, batches, steps=steps, learning_rate=1e-2, min_learning_rate_ratio=1.0, warmup_steps=1,
-                     clip=1e9, weight_decay=0.0, balance=False, method=method, seed=4)  # fmt: skip
+            finetune(
+                head,
+                batches,
+                steps=steps,
+                learning_rate=1e-2,
+                min_learning_rate_ratio=1.0,
+                warmup_steps=1,
+                clip=1e9,
+                weight_decay=0.0,
+                balance=False,
+                method=method,
+                seed=4,
+            )
         else:
             torch.manual_seed(4)
             attached = method.attach(head.base)
@@ -210,6 +264,10 @@ def test_finetune_calls_what_the_two_loops_above_call():
                 attached.after_step(step, steps)
         results.append(attached_to(head.base))
     first, second = results
-    assert first.ranks() == second.ranks() and sum(first.ranks().values()) == 2 * len(first.wrappers)
+    assert first.ranks() == second.ranks() and sum(first.ranks().values()) == 2 * len(
+        first.wrappers
+    )
     for name, parameter in first.trainable_parameters().items():
-        torch.testing.assert_close(parameter, second.trainable_parameters()[name], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            parameter, second.trainable_parameters()[name], atol=1e-4, rtol=1e-3
+        )

@@ -1,4 +1,5 @@
-"""Prefix-tuning against attention written out over joined keys, against real tokens read before, and the promises."""
+"""Prefix-tuning against attention written out over joined keys, against real tokens read before,
+and the promises."""
 
 import copy
 
@@ -30,11 +31,15 @@ def test_off_is_the_base_and_detach_restores_it(changes, method):
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
-@pytest.mark.parametrize("changes", [BASES["causal, grouped"], BASES["latent"]], ids=["grouped", "latent"])
+@pytest.mark.parametrize(
+    "changes", [BASES["causal, grouped"], BASES["latent"]], ids=["grouped", "latent"]
+)
 def test_saved_and_loaded_elsewhere_without_its_mlp(changes, method, tmp_path):
     loaded = check_saved_and_loaded(method, tmp_path, **changes)
     assert loaded.method == Prefix(3)
-    assert set(loaded.trainable_parameters()) == {f"layers.{i}.attention.prefix.vectors" for i in (0, 1)}
+    assert set(loaded.trainable_parameters()) == {
+        f"layers.{i}.attention.prefix.vectors" for i in (0, 1)
+    }
 
 
 @pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -45,21 +50,33 @@ def test_only_the_prefix_is_trained(changes, method):
 
 
 def attend_by_hand(attention, x, keys, values, causal, real):
-    """One row, one head, one query at a time. keys (P + S, heads, …) of row and prefix; real (S,) bool."""
+    """One row, one head, one query at a time. keys (P + S, heads, …) of row and prefix; real (S,)
+    bool."""
     if isinstance(attention, LatentAttention):
         query, scale = attention.query(x[None], rotary(attention, len(x)))[0], attention.scale
     else:
-        query = rotate(attention._split(attention.q_proj(x[None]), attention.heads), rotary(attention, len(x)))[0]
+        query = rotate(
+            attention._split(attention.q_proj(x[None]), attention.heads), rotary(attention, len(x))
+        )[0]
         scale = attention.head_dim**-0.5
     length, rows = len(keys) - len(x), []
     for place in range(len(x)):
         heads = []
         for head in range(attention.heads):
             group = head * keys.shape[1] // attention.heads
-            seen = [j for j in range(len(keys)) if j < length or j - length == place
-                    or (real[j - length] and (not causal or j - length <= place))]  # fmt: skip
-            scores = torch.stack([scale * query[head, place] @ keys[j, group] for j in seen]).softmax(0)
-            heads.append(sum(weight * values[j, group] for weight, j in zip(scores, seen, strict=True)))
+            seen = [
+                j
+                for j in range(len(keys))
+                if j < length
+                or j - length == place
+                or (real[j - length] and (not causal or j - length <= place))
+            ]
+            scores = torch.stack(
+                [scale * query[head, place] @ keys[j, group] for j in seen]
+            ).softmax(0)
+            heads.append(
+                sum(weight * values[j, group] for weight, j in zip(scores, seen, strict=True))
+            )
         rows.append(torch.cat(heads))
     return attention.o_proj(torch.stack(rows))
 
@@ -75,7 +92,9 @@ def rotary(attention, length):
 @torch.no_grad()
 def test_attention_runs_over_the_joined_keys_and_values(changes, causal, padding):
     base = make_base(causal=causal, **changes).eval()
-    vectors = torch.randn(3, kv_cache_elements_per_token(base.config) // 2, generator=torch.Generator().manual_seed(1))
+    vectors = torch.randn(
+        3, kv_cache_elements_per_token(base.config) // 2, generator=torch.Generator().manual_seed(1)
+    )
     Prefix(3).attach(base)
     attention, x, n = base.layers[0].attention, torch.randn(5, 16), 3 if padding else 5
     attention.prefix.vectors.copy_(vectors)
@@ -89,12 +108,21 @@ def test_attention_runs_over_the_joined_keys_and_values(changes, causal, padding
             return attention._split(projection(x[None]), attention.kv_heads)
 
         own = rotate(heads(attention.k_proj), rotary(attention, 5)), heads(attention.v_proj)
-        first = [half.unflatten(1, (-1, attention.head_dim)).transpose(0, 1)[None] for half in vectors.chunk(2, dim=1)]
+        first = [
+            half.unflatten(1, (-1, attention.head_dim)).transpose(0, 1)[None]
+            for half in vectors.chunk(2, dim=1)
+        ]
         keys, values = (torch.cat(parts, dim=2) for parts in zip(first, own, strict=True))
-    wanted = attend_by_hand(attention, x, keys[0].transpose(0, 1), values[0].transpose(0, 1), causal, real)
+    wanted = attend_by_hand(
+        attention, x, keys[0].transpose(0, 1), values[0].transpose(0, 1), causal, real
+    )
     visible = None
     if padding:
-        seen = torch.ones(5, 5, dtype=torch.bool).tril() if causal else torch.ones(5, 5, dtype=torch.bool)
+        seen = (
+            torch.ones(5, 5, dtype=torch.bool).tril()
+            if causal
+            else torch.ones(5, 5, dtype=torch.bool)
+        )
         visible = (seen & real | torch.eye(5, dtype=torch.bool))[None, None]
     found = attention(x[None], rotary(attention, 5), visible)[0]
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
@@ -103,7 +131,11 @@ def test_attention_runs_over_the_joined_keys_and_values(changes, causal, padding
 @pytest.mark.parametrize("changes", ATTENTIONS.values(), ids=ATTENTIONS)
 @torch.no_grad()
 def test_the_cache_of_real_tokens_is_a_prefix_that_does_what_the_tokens_do(changes):
-    base, prompt, text = make_base(causal=True, **changes).eval(), random_ids(1, 4, seed=1), random_ids(3, 6, seed=2)
+    base, prompt, text = (
+        make_base(causal=True, **changes).eval(),
+        random_ids(1, 4, seed=1),
+        random_ids(3, 6, seed=2),
+    )
     wanted = logits(base, torch.cat((prompt.expand(3, -1), text), dim=1))[:, 4:]
     cache = KVCache()
     base(prompt, cache=cache)
@@ -114,11 +146,17 @@ def test_the_cache_of_real_tokens_is_a_prefix_that_does_what_the_tokens_do(chang
         if cache.values:
             parts = rotate(keys, back), cache.values[layer]
         else:
-            latent, key = keys.split((base.config.kv_lora_rank, base.config.qk_rope_head_dim), dim=-1)
+            latent, key = keys.split(
+                (base.config.kv_lora_rank, base.config.qk_rope_head_dim), dim=-1
+            )
             parts = (torch.cat((latent, rotate(key, back)), dim=-1),)
-        block.attention.prefix.vectors.copy_(torch.cat([part[0].transpose(0, 1).flatten(1) for part in parts], dim=1))
+        block.attention.prefix.vectors.copy_(
+            torch.cat([part[0].transpose(0, 1).flatten(1) for part in parts], dim=1)
+        )
     torch.testing.assert_close(logits(base, text), wanted, atol=1e-4, rtol=1e-3)
-    assert (logits(base, text) - logits(make_base(causal=True, **changes).eval(), text)).abs().max() > 1e-2
+    assert (
+        logits(base, text) - logits(make_base(causal=True, **changes).eval(), text)
+    ).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -162,26 +200,37 @@ def test_the_mlp_is_the_formula_and_can_be_dropped(tmp_path):
     for layer in (0, 1):
         out = f"layers.{layer}.attention.prefix.out"
         by_hand = hidden @ named[f"{out}.weight"].T + named[f"{out}.bias"]
-        torch.testing.assert_close(attached.tensors()[f"layers.{layer}.attention.prefix.vectors"], by_hand)
+        torch.testing.assert_close(
+            attached.tensors()[f"layers.{layer}.attention.prefix.vectors"], by_hand
+        )
     with_mlp = attached.n_trainable
     assert with_mlp == 3 * 16 + (16 * 5 + 5) + 2 * (5 * 16 + 16)
     twin = copy.deepcopy(base)
     attached.save(tmp_path)
     attached.drop_mlp()
     assert torch.equal(logits(base), wanted) and torch.equal(logits(twin), wanted)
-    assert attached.n_trainable == 3 * 2 * 16 == count_trainable(attached.method, base.config) < with_mlp
+    assert (
+        attached.n_trainable
+        == 3 * 2 * 16
+        == count_trainable(attached.method, base.config)
+        < with_mlp
+    )
     load_adapter(tmp_path, attached.detach())
     assert torch.equal(logits(base), wanted)
 
 
 def test_counts_and_bad_settings():
     config = make_base(num_key_value_heads=1).config
-    assert count_trainable(Prefix(5), config) == 2 * 5 * 2 * 8  # layers, places, a key and a value of one head
+    assert (
+        count_trainable(Prefix(5), config) == 2 * 5 * 2 * 8
+    )  # layers, places, a key and a value of one head
     assert count_trainable(Prefix(5), make_base(**MLA).config) == 2 * 5 * (12 + 4)
-    for settings, error, message in ((dict(length=0), ValueError, "length: got 0"),
-                                     (dict(reparameterise=1), TypeError, "reparameterise: got 1"),
-                                     (dict(hidden=8), ValueError, "hidden: got 8; wants None"),
-                                     (dict(reparameterise=True, hidden=0), ValueError, "hidden: got 0")):  # fmt: skip
+    for settings, error, message in (
+        (dict(length=0), ValueError, "length: got 0"),
+        (dict(reparameterise=1), TypeError, "reparameterise: got 1"),
+        (dict(hidden=8), ValueError, "hidden: got 8; wants None"),
+        (dict(reparameterise=True, hidden=0), ValueError, "hidden: got 0"),
+    ):
         with pytest.raises(error, match=message):
             Prefix(**settings)
     with pytest.raises(ValueError, match="Prefix cannot be merged"):

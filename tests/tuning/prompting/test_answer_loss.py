@@ -12,7 +12,9 @@ def rows(n=6):
     found = []
     for row in range(n):
         ids = [20 + row, *range(30, 32 + row)]
-        found.append({"input_ids": ids, "labels": [-100] * (len(ids) - 1 - row % 2) + ids[-1 - row % 2 :]})
+        found.append(
+            {"input_ids": ids, "labels": [-100] * (len(ids) - 1 - row % 2) + ids[-1 - row % 2 :]}
+        )
     return Encoded(found, pad_token_id=0)
 
 
@@ -36,11 +38,17 @@ def test_loss_and_gradients_are_those_of_the_model(batch):
 
 def test_training_and_measuring_agree_with_the_model_itself():
     whole, short = make_base(causal=True), make_base(causal=True)
-    runs = [finetune(model, Examples(rows(), 4), steps=5, accumulation=2, learning_rate=1e-2)
-            for model in (whole, AnswerLoss(short))]  # fmt: skip
-    assert runs[0].history["loss"].tolist() == pytest.approx(runs[1].history["loss"].tolist(), rel=1e-4)
+    runs = [
+        finetune(model, Examples(rows(), 4), steps=5, accumulation=2, learning_rate=1e-2)
+        for model in (whole, AnswerLoss(short))
+    ]
+    assert runs[0].history["loss"].tolist() == pytest.approx(
+        runs[1].history["loss"].tolist(), rel=1e-4
+    )
     batches = list(Examples(rows(), 4))
-    assert measure(whole, batches)["loss"] == pytest.approx(measure(AnswerLoss(short), batches)["loss"], rel=1e-4)
+    assert measure(whole, batches)["loss"] == pytest.approx(
+        measure(AnswerLoss(short), batches)["loss"], rel=1e-4
+    )
 
 
 def test_bad_labels_and_models_are_named(batch):

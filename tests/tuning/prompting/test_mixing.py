@@ -1,4 +1,5 @@
-"""Mixtures of tasks: exact shares, every row used, the same for the same seed; one mean over answer tokens."""
+"""Mixtures of tasks: exact shares, every row used, the same for the same seed; one mean over answer
+tokens."""
 
 from collections import Counter
 
@@ -54,7 +55,9 @@ def test_a_rare_task_still_comes():
 
 
 def test_a_task_uses_every_row_before_it_repeats_one_and_sizes_are_its_own():
-    mixture = TaskMixture({"a": task(100, 30), "b": task(200, 12)}, {"a": 5, "b": 3}, weights={"a": 1, "b": 1})
+    mixture = TaskMixture(
+        {"a": task(100, 30), "b": task(200, 12)}, {"a": 5, "b": 3}, weights={"a": 1, "b": 1}
+    )
     seen = {"a": [], "b": []}
     for step in range(64):
         seen[mixture.task_of(step)].append(firsts(mixture.at(step)))
@@ -70,9 +73,13 @@ def test_a_step_is_a_pure_function_of_seed_and_step():
     tasks = {"a": task(100, 30), "b": task(200, 12)}
     one, same, other = (TaskMixture(tasks, 4, seed=seed) for seed in (1, 1, 2))
     late = firsts(one.at(77))
-    assert [firsts(one.at(step)) for step in range(40)] == [firsts(same.at(step)) for step in range(40)]
+    assert [firsts(one.at(step)) for step in range(40)] == [
+        firsts(same.at(step)) for step in range(40)
+    ]
     assert late == firsts(same.at(77))
-    assert [firsts(one.at(step)) for step in range(40)] != [firsts(other.at(step)) for step in range(40)]
+    assert [firsts(one.at(step)) for step in range(40)] != [
+        firsts(other.at(step)) for step in range(40)
+    ]
 
 
 def test_a_step_is_one_mean_over_answer_tokens_also_in_parts():
@@ -82,16 +89,26 @@ def test_a_step_is_one_mean_over_answer_tokens_also_in_parts():
     losses, models = [], []
     for accumulation in (1, 4):
         model = make_base(seed=1, causal=True)
-        run = finetune(model, mixture, steps=3, accumulation=accumulation, learning_rate=1e-2, balance=False)
+        run = finetune(
+            model, mixture, steps=3, accumulation=accumulation, learning_rate=1e-2, balance=False
+        )
         losses.append(run.history["loss"].tolist())
         models.append(model)
     with torch.no_grad():
-        log_p = make_base(seed=1, causal=True)(batch["input_ids"], batch["attention_mask"]).logits.log_softmax(-1)
-    tokens = [-log_p[row, place - 1, label] for row, labels in enumerate(batch["labels"].tolist())
-              for place, label in enumerate(labels) if label != -100]  # fmt: skip
+        log_p = make_base(seed=1, causal=True)(
+            batch["input_ids"], batch["attention_mask"]
+        ).logits.log_softmax(-1)
+    tokens = [
+        -log_p[row, place - 1, label]
+        for row, labels in enumerate(batch["labels"].tolist())
+        for place, label in enumerate(labels)
+        if label != -100
+    ]
     mean = float(torch.stack(tokens).mean())
     rows = [float(torch.stack(tokens[:1]).mean())]
-    assert losses[0][0] == pytest.approx(mean, rel=1e-5) and rows[0] != pytest.approx(mean, rel=1e-3)
+    assert losses[0][0] == pytest.approx(mean, rel=1e-5) and rows[0] != pytest.approx(
+        mean, rel=1e-3
+    )
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     for one, four in zip(models[0].parameters(), models[1].parameters(), strict=True):
         torch.testing.assert_close(one, four, rtol=1e-3, atol=2e-5)

@@ -1,4 +1,5 @@
-"""Augmentation: what may change and what may not, by seed; back-translation with translators of known answers."""
+"""Augmentation: what may change and what may not, by seed; back-translation with translators of
+known answers."""
 
 import random
 from collections import Counter
@@ -21,8 +22,15 @@ from moe_lib.tuning.robust import (
 )
 from moe_lib.tuning.robust.augmentation import NEGATIONS, is_negation, pieces_of
 
-TABLE = {"big": ("large",), "cancel": ("stop",), "fast": ("quick", "rapid"), "快递": ("包裹",), "没": ("有",),
-         "快递员": ("送货员",), "link": ("address",)}  # fmt: skip
+TABLE = {
+    "big": ("large",),
+    "cancel": ("stop",),
+    "fast": ("quick", "rapid"),
+    "快递": ("包裹",),
+    "没": ("有",),
+    "快递员": ("送货员",),
+    "link": ("address",),
+}
 
 
 def changed(change, text, seed=0):
@@ -37,10 +45,15 @@ def messages():
 def test_words_of_the_table_and_only_they_are_replaced():
     every = Synonyms(1.0, table=TABLE)
     assert changed(every, "A big, BIG dog. Bigger! big's") == "A large, Large dog. Bigger! big's"
-    assert changed(every, "快递员把快递送到了，没？") == "送货员把包裹送到了，没？"  # 没 is a negation
+    assert (
+        changed(every, "快递员把快递送到了，没？") == "送货员把包裹送到了，没？"
+    )  # 没 is a negation
     assert changed(Synonyms(0.0, table=TABLE), "big fast") == "big fast"
     assert {changed(every, "fast", seed) for seed in range(20)} == {"quick", "rapid"}
-    share = sum(changed(Synonyms(0.3, table=TABLE), "big", seed) == "large" for seed in range(600)) / 600
+    share = (
+        sum(changed(Synonyms(0.3, table=TABLE), "big", seed) == "large" for seed in range(600))
+        / 600
+    )
     assert 0.22 < share < 0.38
 
 
@@ -56,7 +69,9 @@ def test_negations_always_stay(messages):
     found = 0
     for number, text in enumerate(messages["text"]):
         before = Counter(piece.lower() for piece in pieces_of(text) if is_negation(piece))
-        after = Counter(piece.lower() for piece in pieces_of(changed(heavy, text, number)) if is_negation(piece))
+        after = Counter(
+            piece.lower() for piece in pieces_of(changed(heavy, text, number)) if is_negation(piece)
+        )
         assert before == after, text
         found += sum(before.values())
     assert found > 50  # there were some
@@ -68,7 +83,10 @@ def test_word_dropout_drops_its_share_and_never_everything():
     text = " ".join(f"word{chr(97 + i % 26)}" for i in range(400))
     left = len(changed(WordDropout(0.25), text).split())
     assert 260 < left < 340
-    assert changed(WordDropout(0.0), "a  b") == "a b" and changed(WordDropout(0.99), "only these", 3) == "only these"
+    assert (
+        changed(WordDropout(0.0), "a  b") == "a b"
+        and changed(WordDropout(0.99), "only these", 3) == "only these"
+    )
     assert set(changed(WordDropout(0.5), "快递到了吗", 2)) < set("快递到了吗")
     assert changed(WordDropout(0.9, {"keep"}), "keep me here now", 5).split()[0] == "keep"
 
@@ -85,9 +103,13 @@ def test_the_same_seed_gives_the_same_text_in_any_company(messages):
 def test_the_courses_table():
     table = load_synonyms()
     every = [*table, *(other for others in table.values() for other in others)]
-    assert len(table) > 200 and not any(is_negation(piece) for word in every for piece in pieces_of(word))
+    assert len(table) > 200 and not any(
+        is_negation(piece) for word in every for piece in pieces_of(word)
+    )
     for word, others in table.items():
-        assert len(set(others)) == len(others) and word.isascii() == all(other.isascii() for other in others)
+        assert len(set(others)) == len(others) and word.isascii() == all(
+            other.isascii() for other in others
+        )
         assert word == word.lower() and (word.isascii() or len(word) > 1)
     assert not NEGATIONS & set(table) and (DATA / "synonyms" / "README.md").is_file()
 
@@ -105,7 +127,9 @@ def test_back_translation_keeps_what_came_back_empty_or_the_same_and_counts_it()
     assert found.texts == ["fine day", "same", "lost", "blank"]
     assert (found.changed, found.unchanged, found.empty) == (1, 1, 2)
     assert asked == ["hao", "ming", "bai"]  # nothing is asked about an empty text
-    with pytest.raises(TypeError, match="there: got 'NoneType'; wants a function from text to text"):
+    with pytest.raises(
+        TypeError, match="there: got 'NoneType'; wants a function from text to text"
+    ):
         back_translate(["a"], lambda text: None, home)
 
 
@@ -113,15 +137,21 @@ def test_rows_are_changed_and_keep_their_labels():
     tokenizer = load_tokenizer("mixture")
     texts, names = ["a big dog", "cancel it fast", "快递到了"], ("animal", "cancel_order", "parcel")
     rows = encode_texts(texts, [0, 1, 2], tokenizer, label_names=names)
-    more = augment_rows(rows, tokenizer, Synonyms(1.0, words_of_labels(names), TABLE), copies=2, seed=1)
+    more = augment_rows(
+        rows, tokenizer, Synonyms(1.0, words_of_labels(names), TABLE), copies=2, seed=1
+    )
     assert more.rows[:3] == rows.rows and len(more) == 9 and more.label_names == names
     assert [row["labels"] for row in more.rows] == [0, 1, 2] * 3
     said = [tokenizer.decode(row["input_ids"][:-1]) for row in more.rows[3:]]
     assert said[0] == said[3] == "a large dog" and said[2] == "包裹到了"
     assert {said[1], said[4]} <= {"cancel it quick", "cancel it rapid"}
     assert all(row["input_ids"][-1] == tokenizer.eos_token_id for row in more.rows)
-    alone = augment_rows(Encoded([{"input_ids": row["input_ids"]} for row in rows.rows], rows.pad_token_id), tokenizer,
-                         Synonyms(1.0, table=TABLE), keep=False)  # fmt: skip
+    alone = augment_rows(
+        Encoded([{"input_ids": row["input_ids"]} for row in rows.rows], rows.pad_token_id),
+        tokenizer,
+        Synonyms(1.0, table=TABLE),
+        keep=False,
+    )
     assert len(alone) == 3 and "labels" not in alone.rows[0]
     with pytest.raises(ValueError, match="encoded: got 'rows with input_ids, labels'"):
         augment_rows(Encoded([{"input_ids": [5], "labels": [1]}], 0), tokenizer, WordDropout())
@@ -130,7 +160,10 @@ def test_rows_are_changed_and_keep_their_labels():
 
 
 def test_bad_shares_are_named():
-    for make, message in ((lambda: Synonyms(1.5), "share: got 1.5"), (lambda: WordDropout(1.0), "share: got 1.0")):
+    for make, message in (
+        (lambda: Synonyms(1.5), "share: got 1.5"),
+        (lambda: WordDropout(1.0), "share: got 1.0"),
+    ):
         with pytest.raises(ValueError, match=message):
             make()
     with pytest.raises(TypeError, match="seed: got 'x'"):

@@ -18,7 +18,8 @@ from tests.tuning.test_finetune import planted
 
 
 def drawn(n=4000, sharpen=3.0, seed=0):
-    """Targets drawn from true probabilities, and probabilities that are too sure by a factor of the logits."""
+    """Targets drawn from true probabilities, and probabilities that are too sure by a factor of the
+    logits."""
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(n, 4))
     true = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -51,7 +52,9 @@ def test_a_model_that_is_always_right_wants_no_doubt_and_certain_zeros_are_no_na
     sure = np.array([[1.0, 0.0], [0.0, 1.0]])
     assert fit_temperature(np.array([[0.6, 0.4], [0.3, 0.7]]), [0, 1]).value < 0.06
     wrong = fit_temperature(sure, [1, 0])
-    assert np.isfinite([wrong.value, wrong.loss_before, wrong.loss_after]).all() and wrong.value > 19
+    assert (
+        np.isfinite([wrong.value, wrong.loss_before, wrong.loss_after]).all() and wrong.value > 19
+    )
 
 
 def test_coverage_by_hand():
@@ -69,7 +72,9 @@ def test_auroc_counts_pairs_and_scores_are_their_formulas():
     pairs = [(a > b) + 0.5 * (a == b) for a in known for b in unknown]
     assert auroc(known, torch.tensor(unknown)) == pytest.approx(sum(pairs) / 6)
     logits = torch.tensor([[2.0, 0.0], [5.0, 3.0]])
-    assert max_probability(logits).tolist() == pytest.approx([0.880797, 0.880797], abs=1e-5)  # blind to size
+    assert max_probability(logits).tolist() == pytest.approx(
+        [0.880797, 0.880797], abs=1e-5
+    )  # blind to size
     wanted = [np.log(np.exp(2) + 1), np.log(np.exp(5) + np.exp(3))]
     assert energy_score(logits).tolist() == pytest.approx(wanted, abs=1e-5)
     assert energy_score(logits, 2.0)[0].item() == pytest.approx(2 * np.log(np.exp(1) + 1), abs=1e-5)
@@ -79,7 +84,9 @@ def test_logits_come_in_order_whatever_the_batches():
     head, rows = SequenceClassifier(make_base(), 3), planted(7)
     found = class_logits(head, Examples(rows, 3))
     for row, logits in zip(rows.rows, found, strict=True):
-        torch.testing.assert_close(head(torch.tensor([row["input_ids"]])).logits[0], logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            head(torch.tensor([row["input_ids"]])).logits[0], logits, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_bad_input_is_named():

@@ -1,4 +1,5 @@
-"""Consistency, R-Drop, InfoNCE and expert dropout against torch's own losses, hand-worked numbers and a plain loop."""
+"""Consistency, R-Drop, InfoNCE and expert dropout against torch's own losses, hand-worked numbers
+and a plain loop."""
 
 import math
 
@@ -27,7 +28,9 @@ def test_kl_divergence_is_torchs_and_by_hand():
     wanted = F.kl_div(logits.log_softmax(-1), target.softmax(-1), reduction="none").sum(-1)
     torch.testing.assert_close(kl_divergence(target, logits), wanted)
     half, quarter = torch.tensor([[1.0, 1.0]]).log(), torch.tensor([[1.0, 3.0]]).log()
-    assert float(kl_divergence(half, quarter)) == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-6)
+    assert float(kl_divergence(half, quarter)) == pytest.approx(
+        0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-6
+    )
 
 
 def test_consistency_is_the_labelled_loss_plus_the_mean_kl_with_a_fixed_target():
@@ -36,8 +39,9 @@ def test_consistency_is_the_labelled_loss_plus_the_mean_kl_with_a_fixed_target()
     batches = ConsistencyBatches(Examples(rows, 4), rows, other)
     batch = batches.at(1)
     # Rows stay pairs: plain row i and augmented row i have the same place in their lists.
-    for plain, mask, changed, changed_mask in zip(*(batch[f"{a}_{b}"] for a in ("plain", "augmented")
-                                                    for b in ("ids", "mask")), strict=True):  # fmt: skip
+    for plain, mask, changed, changed_mask in zip(
+        *(batch[f"{a}_{b}"] for a in ("plain", "augmented") for b in ("ids", "mask")), strict=True
+    ):
         index = [row["input_ids"] for row in rows.rows].index(plain[mask.bool()].tolist())
         assert other.rows[index]["input_ids"] == changed[changed_mask.bool()].tolist()
     p = head(batch["plain_ids"], batch["plain_mask"]).logits.detach()
@@ -58,11 +62,21 @@ def test_consistency_is_the_labelled_loss_plus_the_mean_kl_with_a_fixed_target()
 def test_consistency_trains_and_parts_count_alike():
     rows = planted(8)
     batches = ConsistencyBatches(Examples(rows, 8), rows, planted(8, seed=5))
-    one, parts = (finetune(SequenceClassifier(make_base(), 2), batches, steps=2, objective=Consistency(),
-                           accumulation=n).history for n in (1, 3))  # fmt: skip
+    one, parts = (
+        finetune(
+            SequenceClassifier(make_base(), 2),
+            batches,
+            steps=2,
+            objective=Consistency(),
+            accumulation=n,
+        ).history
+        for n in (1, 3)
+    )
     assert parts["loss"].tolist() == pytest.approx(one["loss"].tolist(), abs=1e-4)
     assert "augmented_ids" in batches.at(0) and len(batches) == 1
-    with pytest.raises(ValueError, match="augmented: got '7 rows'; wants as many as unlabelled .8."):
+    with pytest.raises(
+        ValueError, match="augmented: got '7 rows'; wants as many as unlabelled .8."
+    ):
         ConsistencyBatches(Examples(rows, 8), rows, planted(7))
     with pytest.raises(ValueError, match="unlabelled: got '4 rows'"):
         ConsistencyBatches(Examples(rows, 8), planted(4), planted(4))
@@ -80,7 +94,9 @@ def test_rdrop_is_zero_apart_without_dropout_and_symmetric_with():
     torch.manual_seed(3)
     one, other = head(**batch), head(**batch)
     a, b = one.logits.log_softmax(-1), other.logits.log_softmax(-1)
-    apart = ((a.exp() - b.exp()) * (a - b)).sum(-1).mean() / 2  # KL(p‖q) + KL(q‖p) = Σ (p − q)(log p − log q)
+    apart = ((a.exp() - b.exp()) * (a - b)).sum(
+        -1
+    ).mean() / 2  # KL(p‖q) + KL(q‖p) = Σ (p − q)(log p − log q)
     torch.testing.assert_close(found, (one.loss + other.loss) / 2 + 5.0 * apart)
     assert apart > 1e-4
 
@@ -107,18 +123,26 @@ def test_contrastive_pretraining_learns_without_labels_and_padding_is_no_clue():
     rows = Encoded([{"input_ids": row["input_ids"]} for row in planted(32).rows], 0)
     base = make_base()
     dropout = ExpertDropout(0.2, 0.2).attach(base)
-    run = finetune(base, Examples(rows, 16), steps=30, objective=SimCSE(0.1), learning_rate=5e-3, balance=False)
+    run = finetune(
+        base, Examples(rows, 16), steps=30, objective=SimCSE(0.1), learning_rate=5e-3, balance=False
+    )
     dropout.detach()
     assert run.history["loss"][:5].mean() > run.history["loss"][-5:].mean() + 0.1
     batch = {"input_ids": random_ids(4, 6)}
     plain = SimCSE()(base, batch, {}).loss
     more, mask = padded(batch["input_ids"], 3, "right")
-    torch.testing.assert_close(SimCSE()(base, {"input_ids": more, "attention_mask": mask}, {}).loss, plain)
+    torch.testing.assert_close(
+        SimCSE()(base, {"input_ids": more, "attention_mask": mask}, {}).loss, plain
+    )
     pairs = ConsistencyBatches(Examples(planted(8), 8), planted(8), planted(8, seed=5)).at(0)
-    two = [SequenceClassifier(base, 2).base.hidden_states(pairs[f"{n}_ids"], pairs[f"{n}_mask"])[0] for n in
-           ("plain", "augmented")]  # fmt: skip
-    means = [(h * pairs[f"{n}_mask"][..., None]).sum(1) / pairs[f"{n}_mask"].sum(1, keepdim=True)
-             for h, n in zip(two, ("plain", "augmented"), strict=True)]  # fmt: skip
+    two = [
+        SequenceClassifier(base, 2).base.hidden_states(pairs[f"{n}_ids"], pairs[f"{n}_mask"])[0]
+        for n in ("plain", "augmented")
+    ]
+    means = [
+        (h * pairs[f"{n}_mask"][..., None]).sum(1) / pairs[f"{n}_mask"].sum(1, keepdim=True)
+        for h, n in zip(two, ("plain", "augmented"), strict=True)
+    ]
     torch.testing.assert_close(SimCSE()(base, pairs, {}).loss, info_nce(*means))
 
 
@@ -135,8 +159,10 @@ def test_expert_dropout_is_off_at_eval_and_leaves_nothing_behind():
     attached.detach()
     attached.detach()
     assert torch.equal(base(ids).logits, plain)
-    assert not any("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
-                   for module in base.modules())  # fmt: skip
+    assert not any(
+        "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks
+        for module in base.modules()
+    )
 
 
 def test_expert_dropout_acts_on_the_inner_numbers_of_each_pair():
@@ -145,16 +171,23 @@ def test_expert_dropout_acts_on_the_inner_numbers_of_each_pair():
     routing = layer.router(x)
     gate_up, down = layer.experts.gate_up_proj.detach(), layer.experts.down_proj.detach()
     plain = run_loop(x, routing, gate_up, down)
-    torch.testing.assert_close(run_with_dropout(x, routing, gate_up, down, 0.0), plain, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        run_with_dropout(x, routing, gate_up, down, 0.0), plain, atol=1e-5, rtol=1e-4
+    )
     draws = torch.stack([run_with_dropout(x, routing, gate_up, down, 0.4) for _ in range(4000)])
     error = draws.std(0) / math.sqrt(4000)
-    assert ((draws.mean(0) - plain).abs() < 5 * error + 1e-6).all()  # unbiased: scaled by 1 / (1 − rate)
-    # Variance of Σ_j m_j w_j h_j with m_j 0 or 1 / (1 − p): p / (1 − p) · Σ_j (w_j h_j)², pair by pair
+    assert (
+        (draws.mean(0) - plain).abs() < 5 * error + 1e-6
+    ).all()  # unbiased: scaled by 1 / (1 − rate)
+    # Variance of Σ_j m_j w_j h_j with m_j 0 or 1 / (1 − p): p / (1 − p) · Σ_j (w_j h_j)², pair by
+    # pair
     wanted = torch.zeros(9, 16)
     for token in range(9):
         for expert, weight in zip(routing.experts[token], routing.weights[token], strict=True):
             gate, up = (gate_up[expert] @ x[token]).chunk(2)
-            wanted[token] += ((F.silu(gate) * up * weight) ** 2 * down[expert] ** 2).sum(-1).detach() * 0.4 / 0.6
+            wanted[token] += (
+                ((F.silu(gate) * up * weight) ** 2 * down[expert] ** 2).sum(-1).detach() * 0.4 / 0.6
+            )
     torch.testing.assert_close(draws.var(0), wanted, atol=1e-4, rtol=0.2)
 
 
@@ -170,8 +203,14 @@ def test_rates_act_where_they_belong():
     attached.detach()
     head = SequenceClassifier(make_base(), 2)
     run = finetune(head, Examples(planted(8), 4), steps=2, method=ExpertDropout(0.4, 0.1))
-    assert run.attached.settings.experts == 0.4 and "base.embedding.weight" not in run.attached.trainable_parameters()
-    for make, message in ((lambda: ExpertDropout(1.0), "experts: got 1.0"), (lambda: RDrop(-1.0), "weight: got -1.0"),
-                          (lambda: Consistency(1.0, 1.0), "threshold: got 1.0")):  # fmt: skip
+    assert (
+        run.attached.settings.experts == 0.4
+        and "base.embedding.weight" not in run.attached.trainable_parameters()
+    )
+    for make, message in (
+        (lambda: ExpertDropout(1.0), "experts: got 1.0"),
+        (lambda: RDrop(-1.0), "weight: got -1.0"),
+        (lambda: Consistency(1.0, 1.0), "threshold: got 1.0"),
+    ):
         with pytest.raises(ValueError, match=message):
             make()
