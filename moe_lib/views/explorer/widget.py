@@ -21,6 +21,7 @@ from moe_lib.views.explorer.payload import (
 )
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.kit.static_display import StaticDisplay
+from moe_lib.views.kit.wording import count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +181,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
             rank in range(1, k + 1),
             "rank",
             rank,
-            f"1 to {k}: each token chooses {words.count(k, 'expert')}",
+            f"1 to {k}: each token chooses {count(k, 'expert')}",
         )
         self.rank_buttons.value = rank
 
@@ -214,7 +215,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
     def changes(self) -> "pd.DataFrame":
         """The predictions whose most probable token changed, one row each; empty while nothing is
         changed."""
-        import pandas as pd  # here, because it is slow to import
+        import pandas as pd  # waits until a table is wanted
 
         columns = list(Change.__dataclass_fields__)
         return pd.DataFrame([vars(change) for change in self._readings.changes], columns=columns)
@@ -265,8 +266,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
-        # Here, because matplotlib is slow to import, and most explorers are never drawn by it.
-        from moe_lib.views.explorer.figure import explorer_figure
+        from moe_lib.views.explorer.figure import explorer_figure  # matplotlib waits for a picture
 
         both, words_of_both = self._readings, ""
         if both.comparison is not None:
