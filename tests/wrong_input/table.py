@@ -1,4 +1,4 @@
-"""How wrong inputs are written down: a public function, a call that works, and values it must refuse.
+"""How wrong inputs are written down: a public function, a call that works, what it must refuse.
 
     ENTRIES = [
         Entry("moe_lib.text.pack", lambda: dict(rows=[[1, 2], [3]], sequence_length=4),
@@ -6,8 +6,8 @@
     ]
 
 Every value stands alone in place of one argument of the call that works. The function must raise a
-ValueError, a TypeError or, where a path is missing, an OSError, whose message names the argument (or
-what is given instead of its name: a file, a field).
+ValueError, a TypeError or, where a path is missing, an OSError, whose message names the argument
+(or what is given instead of its name: a file, a field).
 """
 
 import math
