@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -19,6 +18,9 @@ from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.load_balance import update_selection_biases
 from moe_lib.training.optimiser import make_optimiser, warmup_cosine
 from moe_lib.training.state import load_state, save_state
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 IGNORED = -100
 
@@ -50,7 +52,7 @@ class TrainingRun:
     interrupted: stopped early."""
 
     model: nn.Module
-    history: pd.DataFrame
+    history: "pd.DataFrame"
     interrupted: bool
 
 
@@ -176,6 +178,8 @@ def train(
                 break
         bar.close()
     model.eval()
+    import pandas as pd  # here, because it is slow to import
+
     return TrainingRun(model, pd.DataFrame(history), interrupted=stopped)
 
 

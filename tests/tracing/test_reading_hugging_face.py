@@ -8,7 +8,8 @@ from moe_lib.text import load_tokenizer
 from moe_lib.tracing import changed_predictions, read_text
 from moe_lib.views import token_figure
 from moe_lib.views.explorer.payload import NO_EXPERT, reading_payload, unpack
-from moe_lib.views.explorer.words import count, layer_words, token_words
+from moe_lib.views.explorer.words import layer_words, token_words
+from moe_lib.views.kit.wording import count
 from tests.tracing.families import FAMILIES, build
 
 LINE = "The list is sorted in place, and None is returned."

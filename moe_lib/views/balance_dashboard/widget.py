@@ -22,8 +22,7 @@ from moe_lib.training.live import (
 )
 from moe_lib.training.loop import StepReport
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.figure import MAX_RUNS, balance_figure
-from moe_lib.views.balance_dashboard.payload import colours, run_entry, step_rows
+from moe_lib.views.balance_dashboard.payload import MAX_RUNS, colours, run_entry, step_rows
 from moe_lib.views.balance_dashboard.words import balance_words
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.static_display import StaticDisplay
@@ -228,6 +227,10 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """The runs on show, as a matplotlib figure."""
+        from moe_lib.views.balance_dashboard.figure import (
+            balance_figure,  # matplotlib waits for a picture
+        )
+
         return balance_figure(self.shown or BalanceRecorder("no run"))
 
     @property

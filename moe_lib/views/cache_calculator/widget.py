@@ -14,7 +14,6 @@ from moe_lib.views.cache_calculator.account import (
     cache_sizes_of,
     kind_of,
 )
-from moe_lib.views.cache_calculator.figure import cache_figure
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import size_words
@@ -159,6 +158,10 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.cache_calculator.figure import (
+            cache_figure,  # matplotlib waits for a picture
+        )
+
         return cache_figure(self._title(), self._rows(), self.memory * GB, self._headings())
 
     def _named(self, kind: str) -> str:

@@ -5,8 +5,8 @@ import ipywidgets as widgets
 import traitlets
 
 from moe_lib.views.explorer.readings import Readings
-from moe_lib.views.explorer.words import ordinal
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.wording import ordinal
 
 SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
 

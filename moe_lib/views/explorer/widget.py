@@ -2,9 +2,9 @@
 chosen."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
-import pandas as pd
 import traitlets
 from torch import nn
 
@@ -12,7 +12,6 @@ from moe_lib.errors import require
 from moe_lib.tracing import Change, Comparison, Reading
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.export import shown_texts, write_page
-from moe_lib.views.explorer.figure import explorer_figure
 from moe_lib.views.explorer.panel import Controls, RoutingPanel, rank_options
 from moe_lib.views.explorer.payload import (
     changes_payload,
@@ -22,6 +21,10 @@ from moe_lib.views.explorer.payload import (
 )
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.kit.static_display import StaticDisplay
+from moe_lib.views.kit.wording import count
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EXAMPLE = (
     "def area(radius):\n    return 3.14 * radius ** 2\n\nThe list is sorted in place, and None "
@@ -178,7 +181,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
             rank in range(1, k + 1),
             "rank",
             rank,
-            f"1 to {k}: each token chooses {words.count(k, 'expert')}",
+            f"1 to {k}: each token chooses {count(k, 'expert')}",
         )
         self.rank_buttons.value = rank
 
@@ -209,9 +212,11 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         }
 
     @property
-    def changes(self) -> pd.DataFrame:
+    def changes(self) -> "pd.DataFrame":
         """The predictions whose most probable token changed, one row each; empty while nothing is
         changed."""
+        import pandas as pd  # waits until a table is wanted
+
         columns = list(Change.__dataclass_fields__)
         return pd.DataFrame([vars(change) for change in self._readings.changes], columns=columns)
 
@@ -261,6 +266,8 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.explorer.figure import explorer_figure  # matplotlib waits for a picture
+
         both, words_of_both = self._readings, ""
         if both.comparison is not None:
             words_of_both = words.comparison_words(

@@ -11,10 +11,9 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.tracing.masked_words import MaskedPrediction, predict_masked, rows_of, split_words
-from moe_lib.views.explorer.words import count
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.mask_playground.figure import playground_figure
+from moe_lib.views.kit.wording import count
 
 EXAMPLE = (
     "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    "
@@ -144,6 +143,10 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.mask_playground.figure import (
+            playground_figure,  # matplotlib waits for a picture
+        )
+
         return playground_figure(self.words, self._masked, self.predictions, self.loss)
 
     def _known(self, words: Iterable[int]) -> set[int]:

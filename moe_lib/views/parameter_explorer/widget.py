@@ -17,7 +17,6 @@ from moe_lib.views.parameter_explorer.account import (
     operations,
     size_words,
 )
-from moe_lib.views.parameter_explorer.figure import parameter_figure
 
 SIZES = {  # field that moves -> label, values of its slider
     "num_experts_per_tok": ("Experts per token, k", tuple(range(1, 17))),
@@ -141,6 +140,10 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.parameter_explorer.figure import (
+            parameter_figure,  # matplotlib waits for a picture
+        )
+
         return parameter_figure(self._title(), self.account, self.batch_size, self.precision)
 
     def _title(self) -> str:

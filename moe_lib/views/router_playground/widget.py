@@ -22,7 +22,6 @@ from moe_lib.tracing.routing_in_the_plane import (
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.router_playground.figure import playground_figure
 from moe_lib.views.router_playground.words import plane_words, region_words
 
 MAX_EXPERTS, MAX_TOKENS = 12, 48
@@ -167,6 +166,10 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.router_playground.figure import (
+            playground_figure,  # matplotlib waits for a picture
+        )
+
         return playground_figure(
             self.result, self.settings, self.labels, self.tokens, self.experts, self.selected
         )

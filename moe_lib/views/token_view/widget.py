@@ -13,7 +13,7 @@ import ipywidgets as widgets
 
 from moe_lib.errors import require
 from moe_lib.tracing.reading import visible
-from moe_lib.views.explorer.words import count
+from moe_lib.views.kit.wording import count
 
 EXAMPLE = (
     "Tokens are pieces of words.\nfor i in range(1024):\n    total += prices[i]\n分词 "

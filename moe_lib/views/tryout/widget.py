@@ -8,11 +8,10 @@ import traitlets
 
 from moe_lib.errors import require
 from moe_lib.tuning.tried_text import TriedText
-from moe_lib.views.explorer.words import count
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.tryout.figure import tryout_figure
+from moe_lib.views.kit.wording import count
 
 MAX_CHARACTERS = 4000
 
@@ -109,6 +108,8 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.tryout.figure import tryout_figure  # matplotlib waits for a picture
+
         return tryout_figure(self.text, self.question, self.result)
 
     def _named(self) -> list[tuple[str, float]]:

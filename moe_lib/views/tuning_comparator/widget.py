@@ -13,7 +13,6 @@ from moe_lib.tuning.comparison.results import Comparison
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.background import BackgroundCall
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.tuning_comparator.figure import comparator_figure
 from moe_lib.views.tuning_comparator.payload import chart_payload, curve_names, table_payload
 from moe_lib.views.tuning_comparator.words import comparator_words
 
@@ -204,6 +203,10 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.tuning_comparator.figure import (
+            comparator_figure,  # matplotlib waits for a picture
+        )
+
         return comparator_figure(
             self.task, self.comparison, self._shown(), self.known_methods, self.methods, self.curve
         )
