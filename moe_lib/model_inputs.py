@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_shape, require_whole
+from moe_lib.errors import require, require_whole
+from moe_lib.validation import require_tensor
 
 if TYPE_CHECKING:
     from moe_lib.config import ModelConfig
@@ -20,13 +21,9 @@ def check_ids(
 ) -> None:
     """input_ids (batch, sequence) of the vocabulary, after `past` positions that a cache holds, and
     attention_mask (batch, past + sequence) of 0 and 1, or None."""
-    whole = isinstance(input_ids, Tensor) and input_ids.dtype in (torch.int64, torch.int32)
-    got = getattr(input_ids, "dtype", type(input_ids).__name__)
-    require(whole, "input_ids", got, "an integer tensor", TypeError)
-    filled = input_ids.dim() == 2 and input_ids.numel() > 0
-    require(
-        filled, "input_ids", tuple(input_ids.shape), "shape (batch, sequence), neither of them 0"
-    )
+    require_tensor("input_ids", input_ids, ("batch", "sequence"), (torch.int64, torch.int32))
+    got, wants = tuple(input_ids.shape), "shape (batch, sequence), neither of them 0"
+    require(input_ids.numel() > 0, "input_ids", got, wants)
     _check_range("input_ids", "ids", input_ids, config.vocab_size)
     end, limit = past + input_ids.shape[1], config.max_position_embeddings
     wants = f"at most max_position_embeddings ({limit})"
@@ -36,7 +33,7 @@ def check_ids(
 
 
 def check_mask(attention_mask: Tensor, shape: tuple[int, int]) -> None:
-    require_shape("attention_mask", attention_mask, shape)
+    require_tensor("attention_mask", attention_mask, shape)
     if attention_mask.dtype != torch.bool:
         marks = bool(((attention_mask == 0) | (attention_mask == 1)).all())
         require(marks, "attention_mask", "other numbers", "0 and 1, or False and True")
@@ -44,7 +41,7 @@ def check_mask(attention_mask: Tensor, shape: tuple[int, int]) -> None:
 
 def check_labels(labels: Tensor, input_ids: Tensor, config: "ModelConfig", ignored: int) -> None:
     """labels like input_ids: ids of the vocabulary or `ignored`, with at least one to predict."""
-    require_shape("labels", labels, input_ids.shape)
+    require_tensor("labels", labels, input_ids.shape)
     predicted = labels[:, 1:] if config.causal else labels
     used = predicted[predicted != ignored]
     got = f"{ignored} at every position that is predicted"
@@ -91,11 +88,9 @@ def check_vectors(
     x: Tensor, hidden_size: int, input_ids: Tensor | None, mask: Tensor | None
 ) -> None:
     """x (..., hidden_size) of floating-point numbers, and one id and one mark for each vector."""
-    floating = isinstance(x, Tensor) and x.is_floating_point()
-    got = getattr(x, "dtype", type(x).__name__)
-    require(floating, "x", got, "a tensor of floating-point numbers", TypeError)
+    require_tensor("x", x, dtype="floating")
     fits = x.dim() >= 1 and x.shape[-1] == hidden_size
     require(fits, "x", tuple(x.shape), f"a last dimension of hidden_size ({hidden_size})")
     for name, given in (("input_ids", input_ids), ("mask", mask)):
         if given is not None:
-            require_shape(name, given, x.shape[:-1])
+            require_tensor(name, given, x.shape[:-1])

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_shape, require_whole
+from moe_lib.errors import require, require_whole
 from moe_lib.model.routing import NoisyRouting, Routing
+from moe_lib.validation import require_tensor
 
 
 def expert_balance_loss(
@@ -169,7 +170,7 @@ def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
     wants = f"a divisor of the number of tokens ({tokens})"
     require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
     real = torch.ones(tokens, device=values.device) if mask is None else mask
-    require_shape("mask", real, (tokens,))
+    require_tensor("mask", real, (tokens,))
     real = real.to(values.dtype).view(n_sequences, -1, 1)
     values = values.view(n_sequences, -1, values.shape[-1])  # (n_sequences, tokens of each, n)
     return (values * real).sum(1) / real.sum(1).clamp(min=1)

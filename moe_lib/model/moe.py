@@ -3,11 +3,12 @@
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_bool, require_shape, require_whole
+from moe_lib.errors import require, require_bool, require_whole
 from moe_lib.model.experts import Experts
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.routers import Router, make_router
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_vectors
 
 
 class MoELayer(nn.Module):
@@ -63,7 +64,7 @@ class MoELayer(nn.Module):
     def forward(
         self, x: Tensor, input_ids: Tensor | None = None, mask: Tensor | None = None
     ) -> tuple[Tensor, Routing]:
-        self._check(x, input_ids, mask)
+        check_vectors(x, self.hidden_size, input_ids, mask)
         tokens = x.reshape(-1, self.hidden_size)  # (tokens, hidden_size)
         ids = None if input_ids is None else input_ids.flatten()  # (tokens,)
         real = None if mask is None else mask.flatten().bool()  # (tokens,)
@@ -73,17 +74,6 @@ class MoELayer(nn.Module):
         if self.shared is not None:
             output = output + self.shared(tokens)
         return output.view(x.shape), routing
-
-    def _check(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> None:
-        floating = isinstance(x, Tensor) and x.is_floating_point()
-        got = getattr(x, "dtype", type(x).__name__)
-        require(floating, "x", got, "a tensor of floating-point numbers", TypeError)
-        fits = x.dim() >= 1 and x.shape[-1] == self.hidden_size
-        wants = f"a last dimension of hidden_size ({self.hidden_size})"
-        require(fits, "x", tuple(x.shape), wants)
-        for name, given in (("input_ids", input_ids), ("mask", mask)):
-            if given is not None:
-                require_shape(name, given, x.shape[:-1])
 
 
 def _checked(router: Router, sizes: tuple[int, int], options: dict) -> Router:
@@ -98,17 +88,5 @@ def _checked(router: Router, sizes: tuple[int, int], options: dict) -> Router:
 
 def router_options(config: ModelConfig) -> dict:
     """The options of `config` that its router takes."""
-    options = dict(
-        routed_scaling_factor=config.routed_scaling_factor,
-        capacity_factor=config.capacity_factor,
-        capacity_per=config.capacity_per,
-        n_group=config.n_group,
-        never_drop_share=config.never_drop_share,
-    )
-    if config.router in ("topk", "biased_topk"):
-        options |= dict(norm_topk_prob=config.norm_topk_prob, scoring_func=config.scoring_func)
-    if config.router in ("group_limited", "biased_topk"):
-        options |= dict(topk_group=config.topk_group)
-    if config.router == "hash":
-        options |= dict(vocab_size=config.vocab_size)
-    return options
+    names = config.router_class.options
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}
