@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,6 +12,7 @@ from moe_lib.errors import require, require_whole
 from moe_lib.model.cache import KVCache
 from moe_lib.model.fast.decoding_plan import DecodingPlan, decoding_plan
 from moe_lib.model.routing import Routing
+from moe_lib.modules import eval_mode
 
 if TYPE_CHECKING:
     from moe_lib.model.language_model import LanguageModel
@@ -64,7 +65,7 @@ def generate(
     writer = _Writer(
         model, input_ids, max_new_tokens, attention_mask, use_cache, stop_token_ids, pad_token_id
     )
-    with _evaluating(model):
+    with _eval_mode(model):
         for number in range(max_new_tokens):
             if number == 1:
                 writer.plan_ahead()
@@ -105,11 +106,11 @@ def stream(
 
 @torch.no_grad()
 def _stream(writer: "_Writer", max_new_tokens: int, how: tuple) -> Iterator[NewToken]:
-    with _evaluating(writer.model):
+    with _eval_mode(writer.model):
         writer.read()
     for _ in range(max_new_tokens):
         real = ~writer.finished
-        with _evaluating(writer.model):
+        with _eval_mode(writer.model):
             token = writer.write(*how)
             output = writer.read()
         rows = len(token)
@@ -184,16 +185,10 @@ def last_position(routing: Routing, rows: int) -> Routing:
     return dataclasses.replace(routing, **last)
 
 
-@contextmanager
-def _evaluating(model: "LanguageModel") -> Iterator[None]:
-    was_training = model.training
-    if was_training:
-        model.eval()
-    try:
-        yield
-    finally:
-        if was_training:
-            model.train()
+def _eval_mode(model: "LanguageModel"):
+    """A model in eval mode is taken as it is: a router that its owner left in training mode keeps
+    its capacity."""
+    return eval_mode(model) if model.training else nullcontext()
 
 
 def choose(

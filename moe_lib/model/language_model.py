@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
+from moe_lib.labels import IGNORED
 from moe_lib.model.attention import visible_keys
 from moe_lib.model.balance import total_balance_loss
 from moe_lib.model.block import Block
@@ -18,8 +19,6 @@ from moe_lib.model.generation import NewToken, generate, stream
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles, turns_of
 from moe_lib.model.routing import Routing
-
-IGNORED = -100  # a label that takes no part in the loss, as in torch and transformers
 
 
 @dataclass(frozen=True)

@@ -129,17 +129,5 @@ class MoELayer(nn.Module):
 
 def router_options(config: ModelConfig) -> dict:
     """The options of `config` that its router takes."""
-    options = dict(
-        routed_scaling_factor=config.routed_scaling_factor,
-        capacity_factor=config.capacity_factor,
-        capacity_per=config.capacity_per,
-        n_group=config.n_group,
-        never_drop_share=config.never_drop_share,
-    )
-    if config.router in ("topk", "biased_topk"):
-        options |= dict(norm_topk_prob=config.norm_topk_prob, scoring_func=config.scoring_func)
-    if config.router in ("group_limited", "biased_topk"):
-        options |= dict(topk_group=config.topk_group)
-    if config.router == "hash":
-        options |= dict(vocab_size=config.vocab_size)
-    return options
+    names = config.router_class.options
+    return {name: getattr(config, name) for name in names if hasattr(config, name)}

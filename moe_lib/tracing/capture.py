@@ -1,8 +1,6 @@
 """Record the routing of a model while it reads or writes."""
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +9,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, Routing
+from moe_lib.modules import eval_mode
 from moe_lib.tracing.families import warn_of_nllb
 from moe_lib.tracing.hugging_face import layer_traces, watching
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
@@ -48,7 +47,7 @@ def traced_forward(
         if attention_mask is None
         else attention_mask.bool().cpu()
     )
-    with evaluating(model):
+    with eval_mode(model):
         if isinstance(model, LanguageModel):
             output = model(
                 *(None if t is None else t.to(model.device) for t in (input_ids, attention_mask))
@@ -93,7 +92,7 @@ def trace_generation(
             options.get(name),
             f"{allowed}: each token read once",
         )
-    with evaluating(model):
+    with eval_mode(model):
         run = _generate_own if isinstance(model, LanguageModel) else _generate_other
         ids, layers, attention, stops = run(
             model, input_ids, attention_mask, max_new_tokens, options
@@ -145,18 +144,6 @@ def _generate_other(model: nn.Module, input_ids, attention_mask, max_new_tokens,
     settings = getattr(model, "generation_config", None)
     stops = options.get("eos_token_id", getattr(settings, "eos_token_id", None))
     return ids, layers, attention, set([stops] if isinstance(stops, int) else stops or ())
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode within the `with` block; afterwards every module is in the mode that it had."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _own_layers(

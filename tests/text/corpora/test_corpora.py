@@ -1,5 +1,6 @@
 """Corpora: the split leaks nothing and is stable; names, limits, the Hub and the cache."""
 
+import hashlib
 import os
 import re
 import subprocess
@@ -165,6 +166,20 @@ def test_near_duplicates_equal_comparing_all_pairs(threshold):
                 group = [low if number == high else number for number in group]
     assert near_duplicate_groups(texts, threshold) == group
     assert 1 < len(set(group)) < len(texts)
+
+
+@pytest.mark.parametrize(
+    "name, digest",
+    [
+        ("stories", "a1766d8d1dc03403"),
+        ("chinese", "b3537d80b0d64c60"),
+        ("science_notes", "3e6a4b5ea9c593f8"),
+    ],
+)
+def test_the_split_of_a_written_corpus_stays(name, digest):
+    """Which documents are held out is a contract: trained checkpoints have not seen them."""
+    held = "\n".join(sorted(load_corpus(name, split="heldout")["source"]))
+    assert hashlib.sha256(held.encode()).hexdigest()[:16] == digest
 
 
 def test_chinese_near_copies_are_found():
