@@ -55,9 +55,7 @@ def attend_by_hand(attention, x, keys, values, causal, real):
     if isinstance(attention, LatentAttention):
         query, scale = attention.query(x[None], rotary(attention, len(x)))[0], attention.scale
     else:
-        query = rotate(
-            attention.split(attention.q_proj(x[None])), rotary(attention, len(x))
-        )[0]
+        query = rotate(attention.split(attention.q_proj(x[None])), rotary(attention, len(x)))[0]
         scale = attention.head_dim**-0.5
     length, rows = len(keys) - len(x), []
     for place in range(len(x)):
