@@ -24,11 +24,29 @@ def require_whole(argument: str, got: object, at_least: int = 1) -> None:
     require(got >= at_least, argument, got, f"a whole number of at least {at_least}")
 
 
-def require_number(argument: str, got: object, at_least: float | None = None) -> None:
-    """`got` must be a finite number (a bool is not one), not below `at_least`."""
-    wants = "a number" if at_least is None else f"a number, {at_least:g} or more"
-    require(is_number(got), argument, got, wants, TypeError)
-    require(at_least is None or got >= at_least, argument, got, wants.removeprefix("a number, "))
+def require_number(
+    argument: str,
+    got: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """`got` must be a finite int or float (a bool is not one) within the limits that are given."""
+    limits = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+    wants = f"a finite number {said}".strip()
+    number = isinstance(got, int | float) and not isinstance(got, bool)
+    require(number, argument, got, wants, TypeError)
+    fits = (
+        is_number(got)
+        and (at_least is None or got >= at_least)
+        and (above is None or got > above)
+        and (at_most is None or got <= at_most)
+        and (below is None or got < below)
+    )
+    require(fits, argument, got, wants)
 
 
 def require_bool(argument: str, got: object) -> None:

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model import BiasedTopKRouter, LanguageModel, MoELayer
+from moe_lib.model import LanguageModel
 from moe_lib.training import TrainingDiverged, make_optimiser, warmup_cosine
 from moe_lib.training.counts import RoutingCounts
 from moe_lib.training.interrupt import FinishStepOnInterrupt
-from moe_lib.training.load_balance import update_selection_bias
+from moe_lib.training.load_balance import update_selection_biases
 from moe_lib.tuning.heads import TaskHead, count_examples
 from moe_lib.tuning.predicting import measure
 
@@ -219,7 +219,7 @@ def _step(
     optimiser.step()
     optimiser.zero_grad()
     if balance:
-        _move_selection_biases(model, counts.loads)
+        update_selection_biases(model, counts.loads, model.config.bias_update_speed)
     if hasattr(attached, "after_step"):
         attached.after_step(step, steps)
     return {
@@ -235,20 +235,6 @@ def _step(
 def _examples(model: nn.Module, batch: dict[str, Tensor]) -> int:
     """What the mean loss runs over; rows where an objective needs no labels."""
     return count_examples(model, batch["labels"]) if "labels" in batch else len(batch["input_ids"])
-
-
-def _move_selection_biases(model: nn.Module, loads: list[Tensor]) -> None:
-    """The bias belongs to its router: it stands still where the router does, and a frozen base
-    stays as it was."""
-    layers = [module for module in model.modules() if isinstance(module, MoELayer)]
-    for layer, load in zip(layers, loads, strict=True):
-        trained = any(parameter.requires_grad for parameter in layer.router.parameters())
-        if (
-            trained
-            and isinstance(layer.router, BiasedTopKRouter)
-            and model.config.bias_update_speed
-        ):
-            update_selection_bias(layer.router, load, model.config.bias_update_speed)
 
 
 class _Best:

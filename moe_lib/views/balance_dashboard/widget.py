@@ -297,7 +297,7 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             "problem": self._problem,
             "cures": CURES,
             "scopes": SCOPES,
-            "has_bias": self._config.router == "biased_topk",
+            "has_bias": "bias_update_speed" in self._config.router_class.balanced_by,
             "alphas": ALPHAS,
             "speeds": SPEEDS,
             "settings": {
