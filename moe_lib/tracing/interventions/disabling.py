@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model import LanguageModel, MoELayer, TopKRouter
+from moe_lib.model import LanguageModel, MoELayer
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def _moe_layers(model: LanguageModel) -> list[MoELayer]:
     for layer in layers:
         router = type(layer.router).__name__
         require(
-            isinstance(layer.router, TopKRouter),
+            layer.router.takes_k_best,
             "model",
             router,
             "a router that takes the k best experts",

@@ -359,7 +359,7 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "problem": self._said(),
             "cures": CURES,
             "scopes": SCOPES,
-            "has_bias": self._config.router == "biased_topk",
+            "has_bias": "bias_update_speed" in self._config.router_class.balanced_by,
             "alphas": ALPHAS,
             "speeds": SPEEDS,
             "settings": {
