@@ -3,6 +3,7 @@
 import math
 import numbers
 import reprlib
+from collections.abc import Iterable
 
 LONGEST = 200  # characters of a value in a message
 
@@ -18,9 +19,61 @@ def require(
 
 def require_whole(argument: str, got: object, at_least: int = 1) -> None:
     """`got` must be an int (a bool is not one) of at least `at_least`."""
-    whole = isinstance(got, int) and not isinstance(got, bool)
-    require(whole, argument, got, f"a whole number of at least {at_least}", TypeError)
-    require(got >= at_least, argument, got, f"a whole number of at least {at_least}")
+    wants = f"a whole number of at least {at_least}"
+    require(is_whole(got), argument, got, wants, TypeError)
+    require(got >= at_least, argument, got, wants)
+
+
+def require_number(
+    argument: str,
+    got: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+) -> None:
+    """`got` must be a finite int or float (a bool is not one) within the limits that are given."""
+    limits = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
+    wants = f"a finite number {said}".strip()
+    number = isinstance(got, int | float) and not isinstance(got, bool)
+    require(number, argument, got, wants, TypeError)
+    fits = (
+        is_number(got)
+        and (at_least is None or got >= at_least)
+        and (above is None or got > above)
+        and (at_most is None or got <= at_most)
+        and (below is None or got < below)
+    )
+    require(fits, argument, got, wants)
+
+
+def require_bool(argument: str, got: object) -> None:
+    """`got` must be True or False; 1 and 0 are neither."""
+    require(isinstance(got, bool), argument, got, "True or False", TypeError)
+
+
+def require_one_of(argument: str, got: object, names: Iterable[str]) -> None:
+    """`got` must be one of these names."""
+    require(got in (known := tuple(names)), argument, got, f"one of {', '.join(known)}")
+
+
+def require_texts(argument: str, got: object) -> None:
+    """`got` must be a sequence of texts that UTF-8 can hold: not one text, nor half a surrogate
+    pair in any."""
+    a_list = hasattr(got, "__getitem__") and hasattr(got, "__len__") and not isinstance(got, str)
+    require(a_list, argument, got, "a list of texts", TypeError)
+    for place, text in enumerate(got):
+        require(isinstance(text, str), f"{argument}[{place}]", text, "a text", TypeError)
+        require_unicode(f"{argument}[{place}]", text)
+
+
+def require_unicode(argument: str, text: str) -> None:
+    """`text` must hold no half of a surrogate pair: UTF-8 cannot write it, nor a tokenizer read
+    it."""
+    half = not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    require(not half, argument, text[:40], "valid Unicode, without half a surrogate pair")
 
 
 def is_number(value: object) -> bool:

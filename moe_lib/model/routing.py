@@ -1,5 +1,4 @@
-"""The record of who goes where. Routers make a `Routing`; experts, losses, traces and views read
-it."""
+"""The record of who goes where. Routers make a `Routing`; experts, losses, traces and views read it."""
 
 from dataclasses import dataclass
 
@@ -9,19 +8,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """The decisions of one MoE layer in one forward pass. `tokens` is batch · sequence, in that
-    order.
+    """The decisions of one MoE layer in one forward pass. `tokens` is batch · sequence, in that order.
 
     experts  (tokens, k) int64   who was chosen, best first
     weights  (tokens, k) float   what multiplies each chosen expert's output
     scores   (tokens, E) float   affinity of every expert, before selection
     logits   (tokens, E) float   router output
     kept     (tokens, k) bool    False where a capacity limit dropped the pair: that expert does not
-             run on that token
+                                 run on that token
     chosen   (tokens, k) bool    False where a column holds no choice at all, because tokens have
-             different numbers
-                                 of experts (expert choice; GShard's second expert). None: every
-                                 column is a choice.
+                                 different numbers of experts (expert choice; GShard's second expert).
+                                 None: every column is a choice
     """
 
     experts: Tensor
@@ -42,22 +39,14 @@ class Routing:
         return chosen if mask is None else chosen & mask.bool()[:, None]
 
     def load(self, mask: Tensor | None = None) -> Tensor:
-        """Times each expert was chosen, (E,) int64, whether or not a capacity limit dropped the
-        pair afterwards.
-
-        mask (tokens,) bool leaves out tokens, e.g. padding.
-        """
-        if self.chosen is None:
-            experts = self.experts if mask is None else self.experts[mask.bool()]
-        else:
-            experts = self.experts[self.choices(mask)]
-        return torch.bincount(experts.flatten(), minlength=self.n_experts)
+        """Times each expert was chosen, (E,) int64, whether or not a capacity limit dropped the pair
+        afterwards. mask (tokens,) bool leaves out tokens, e.g. padding."""
+        return torch.bincount(self.experts[self.choices(mask)], minlength=self.n_experts)
 
     def kept_load(self, mask: Tensor | None = None) -> Tensor:
         """Pairs that each expert really computes, (E,) int64: the load without the dropped ones."""
-        return torch.bincount(
-            self.experts[self.choices(mask) & self.kept], minlength=self.n_experts
-        )
+        kept = self.choices(mask) & self.kept
+        return torch.bincount(self.experts[kept], minlength=self.n_experts)
 
     def dropped_share(self, mask: Tensor | None = None) -> float:
         """Dropped choices / choices, 0 to 1."""

@@ -1,7 +1,5 @@
 """Record the routing of a model while it reads or writes."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, Routing
+from moe_lib.modules import eval_mode
 from moe_lib.tracing.families import warn_of_nllb
 from moe_lib.tracing.model_inputs import (
     check_ids,
@@ -21,7 +20,7 @@ from moe_lib.tracing.model_inputs import (
 )
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 from moe_lib.tracing.watching import layer_traces, watching
-from moe_lib.tracing.wrappers import bare, uncompiled
+from moe_lib.tracing.wrappers import as_written, bare
 from moe_lib.validation import Count, checked
 from moe_lib.validation.blocks import token_ids
 
@@ -61,7 +60,7 @@ def traced_forward(
         else attention_mask.bool().cpu()
     )
     attention = ()
-    with evaluating(model), uncompiled():
+    with eval_mode(model), as_written():
         if isinstance(model, LanguageModel):
             output = model(
                 *(None if t is None else t.to(model.device) for t in (input_ids, attention_mask))
@@ -122,7 +121,7 @@ def trace_generation(
     model = plain_model(model)
     check_ids(model, input_ids, attention_mask)
     _check_options(model, options)
-    with evaluating(model), uncompiled():
+    with eval_mode(model), as_written():
         run = _generate_own if isinstance(model, LanguageModel) else _generate_other
         ids, layers, attention, stops = run(
             model, input_ids, attention_mask, max_new_tokens, options
@@ -202,18 +201,6 @@ def _generate_other(model: nn.Module, input_ids, attention_mask, max_new_tokens,
     settings = _generation_settings(model, options)
     stops = options.get("eos_token_id", getattr(settings, "eos_token_id", None))
     return ids, layers, attention, set(() if stops is None else token_ids(stops))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode within the `with` block; afterwards every module is in the mode that it had."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _own_layers(

@@ -58,7 +58,7 @@ def plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in (_COMPILED, _ADAPTED))
 
 
-def uncompiled() -> AbstractContextManager:
+def as_written() -> AbstractContextManager:
     """Within the `with` block compiled modules run as they were written, so that they can be
     watched: a captured graph calls no modules."""
     return torch.compiler.set_stance("force_eager")

@@ -59,7 +59,8 @@ def update_selection_bias(router: BiasedTopKRouter, load: Tensor, speed: float) 
 
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:
     """`update_selection_bias` for every MoE layer of `model`, in order; loads has one (E,) per MoE
-    layer."""
+    layer. A bias stands still where the weights of its router do; speed 0 moves none."""
     routers = [module.router for module in model.modules() if isinstance(module, MoELayer)]
     for router, load in zip(routers, loads, strict=True):
-        update_selection_bias(router, load, speed)
+        if speed and any(parameter.requires_grad for parameter in router.parameters()):
+            update_selection_bias(router, load, speed)
