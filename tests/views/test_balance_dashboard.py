@@ -8,7 +8,8 @@ import time
 import pytest
 import torch
 
-from moe_lib.views.balance_dashboard.widget import ALPHAS, BalanceDashboard
+from moe_lib.views.balance_dashboard.payload import ALPHAS
+from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.balance_dashboard.words import run_title
 from tests.training.small import RandomBatches, make_model
 
