@@ -217,7 +217,10 @@ def choose(
             probability.cumsum(-1) - probability >= top_p
         )  # the mass before a token already reaches p
         scaled = scaled.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
-    return torch.multinomial(scaled.softmax(-1), 1, generator=generator)[:, 0]
+    chances = scaled.softmax(-1)
+    if generator is not None:  # one of the CPU draws the same tokens for every device
+        chances = chances.to(generator.device)
+    return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.device)
 
 
 def _check(model, input_ids, max_new_tokens, attention_mask, temperature, top_k, top_p):
