@@ -25,8 +25,8 @@ from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS, REPOSITORY
 from moe_lib.text import Batches
 from moe_lib.text.corpora.mixture import WRITTEN_TIMES
+from moe_lib.training import TrainingRun, evaluate, train
 from moe_lib.training.checkpoints import save_checkpoint
-from moe_lib.training.loop import TrainingRun, evaluate, train
 from moe_lib.training.routing_record import RoutingRecord
 
 

@@ -27,7 +27,8 @@ class Cure:
     bias_update_speed: float = 0.03
 
     def __post_init__(self):
-        require(self.kind in CURES, "cure", self.kind, f"one of {', '.join(CURES)}")
+        known = isinstance(self.kind, str) and self.kind in CURES
+        require(known, "cure", self.kind, f"one of {', '.join(CURES)}")
         require(self.scope in SCOPES, "scope", self.scope, f"one of {', '.join(SCOPES)}")
         for name in ("alpha", "bias_update_speed"):
             value = getattr(self, name)
@@ -38,13 +39,12 @@ class Cure:
     def fields(self, config: ModelConfig) -> dict:
         """The cure as fields of a ModelConfig like `config`. ValueError if its router does not go
         with the cure."""
-        has_bias = config.router == "biased_topk"
+        has_bias = "bias_update_speed" in config.router_class.balanced_by
         require(
             self.kind != "bias" or has_bias,
             "cure",
             self.kind,
-            f'"none" or "auxiliary" with router "{config.router}"; "bias" needs router '
-            '"biased_topk"',
+            f'"none" or "auxiliary" with router "{config.router}", which has no selection bias',
         )
         alpha = self.alpha if self.kind == "auxiliary" else 0.0
         fields = {"aux_loss_alpha": alpha, "seq_aux": self.scope == "sequence"}

@@ -2,6 +2,7 @@
 Hub."""
 
 import hashlib
+import os
 import socket
 import sys
 import sysconfig
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from moe_lib.errors import require, require_unicode
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.arrow_cache import cache_folder, cached_dataset, quiet_datasets
 from moe_lib.text.corpora.package_docs import NAME as PACKAGE_DOCS
@@ -21,11 +23,14 @@ from moe_lib.text.corpora.splitting import (
     split_positions,
     split_threshold,
 )
+from moe_lib.text_files import path_of
 
 PYTHON_CORPORA = ("python", "python_code", "python_docstrings", "python_reference")
 MIXTURE = "mixture"  # "python" and all written corpora: what the course pretrains on
 _COLUMNS = ("text", "domain", "source")
-_RECIPE = 2  # raise it when python_sources.py or splitting.py changes what they produce
+# raise it when python_sources.py or splitting.py changes what they produce, or arrow_cache.py how
+# that is kept
+_RECIPE = 3
 
 
 def corpus_names() -> list[str]:
@@ -74,12 +79,7 @@ def load_corpus(
     for a missing file or a Python without its library sources, ConnectionError when a Hub data set
     is out of reach.
     """
-    if split not in (None, "train", "heldout"):
-        raise ValueError(f"split: got {split!r}, wanted None, 'train' or 'heldout'")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ValueError(f"limit: got {limit!r}, wanted None or a whole number of at least 1")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out: got {held_out!r}, wanted a share from 0 up to 1, not 1 itself")
+    _check_arguments(name_or_path, text_column, domain, split, limit, held_out)
     name = str(name_or_path)
     if name == MIXTURE:
         return _mixture(domain=domain, split=split, limit=limit, held_out=held_out)
@@ -93,6 +93,25 @@ def load_corpus(
         path = _find_path(name_or_path)
         dataset = _positioned(read_documents(path, text_column=text_column, limit=limit))
     return _split(dataset, name, domain, split, held_out)
+
+
+def _check_arguments(name_or_path, text_column, domain, split, limit, held_out) -> None:
+    wants = "the name of a corpus, a path, or 'hub:owner/name'"
+    require(isinstance(name_or_path, str | Path), "name_or_path", name_or_path, wants, TypeError)
+    require(str(name_or_path).strip() != "", "name_or_path", name_or_path, wants)
+    known = isinstance(split, str | None) and split in (None, "train", "heldout")
+    require(known, "split", split, "None, 'train' or 'heldout'")
+    at_least_1 = limit is None or (type(limit) is int and limit > 0)
+    require(at_least_1, "limit", limit, "None or a whole number of at least 1")
+    wants = "a share from 0 up to 1, not 1 itself"
+    number = isinstance(held_out, int | float) and not isinstance(held_out, bool)
+    require(number, "held_out", held_out, wants, TypeError)
+    require(0 <= held_out < 1, "held_out", held_out, wants)
+    for argument, value in (("text_column", text_column), ("domain", domain)):
+        if value is not None or argument == "text_column":
+            require(isinstance(value, str), argument, value, "a text", TypeError)
+            require(value.strip() != "", argument, value, "a text that is not empty")
+            require_unicode(argument, value)
 
 
 def _mixture(split: str | None, **options):
@@ -111,11 +130,12 @@ def _find_path(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if name in corpus_names():
         return DATA / "corpora" / name
-    path = Path(name_or_path).expanduser()
-    if path.exists() or path.suffix.lower() in FILE_TYPES or len(path.parts) > 1:
+    path = path_of("name_or_path", name_or_path)
+    # os.path and not Path: a long text given for a path is no file, and no error of the system's
+    if os.path.exists(path) or path.suffix.lower() in FILE_TYPES or len(path.parts) > 1:
         return path  # read_documents says so if it does not exist
     raise ValueError(
-        f"name_or_path: got {name!r}, which is neither a corpus nor a file; wanted one of "
+        f"name_or_path: got {name[:80]!r}, which is neither a corpus nor a file; wants one of "
         f"{', '.join(corpus_names())}, or a path, or 'hub:owner/name'"
     )
 
