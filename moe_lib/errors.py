@@ -34,7 +34,7 @@ def require_number(
     below: float | None = None,
 ) -> None:
     """`got` must be a finite int or float (a bool is not one) within the limits that are given."""
-    limits = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    limits = {"of at least": at_least, "above": above, "of at most": at_most, "below": below}
     said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
     wants = f"a finite number {said}".strip()
     number = isinstance(got, int | float) and not isinstance(got, bool)

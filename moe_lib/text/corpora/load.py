@@ -14,6 +14,8 @@ from urllib.request import getproxies
 from moe_lib.errors import require, require_unicode
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.arrow_cache import cache_folder, cached_dataset, quiet_datasets
+from moe_lib.text.corpora.package_docs import NAME as PACKAGE_DOCS
+from moe_lib.text.corpora.package_docs import package_docs
 from moe_lib.text.corpora.readers import FILE_TYPES, read_documents, row_document
 from moe_lib.text.corpora.splitting import (
     hash_fraction,
@@ -34,7 +36,7 @@ _RECIPE = 3
 def corpus_names() -> list[str]:
     """The names that load_corpus knows on this machine. "python" and "mixture" are made of the
     others."""
-    return sorted({*PYTHON_CORPORA, MIXTURE, *_written_names()})
+    return sorted({*PYTHON_CORPORA, PACKAGE_DOCS, MIXTURE, *_written_names()})
 
 
 def _written_names() -> list[str]:
@@ -54,7 +56,8 @@ def load_corpus(
     source.
 
     name_or_path   a name (see corpus_names); "python" is its three corpora together, "mixture"
-                   these and the written ones, with the domain of each document;
+                   these and the written ones, with the domain of each document; "package_docs",
+                   the docstrings of the course's pinned packages, is not among them;
                    or a .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder of .txt files;
                    or "hub:owner/name" or "hub:owner/name:config", a data set of the Hub, when
                    online
@@ -62,8 +65,9 @@ def load_corpus(
     domain         the domain of all documents; by default each document's own, or the name of the
                    file
     split          "train" or "heldout": return that Dataset alone
-    limit          use so many documents: of the Python corpora a mixed choice, the same every time;
-                   of anything else the first ones; of "mixture" so many from each of its parts
+    limit          use so many documents: of the Python corpora and "package_docs" a mixed choice,
+                   the same every time; of anything else the first ones; of "mixture" so many from
+                   each of its parts
     held_out       the share of documents held out (about: a hash decides), 0 for none
 
     The split is by document and depends on the document, not on its place. Near copies stay on one
@@ -81,6 +85,8 @@ def load_corpus(
         return _mixture(domain=domain, split=split, limit=limit, held_out=held_out)
     if name in PYTHON_CORPORA:
         dataset = _python_corpus(name, limit)
+    elif name == PACKAGE_DOCS:
+        dataset = _mixed_choice(package_docs(), limit)
     elif name.startswith("hub:"):
         dataset = _positioned(_hub_documents(name, text_column, limit))
     else:
@@ -145,13 +151,19 @@ def _python_corpus(name: str, limit: int | None):
     dataset = cached_dataset(
         cache_folder() / "corpora", folder_name, lambda: _positioned(python_documents())
     )
-    chosen = [index for index, domain in enumerate(dataset["domain"]) if name in ("python", domain)]
-    if limit is not None and limit < len(chosen):
-        sources = dataset["source"][:]
-        chosen = sorted(
-            sorted(chosen, key=lambda index: hash_fraction("limit", sources[index]))[:limit]
-        )
-    return dataset if len(chosen) == len(dataset) else dataset.select(chosen)
+    if name != "python":
+        domains = dataset["domain"][:]
+        dataset = dataset.select([i for i, domain in enumerate(domains) if domain == name])
+    return _mixed_choice(dataset, limit)
+
+
+def _mixed_choice(dataset, limit: int | None):
+    """`limit` rows by the hash of their source, in order; all of them for None."""
+    if limit is None or limit >= len(dataset):
+        return dataset
+    sources = dataset["source"][:]
+    mixed = sorted(range(len(sources)), key=lambda index: hash_fraction("limit", sources[index]))
+    return dataset.select(sorted(mixed[:limit]))
 
 
 def _positioned(documents: list[dict]):
