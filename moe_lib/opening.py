@@ -2,12 +2,10 @@
 transformers."""
 
 import json
-import socket
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import getproxies
 
 from moe_lib.errors import require
+from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
 
 _UNSAFE = (
@@ -46,21 +44,7 @@ def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> t
         return _open_transformers(str(folder), True, trust_remote_code)
     if str(name_or_folder).count("/") != 1 or str(name_or_folder).startswith((".", "/", "~")):
         raise FileNotFoundError(f"{name_or_folder}: no such folder; {_wants()}")
-    return _open_transformers(str(name_or_folder), _no_network(), trust_remote_code)
-
-
-def _no_network() -> bool:
-    """True if the Hub cannot be reached: asked once here, as its own library tries again for most
-    of a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return True
-    try:
-        getproxies() or socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return True
-    return False
+    return _open_transformers(str(name_or_folder), hub_unreachable(), trust_remote_code)
 
 
 def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple:

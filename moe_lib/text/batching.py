@@ -45,9 +45,9 @@ class Batches:
         device: torch.device | str | None = None,
     ):
         if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size!r}, wanted a whole number of at least 1")
+            raise ValueError(f"batch_size: got {batch_size!r}; wants a whole number of at least 1")
         if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: got {seed!r}, wanted a whole number of at least 0")
+            raise ValueError(f"seed: got {seed!r}; wants a whole number of at least 0")
         self.rows = _Rows(
             packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
         )
@@ -62,7 +62,7 @@ class Batches:
         """The batch of one step, counted from 0 over all epochs: input_ids and labels (batch, S)
         int64, and attention_mask if some row is padded."""
         if not isinstance(step, int) or step < 0:
-            raise ValueError(f"step: got {step!r}, wanted a whole number of at least 0")
+            raise ValueError(f"step: got {step!r}; wants a whole number of at least 0")
         epoch, position = divmod(step, len(self))
         order = torch.randperm(
             len(self.rows), generator=seeded_generator(self.seed, _SHUFFLE, epoch)
@@ -95,7 +95,7 @@ def evaluation_batches(
     number.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}, wanted a whole number of at least 1")
+        raise ValueError(f"batch_size: got {batch_size!r}; wants a whole number of at least 1")
     rows = _Rows(
         packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
     )
@@ -133,16 +133,16 @@ class _Rows:
             or len(self.input_ids) == 0
         ):
             raise ValueError(
-                "packed_or_input_ids: wanted a Packed or an int64 tensor (n, S), n at least 1"
+                "packed_or_input_ids: wants a Packed or an int64 tensor (n, S), n at least 1"
             )
         if objective not in ("causal", "masked"):
-            raise ValueError(f"objective: got {objective!r}, wanted 'causal' or 'masked'")
+            raise ValueError(f"objective: got {objective!r}; wants 'causal' or 'masked'")
         if objective == "masked" and tokenizer is None:
             raise ValueError("tokenizer: objective='masked' needs a tokenizer (or MaskingIds)")
         if attention_mask is not None and attention_mask.shape != self.input_ids.shape:
             wanted = tuple(self.input_ids.shape)
             raise ValueError(
-                f"attention_mask: got shape {tuple(attention_mask.shape)}, wanted {wanted}"
+                f"attention_mask: got shape {tuple(attention_mask.shape)}; wants {wanted}"
             )
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded

@@ -62,10 +62,10 @@ def mask_tokens(
         else MaskingIds.of(tokenizer_or_ids)
     )
     if not 0 < probability <= 1:
-        raise ValueError(f"probability: got {probability}, wanted a number in (0, 1]")
+        raise ValueError(f"probability: got {probability}; wants a number in (0, 1]")
     if attention_mask is not None and attention_mask.shape != input_ids.shape:
         raise ValueError(
-            f"attention_mask: got shape {tuple(attention_mask.shape)}, wanted "
+            f"attention_mask: got shape {tuple(attention_mask.shape)}; wants "
             f"{tuple(input_ids.shape)}"
         )
     if input_ids.numel() == 0:

@@ -45,7 +45,7 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
     Raises ValueError if there are too few tokens for one row.
     """
     if sequence_length < 1:
-        raise ValueError(f"sequence_length: got {sequence_length}, wanted at least 1")
+        raise ValueError(f"sequence_length: got {sequence_length}; wants at least 1")
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
     if total < sequence_length:
@@ -80,11 +80,11 @@ def pad_batch(
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
     if side not in ("right", "left"):
-        raise ValueError(f"side: got {side!r}, wanted 'right' or 'left'")
+        raise ValueError(f"side: got {side!r}; wants 'right' or 'left'")
     if max_length is not None and max_length < 1:
-        raise ValueError(f"max_length: got {max_length}, wanted at least 1 or None")
+        raise ValueError(f"max_length: got {max_length}; wants at least 1 or None")
     if not token_lists:
-        raise ValueError("token_lists: got no lists, wanted at least one")
+        raise ValueError("token_lists: got no lists; wants at least one")
     rows = [list(tokens)[:max_length] for tokens in token_lists]
     longest = max(len(row) for row in rows)
     input_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)

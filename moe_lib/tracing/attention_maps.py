@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, LatentAttention, rotate, visible_keys
 from moe_lib.modules import eval_mode
-
-_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+from moe_lib.tracing.reading import visible
 
 
 @dataclass(frozen=True)
@@ -132,5 +131,4 @@ def attention_maps(
 
 
 def _label(piece: str) -> str:
-    shown = piece.strip(" ") or piece  # the space before a word says nothing here
-    return "".join(_SIGNS.get(character, character) for character in shown)
+    return visible(piece.strip(" ") or piece)  # the space before a word says nothing here

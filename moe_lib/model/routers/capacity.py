@@ -19,7 +19,7 @@ def capacity(n_choices: int, n_places: int, factor: float) -> int:
     never below 1.
 
     n_choices is tokens · k. Rounded up: int(…) would give 0 for the one token of a generation step,
-    and drop it (PITFALLS 8). GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation
+    and drop it. GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation
     3).
     """
     return max(1, math.ceil(factor * n_choices / n_places))
