@@ -11,7 +11,8 @@ from moe_lib.files import read_json, read_tensors, write_json, write_tensors
 from moe_lib.model import LanguageModel
 from moe_lib.shapes_only import shapes_only
 from moe_lib.training import load_checkpoint, save_checkpoint
-from moe_lib.tuning.heads import HEADS, TaskHead
+from moe_lib.tuning.heads import HEADS
+from moe_lib.tuning.task_head import TaskHead
 
 KIND = "moe_lib head"
 

@@ -83,7 +83,7 @@ def test_the_explorer_works_on_them(tokenizer):
 
 def test_the_explorer_says_where_experts_cannot_be_switched_off(tokenizer):
     explorer = explore(larger("doge"), tokenizer, LINE)
-    explorer._on_message(explorer.panel, {"layer": 0, "toggle": 3}, [])
+    explorer.receive({"layer": 0, "toggle": 3})
     assert "can be told to avoid experts" in explorer.panel.problem and explorer.off == {}
 
 

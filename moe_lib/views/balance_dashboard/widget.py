@@ -4,41 +4,28 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterable
+from inspect import signature
 
 import anywidget
 import traitlets
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.training.cures import CURES, SCOPES, Cure, cure_words
-from moe_lib.training.live import (
-    FAILED,
-    FINISHED,
-    PAUSED,
-    RUNNING,
-    STOPPED,
-    LiveTraining,
-    fresh_model,
-)
-from moe_lib.training.loop import StepReport
+from moe_lib.training.cures import Cure, cure_words
+from moe_lib.training.live import FAILED, LiveTraining, fresh_model
+from moe_lib.training.loop import StepReport, train
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.payload import MAX_RUNS, colours, run_entry, step_rows
-from moe_lib.views.balance_dashboard.words import balance_words
+from moe_lib.views.balance_dashboard.page_messages import DashboardMessages
+from moe_lib.views.balance_dashboard.payload import MAX_RUNS, dashboard_view, step_rows
+from moe_lib.views.balance_dashboard.words import balance_words, status_words
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import is_whole, number, several, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 
-ALPHAS = (
-    0.0001,
-    0.0003,
-    0.001,
-    0.003,
-    0.01,
-    0.03,
-    0.1,
-    0.3,
-    1.0,
-)  # places of the sliders; code may set any value
-SPEEDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+# What may be handed on to `train`: all but what the dashboard sets itself.
+TRAIN_OPTIONS = set(signature(train).parameters) - {
+    *("model", "batches", "steps", "learning_rate", "callback")
+}
 UPDATE_EVERY = 0.22  # seconds between two messages to the page
 
 
@@ -51,7 +38,7 @@ def _setting(name: str, words: str) -> property:
     )
 
 
-class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
+class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
     """Train models of one config, each with its cure against an uneven load; up to four runs side
     by side.
 
@@ -112,21 +99,44 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             TypeError,
         )
         require(config.n_routed_experts > 0, "config", "a dense model", "a model with experts")
-        self._config, self._batches = config, batches
+        require(
+            callable(getattr(batches, "at", None)),
+            "batches",
+            type(batches).__name__,
+            "batches with .at(step), e.g. moe_lib.text.Batches",
+            TypeError,
+        )
+        whole(1)("steps", steps)
+        number("learning_rate", learning_rate)
+        require(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+        unknown = sorted(set(options) - TRAIN_OPTIONS)
+        wants = f"some of {', '.join(sorted(TRAIN_OPTIONS))}"
+        require(not unknown, "options", unknown, wants, TypeError)
+        self.config, self._batches = config, batches
         self._options = {"steps": steps, "learning_rate": learning_rate, **options}
         self._cure = Cure(cure, alpha, scope, bias_update_speed)
         self._cure.fields(config)  # raises if they do not go together
-        self.seed, self.runs = seed, []
+        self.seed = seed
+        self.runs, self._failure = [], ""
         self._hidden: set[str] = set()
-        self._ends: dict[str, str] = {}  # how each run ended
+        self.ends: dict[str, str] = {}  # how each run ended
         self._sent: tuple[str, int] = (
             "",
             0,
         )  # the run whose steps the page has, and how many of them
-        self._status, self._problem, self._last_update = "Nothing has been trained yet.", "", 0.0
+        self.status, self._last_update = "Nothing has been trained yet.", 0.0
         self._lock = threading.RLock()  # the training's thread publishes too
-        super().__init__(view=self._view())
-        self.on_msg(self._on_message)
+        super().__init__(view=dashboard_view(self))
+
+    @property
+    def seed(self) -> int:
+        """Of the weights of the next run."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        whole()("seed", seed)
+        self._seed = seed
 
     @property
     def state(self) -> str:
@@ -143,7 +153,7 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
         RuntimeError while another run is going on.
         """
-        if self._alive:
+        if self.alive:
             raise RuntimeError(
                 f"start: {self.runs[-1].name} is {self.state} at step "
                 f"{self.training.steps_done} of "
@@ -151,7 +161,7 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             )
         if cure is not None:
             self._change(kind=cure)
-        config = self._config.replace(**self._cure.fields(self._config))
+        config = self.config.replace(**self._cure.fields(self.config))
         number = 1 + max((int(run.name.split()[1]) for run in self.runs), default=0)
         layers = range(config.first_k_dense_replace, config.num_hidden_layers)
         run = BalanceRecorder(f"run {number}", layers, self._options["steps"])
@@ -162,7 +172,8 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             on_change=lambda: self._follow(run, training),
             **self._options,
         )
-        self._problem, self.training, self.runs = "", training, [*self.runs, run]
+        self._problem = self._failure = ""
+        self.training, self.runs = training, [*self.runs, run]
         self._hidden |= {old.name for old in self.shown[:-MAX_RUNS]}
         training.start()
 
@@ -195,8 +206,9 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
     def show_runs(self, places: Iterable[int]) -> None:
         """Show these runs beside each other, one to four of them, by their places in `runs`."""
-        chosen = list(places)
-        known = all(isinstance(place, int) and 0 <= place < len(self.runs) for place in chosen)
+        chosen = list(places) if isinstance(places, range | set) else places
+        several(whole())("places", chosen)
+        known = all(place < len(self.runs) for place in chosen)
         require(
             known and 1 <= len(set(chosen)) <= MAX_RUNS,
             "places",
@@ -209,10 +221,10 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     def forget(self, place: int) -> None:
         """Throw a run away. ValueError for a place that `runs` does not have, or the run that is
         going on."""
-        known = isinstance(place, int) and 0 <= place < len(self.runs)
+        known = is_whole(place) and 0 <= place < len(self.runs)
         require(known, "place", place, f"a place from 0 to {len(self.runs) - 1}")
         require(
-            not (self._alive and place == len(self.runs) - 1),
+            not (self.alive and place == len(self.runs) - 1),
             "place",
             place,
             "a run that has ended",
@@ -223,7 +235,12 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     @property
     def summary(self) -> str:
         """What is shown, in words."""
-        return " ".join(part for part in (self._problem, balance_words(self.shown)) if part)
+        return " ".join(part for part in (self.problem, balance_words(self.shown)) if part)
+
+    @property
+    def problem(self) -> str:
+        """What went wrong: with the last message, else with the last run."""
+        return self._problem or self._failure
 
     def figure(self):
         """The runs on show, as a matplotlib figure."""
@@ -234,16 +251,17 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         return balance_figure(self.shown or BalanceRecorder("no run"))
 
     @property
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Whether a run has begun and not ended; it may be paused."""
         return self.training is not None and self.training.alive
 
     def _change(self, **settings) -> None:
         cure = dataclasses.replace(self._cure, **settings)
-        fields = cure.fields(self._config)  # raises before anything is changed
+        fields = cure.fields(self.config)  # raises before anything is changed
         self._cure = cure
-        if self._alive:
+        if self.alive:
             self.training.change(**fields)
-            self._status = (
+            self.status = (
                 f"{self.runs[-1].name.capitalize()}: {cure_words(fields)} from the next step on."
             )
         self._publish()
@@ -257,21 +275,12 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
     def _follow(self, run: BalanceRecorder, training: LiveTraining) -> None:
         """After each change of the training's state, in its thread or the reader's."""
-        words = run.name.capitalize()
-        at = f"at step {training.steps_done} of {training.steps}"
-        self._status = {
-            RUNNING: f"{words} is training.",
-            PAUSED: f"{words} is paused {at}.",
-            FINISHED: f"{words} has finished.",
-            STOPPED: f"{words} was stopped {at}.",
-            FAILED: f"{words} failed {at}.",
-        }[training.state]
+        self.status = status_words(run, training.state, training.steps_done, training.steps)
         if training.state == FAILED:
-            self._problem = (
-                f"{words} failed {at}: {type(training.error).__name__}: {training.error}"
-            )
+            error = training.error
+            self._failure = f"{self.status[:-1]}: {type(error).__name__}: {error}"
         if not training.alive:
-            self._ends[run.name] = training.state
+            self.ends[run.name] = training.state
         self._publish()
 
     def _publish(self, every_row: bool = False) -> None:
@@ -287,71 +296,4 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
                     self._sent = (run.name, start + len(rows))
                 if rows or every_row:
                     self.send({"run": run.name, "start": start, "rows": rows})
-            self.view = self._view()
-
-    def _view(self) -> dict:
-        live = self.training if self._alive else None
-        return {
-            "state": self.state,
-            "status": self._status,
-            "problem": self._problem,
-            "cures": CURES,
-            "scopes": SCOPES,
-            "has_bias": "bias_update_speed" in self._config.router_class.balanced_by,
-            "alphas": ALPHAS,
-            "speeds": SPEEDS,
-            "settings": {
-                "cure": self.cure,
-                "alpha": self.alpha,
-                "scope": self.scope,
-                "seed": self.seed,
-                "speed": self.bias_update_speed,
-            },
-            "colours": colours(),
-            "max_runs": MAX_RUNS,
-            "runs": [
-                run_entry(
-                    run,
-                    live.state if live and run is self.runs[-1] else self._ends.get(run.name, ""),
-                    run.name not in self._hidden,
-                )
-                for run in self.runs
-            ],
-        }
-
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """balance_dashboard.js reports a press or a new setting. Nothing here waits for the
-        training."""
-        act, training = content.get("act"), self.training
-        self._problem = "" if act != "hello" else self._problem
-        try:
-            if act == "start":
-                self.start()
-            elif act == "pause" and training:
-                training.pause(wait=False)
-            elif act == "resume" and training:
-                training.resume()
-            elif act == "stop" and training:
-                training.stop(wait=False)
-            elif act == "set":
-                self._take(content["settings"])
-            elif act == "show":
-                self.show_runs(content["places"])
-            elif act == "forget":
-                self.forget(content["place"])
-            elif act == "hello":  # a page that has just been opened has no steps
-                self._publish(every_row=True)
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-            self._publish()
-
-    def _take(self, settings: dict) -> None:
-        names = {"cure": "kind", "speed": "bias_update_speed"}
-        seed = settings.pop("seed", self.seed)
-        require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number of at least 0")
-        self.seed = seed
-        self._change(**{names.get(name, name): value for name, value in settings.items()})
+            self.view = dashboard_view(self)

@@ -13,6 +13,7 @@ import ipywidgets as widgets
 
 from moe_lib.errors import require
 from moe_lib.tracing.reading import visible
+from moe_lib.views.kit.messages import text as check_text
 from moe_lib.views.kit.wording import count
 
 EXAMPLE = (
@@ -67,7 +68,7 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
     Raises TypeError for a text that is no str or a tokenizer that is not fast, ValueError if it is
     not byte-level.
     """
-    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+    check_text("text", text)
     require(
         getattr(tokenizer, "is_fast", False),
         "tokenizer",
@@ -82,24 +83,24 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
         verbose=False,
         split_special_tokens=split_special_tokens,
     )
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = {one for one, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     names = tokenizer.convert_ids_to_tokens(ids)
     tokens = []
-    for i, (number, (start, end), name) in enumerate(zip(ids, places, names, strict=True)):
+    for i, (one, (start, end), name) in enumerate(zip(ids, places, names, strict=True)):
         shared = (i > 0 and places[i - 1][1] > start) or (
             i + 1 < len(ids) and places[i + 1][0] < end
         )
-        if number in special:
-            tokens.append(Token(number, name, "special", (start, end), name))
+        if one in special:
+            tokens.append(Token(one, name, "special", (start, end), name))
         elif shared:
             tokens.append(
-                Token(number, _hexadecimal(name), "part", (start, end), visible(text[start:end]))
+                Token(one, _hexadecimal(name), "part", (start, end), visible(text[start:end]))
             )
         else:
             kind = "one" if end - start == 1 else "several"
             label = visible(text[start:end])
-            tokens.append(Token(number, label, kind, (start, end), label))
+            tokens.append(Token(one, label, kind, (start, end), label))
     return tokens
 
 
@@ -147,70 +148,6 @@ def legend_html(kinds=tuple(KINDS)) -> str:
     return "Boxes: " + "".join(boxes)
 
 
-class TokenTable:
-    """Several texts, one per row: the name, the tokens of a sample, and tokens per character as a
-    bar.
-
-    samples   {name: text}: the text that is cut and shown
-    rates     {name: tokens per character}, measured by the caller on as much text as it likes
-    Attributes to read: tokens ({name: list of Token}), rates.
-    """
-
-    def __init__(self, samples: dict[str, str], rates: dict[str, float], tokenizer):
-        missing = sorted(set(samples) - set(rates))
-        require(
-            samples and not missing,
-            "rates",
-            sorted(rates),
-            f"a number for each of {sorted(samples)}",
-        )
-        self.tokens = {
-            name: cut(text, tokenizer, split_special_tokens=True) for name, text in samples.items()
-        }
-        self.rates = {name: rates[name] for name in samples}
-
-    def __repr__(self) -> str:
-        return "\n".join(
-            f"{name}: {' | '.join(token.label for token in tokens)} ({self.rates[name]:.3f} "
-            "per character)"
-            for name, tokens in self.tokens.items()
-        )
-
-    def _repr_html_(self) -> str:
-        longest = max(self.rates.values())
-        rows = "".join(self._row(name, longest) for name in self.tokens)
-        kinds = [
-            kind
-            for kind in KINDS
-            if any(t.kind == kind for row in self.tokens.values() for t in row)
-        ]
-        head = "".join(
-            f'<th scope="col" style="text-align:left; width:{width}">{title}</th>'
-            for title, width in (
-                ("Domain", "140px"),
-                ("A sample, cut into tokens", "auto"),
-                ("Tokens per character", "170px"),
-            )
-        )
-        return (
-            f'<p>{legend_html(kinds)}</p><table style="width:100%"><thead><tr>{head}</tr></thead>'
-            f"<tbody>{rows}</tbody></table>"
-        )
-
-    def _row(self, name: str, longest: float) -> str:
-        rate = self.rates[name]
-        bar = (
-            f'<div style="width:{max(1, round(150 * rate / longest))}px; height:12px; '
-            "background-color:#0072b2; "
-            'border:1px solid #888888"></div>'
-        )
-        return (
-            f'<tr><th scope="row" style="text-align:left; vertical-align:top">{escape(name)}</th>'
-            f'<td style="text-align:left">{tokens_html(self.tokens[name], ids=False)}</td>'
-            f'<td style="text-align:left; vertical-align:top">{rate:.3f}{bar}</td></tr>'
-        )
-
-
 class TokenView(widgets.VBox):
     """Type any text and see how a tokenizer cuts it.
 
@@ -242,7 +179,7 @@ class TokenView(widgets.VBox):
 
     @text.setter
     def text(self, text: str) -> None:
-        require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+        check_text("text", text)
         self.text_area.value = text
 
     @property
@@ -258,7 +195,11 @@ class TokenView(widgets.VBox):
         )
 
     def _show(self) -> None:
-        self.tokens = cut(self.text, self._tokenizer)
+        try:
+            self.tokens = cut(self.text, self._tokenizer)
+        except ValueError as error:  # typed: the page cannot raise, and the boxes stay
+            self._boxes.value = f'<p role="alert">{escape(str(error))}</p>{self._boxes.value}'
+            return
         self._boxes.value = self.html()
 
     def _repr_mimebundle_(self, **options) -> dict:
