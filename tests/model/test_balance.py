@@ -112,7 +112,7 @@ def router_gradient(k, normalise):
 
 
 def test_top_1_with_a_renormalised_weight_teaches_the_router_nothing():
-    """PITFALLS 1. The raw weight does teach it, which is why Switch keeps it."""
+    """A weight divided by itself is always 1. The raw weight teaches it: hence Switch keeps it."""
     assert router_gradient(1, True) < 1e-5 < 1e-3 < router_gradient(1, False)
     assert router_gradient(2, True) > 1e-3
 

@@ -75,7 +75,7 @@ def test_accumulation_makes_no_difference():
 
 
 def test_activation_checkpointing_makes_no_difference():
-    """PITFALLS 13: the forward pass runs twice, the load counts once."""
+    """The forward pass runs twice, the load counts once."""
     plain, recomputing = make(), make()
     passes = []
     for layer in recomputing.layers:
