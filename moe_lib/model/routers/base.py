@@ -88,8 +88,8 @@ class Router(nn.Module):
     def check(cls, given) -> None:
         """Raise ValueError or TypeError, naming the setting, for what this router cannot do.
 
-        given holds the options as attributes: a router in the making, or a ModelConfig (dense if
-        its n_routed_experts is 0: then k is not looked at).
+        given holds the options as attributes: a router in the making, or a ModelConfig (a dense one
+        if n_routed_experts is 0: then k is not looked at).
         """
         experts, groups, most = given.n_routed_experts, given.n_group, given.topk_group
         which = f'with router "{cls.name}"'
@@ -185,7 +185,7 @@ class Router(nn.Module):
 
     def update_bias(self, load: Tensor, speed: float) -> None:
         """One step of balancing without a gradient, by the load (E,) of a whole optimiser step."""
-        raise TypeError(f"router: got {type(self).__name__}; wants one with a selection bias")
+        require(False, "router", type(self).__name__, "one with a selection bias", TypeError)
 
 
 # Options that only some routers take, and what they have to be with the others.
