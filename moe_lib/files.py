@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+
+if TYPE_CHECKING:  # a damaged file is refused before torch, which is slow to import, is needed
+    from torch import Tensor
 
 _ASIDE = ".part"  # ends the names of what is being written; ".NAME.PROCESS-RANDOM.part"
 
@@ -46,13 +48,15 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_tensors(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+    path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
 ) -> None:
+    from safetensors.torch import save_file
+
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors and metadata of a safetensors file. ValueError naming the file if it is damaged or
     something else."""
     with _opened(path) as file:
@@ -61,7 +65,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a safetensors file's tensors, without reading them. Errors as read_tensors."""
-    with _opened(path) as file:
+    with _opened(path, "np") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
@@ -83,14 +87,14 @@ def read_json(path: Path) -> dict:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator:
+def _opened(path: Path, framework: str = "pt") -> Iterator:
     _require_file(path)
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             wants = "the file itself: fetch it with `git lfs pull`"
             raise ValueError(f"{path}: a pointer of Git LFS; wants {wants}")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             yield file
     except SafetensorError as error:
         said = f"not a complete safetensors file ({error})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_unicode, require_whole
 from moe_lib.modules import eval_mode
 from moe_lib.tracing.capture import trace_routing, traced_forward
 from moe_lib.tracing.interventions.changing_k import experts_per_token
@@ -114,6 +114,7 @@ def read_text(
     predicts no tokens, or `off` or `k` (see `experts_per_token`) asks for what is not there.
     """
     require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+    require_unicode("text", text)
     require_whole("max_tokens", max_tokens)
     require(
         hasattr(model, "config") and isinstance(model, nn.Module),
@@ -126,7 +127,14 @@ def read_text(
     limit = min(
         max_tokens, getattr(_text_config(model), "max_position_embeddings", None) or max_tokens
     )
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    # A text made by a chat template begins with the start token: a second one would be read, too.
+    start = getattr(tokenizer, "bos_token", None)
+    encoded = tokenizer(
+        text,
+        add_special_tokens=not (start and text.startswith(start)),
+        return_offsets_mapping=True,
+        verbose=False,
+    )
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     n_cut = max(0, len(ids) - limit)
     ids, offsets = ids[:limit], offsets[:limit]
