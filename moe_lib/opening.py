@@ -1,14 +1,15 @@
 """Open a model by name or folder: a checkpoint of the course, or a causal model of Hugging Face
 transformers."""
 
-import json
 import socket
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
 from moe_lib.errors import require
+from moe_lib.files import read_json, read_shapes
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.validation import PathLike, checked
 
 _UNSAFE = (
     ".bin",
@@ -20,7 +21,8 @@ _UNSAFE = (
 )  # formats that may run code while they are read
 
 
-def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> tuple:
+@checked
+def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tuple:
     """(model, tokenizer), the model in eval mode on the CPU.
 
     name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint or by
@@ -31,7 +33,8 @@ def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> t
                        only, either way.
 
     Raises FileNotFoundError for what is not there or cannot be fetched, ValueError for a folder
-    that is damaged, holds no safetensors, or needs code of its own.
+    that is damaged, holds no safetensors, is an adapter alone, or needs code or a library that is
+    not there. Each names the folder or the file.
     """
     folder = CHECKPOINTS / name_or_folder
     folder = folder if folder.is_dir() else Path(name_or_folder)
@@ -43,6 +46,7 @@ def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> t
             require(tokenizer is not None, str(folder), "no tokenizer.json", "one beside the model")
             return model, tokenizer
         _check_weights(folder)
+        _check_config(folder)
         return _open_transformers(str(folder), True, trust_remote_code)
     if str(name_or_folder).count("/") != 1 or str(name_or_folder).startswith((".", "/", "~")):
         raise FileNotFoundError(f"{name_or_folder}: no such folder; {_wants()}")
@@ -87,7 +91,7 @@ def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple
             ) from error
         why = "there is no network, and it was not fetched before" if local else _first_line(error)
         raise FileNotFoundError(f"{name}: could not be fetched ({why}); {_wants()}") from error
-    except ValueError as error:
+    except Exception as error:  # transformers, tokenizers and safetensors have classes of their own
         if "trust_remote_code" in str(error):
             raise ValueError(
                 f"{name}: brings Python code of its own, which is not run unless you allow it "
@@ -98,21 +102,39 @@ def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple
 
 
 def _model_type(folder: Path) -> str | None:
-    path = folder / "config.json"
+    path, adapter = folder / "config.json", folder / "adapter_config.json"
+    if adapter.is_file() and not path.is_file():
+        base = read_json(adapter).get("base_model_name_or_path")
+        raise ValueError(
+            f"{folder}: an adapter of {base}, not a model; open the model that it belongs to, and "
+            "put the adapter on it with peft's PeftModel.from_pretrained"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: missing; a model is a folder with config.json and safetensors files"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    require(isinstance(config, dict), str(path), type(config).__name__, "a JSON object")
+    config = read_json(path)
     return config.get("model_type")
 
 
+def _check_config(folder: Path) -> None:
+    """ValueError naming the file for a configuration that transformers refuses."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    fields = read_json(folder / "config.json")
+    if fields.get("model_type") in CONFIG_MAPPING:  # others bring code of their own
+        try:
+            CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+        except Exception as error:  # its checks raise classes of their own
+            said = " ".join(line.strip() for line in str(error).splitlines())
+            raise ValueError(f"{folder / 'config.json'}: {said}") from error
+
+
 def _check_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    weights = sorted(folder.glob("*.safetensors"))
+    for path in weights:
+        read_shapes(path)  # names a file that is cut short or a pointer
+    if weights:
         return
     found = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
     if found:
