@@ -74,7 +74,8 @@ def check_prompt(
 
 
 def token_ids(argument: str, given: object, config: "ModelConfig") -> list[int]:
-    """One id, or several in a list, a set, a tensor or an array -> a list of ids of the vocabulary."""
+    """One id, or several in a list, a set, a tensor or an array -> a list of ids of the
+    vocabulary."""
     given = given.tolist() if hasattr(given, "tolist") else given
     several = list(given) if isinstance(given, Iterable) else [given]
     ids = [i.item() if hasattr(i, "item") else i for i in several]

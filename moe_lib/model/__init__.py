@@ -1,7 +1,7 @@
 """The model: layers, attention, routing, experts, and the language model made of them.
 
-To be read in this order: layers, rotary, attention, latent_attention, routing, routers/, experts, moe,
-balance, block, language_model, cache, generation. In fast/ stands what gives the same, sooner.
+To be read in this order: layers, rotary, attention, latent_attention, routing, routers/, experts,
+moe, balance, block, language_model, cache, generation. In fast/ stands what gives the same, sooner.
 """
 
 from moe_lib.model.attention import Attention, visible_keys

@@ -1,14 +1,17 @@
 """How even is the load, and the losses that even it out.
 
-One convention throughout: f_i = E / choices · count_i, P_i = mean score_i, loss = Σ f_i·P_i. It is 1 when
-both are even, whatever E and k (DeepSeekMoE equations 12 to 14). The gradient flows through P only: f is
-a count. Each loss is of one layer, a scalar, and comes without its factor alpha. Two arguments of all:
+One convention throughout: f_i = E / choices · count_i, P_i = mean score_i, loss = Σ f_i·P_i. It is
+1 when both are even, whatever E and k (DeepSeekMoE equations 12 to 14). The gradient flows through
+P only: f is a count. Each loss is of one layer, a scalar, and comes without its factor alpha. Two
+arguments of all:
 
-    n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2 equations 23
-                 to 25, `seq_aux` in its code). Tokens are sequence after sequence, equally many
+    n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2
+                 equations 23 to 25, `seq_aux` in its code). Tokens are sequence after sequence,
+                 equally many
     mask         (tokens,) bool: False leaves a token out of counts and means, as padding must be
 
-ValueError or TypeError for tokens that do not divide into n_sequences, another mask, another record.
+ValueError or TypeError for tokens that do not divide into n_sequences, another mask, another
+record.
 """
 
 import torch
@@ -34,8 +37,8 @@ def device_balance_loss(
 ) -> Tensor:
     """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
 
-    Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P: only
-    the devices' loads count, experts on one device may be uneven.
+    Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
+    only the devices' loads count, experts on one device may be uneven.
     """
     blocks = _device_blocks(routing, n_devices)
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
@@ -53,8 +56,8 @@ def communication_balance_loss(
     """Communication balance loss (DeepSeek-V2 equations 29 to 31).
 
     f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to at most
-    M = max_devices devices: the limit bounds what a device sends, this loss evens out what it receives.
-    P''_i = sum of P on the device.
+    M = max_devices devices: the limit bounds what a device sends, this loss evens out what it
+    receives. P''_i = sum of P on the device.
     """
     blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
@@ -69,13 +72,15 @@ def communication_balance_loss(
 
 
 def router_z_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
-    """Mean over the tokens of (log Σ_j exp logit_j)²: keeps logits small (Zoph et al. 2022, ST-MoE)."""
+    """Mean over the tokens of (log Σ_j exp logit_j)²: keeps logits small (Zoph et al. 2022,
+    ST-MoE)."""
     _require_record(routing)
     return _means(routing.logits.logsumexp(-1, keepdim=True).square(), 1, mask).squeeze()
 
 
 def importance_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' importance (Shazeer et al. 2017, equations 6, 7).
+    """Squared coefficient of variation of the experts' importance (Shazeer et al. 2017, equations
+    6, 7).
 
     The importance of an expert is the sum of its gate values G(x) over the batch: the scores of a
     NoisyTopKRouter.
@@ -85,12 +90,12 @@ def importance_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
 
 
 def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' smooth load (Shazeer et al. 2017, equations 8
-    to 11).
+    """Squared coefficient of variation of the experts' smooth load (Shazeer et al. 2017, equations
+    8 to 11).
 
     A count of tokens has no gradient. The smooth load of expert i is the sum over the tokens of the
-    probability that i would be among the k best if only its own noise were drawn again: Φ((clean_i −
-    threshold_i) / std_i), where threshold_i is the k-th largest of the other noisy logits.
+    probability that i would be among the k best if only its own noise were drawn again: Φ((clean_i
+    − threshold_i) / std_i), where threshold_i is the k-th largest of the other noisy logits.
     """
     _require_record(routing, NoisyRouting)
     k, n_experts = routing.experts.shape[1], routing.n_experts
@@ -111,8 +116,8 @@ def total_balance_loss(
     mask: Tensor | None = None,
 ) -> Tensor:
     """All balance losses that `config` has a factor for, times that factor, summed over the layers
-    with experts. Layer by layer: counts pooled over layers would call four layers that collapsed onto
-    four different experts even."""
+    with experts. Layer by layer: counts pooled over layers would call four layers that collapsed
+    onto four different experts even."""
     n, devices, most = n_sequences, config.n_group, config.topk_group
     terms = {
         "aux_loss_alpha": lambda r: expert_balance_loss(r, n, mask),

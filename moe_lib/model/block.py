@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), where feed_forward is dense or an MoE."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)), where feed_forward is dense or an
+    MoE."""
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
@@ -52,7 +53,8 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Routing | None]:
         """x (batch, sequence, hidden_size) -> (the same shape, Routing or None in a dense block).
 
-        input_ids, mask (batch, sequence) go to the router: a hash router reads ids, padding is masked.
+        input_ids, mask (batch, sequence) go to the router: a hash router reads ids, padding is
+        masked.
         """
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
         hidden = self.feed_forward_norm(x)

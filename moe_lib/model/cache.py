@@ -10,12 +10,13 @@ class KVCache:
     """What attention keeps of the tokens seen so far, per layer.
 
     Multi-head and grouped-query attention: `keys` and `values`, each (batch, kv_heads, length,
-    head_dim). Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim): the
-    latent, from which every head's key and value can be made, and the one rotary key that all heads
-    share. `values` stays empty.
+    head_dim). Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim):
+    the latent, from which every head's key and value can be made, and the one rotary key that all
+    heads share. `values` stays empty.
 
-    room  positions to make room for at once. New ones are then written in place, instead of copying all
-          that is held for each token; gradients cannot pass that. None: the cache grows by copying.
+    room  positions to make room for at once. New ones are then written in place, instead of copying
+          all that is held for each token; gradients cannot pass that. None: the cache grows by
+          copying.
 
     Raises ValueError for a room below one, and when it is full.
     """

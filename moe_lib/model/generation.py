@@ -54,8 +54,9 @@ def stream(
 ) -> Iterator[NewToken]:
     """The tokens of `generate`, each as soon as the model has read it; the options of `Writer`.
 
-    A token's routing is known once the model reads it, so each NewToken comes one forward pass after
-    its choice, and the last token is read too. Between two tokens the model is in its own mode.
+    A token's routing is known once the model reads it, so each NewToken comes one forward pass
+    after its choice, and the last token is read too. Between two tokens the model is in its own
+    mode.
     """
     return _stream(Writer(model, input_ids, max_new_tokens, **options), max_new_tokens)
 

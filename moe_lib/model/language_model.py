@@ -29,7 +29,8 @@ class ModelOutput:
     """What one forward pass gives.
 
     logits        (batch, sequence, vocab) float; None from `hidden_states`
-    loss          scalar, mean cross-entropy in nats over the labelled positions; None without labels
+    loss          scalar, mean cross-entropy in nats over the labelled positions; None without
+                  labels
     balance_loss  scalar, the balance losses of all MoE layers times their factors; 0 in a dense
                   model, with all factors 0, or with a cache. Never part of `loss`
     routing       one Routing per layer, None at dense layers
@@ -102,8 +103,9 @@ class LanguageModel(nn.Module):
     def hidden_states(
         self, input_ids: Tensor, attention_mask: Tensor | None = None
     ) -> tuple[Tensor, ModelOutput]:
-        """What the model knows about each token, (batch, sequence, hidden_size) after the last norm,
-        and a ModelOutput without logits. Task heads stand on it. Errors are those of `forward`."""
+        """What the model knows about each token, (batch, sequence, hidden_size) after the last
+        norm, and a ModelOutput without logits. Task heads stand on it. Errors are those of
+        `forward`."""
         return self._read(input_ids, attention_mask, None, None)
 
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:

@@ -1,4 +1,5 @@
-"""The Mixture-of-Experts layer: a router, its experts, and shared experts that every token passes."""
+"""The Mixture-of-Experts layer: a router, its experts, and shared experts that every token
+passes."""
 
 from torch import Tensor, nn
 
@@ -21,13 +22,14 @@ class MoELayer(nn.Module):
     num_experts_per_tok    k, experts chosen per token
     n_shared_experts       experts without a router: one SwiGLU of n times the width, the same sum
     router                 a name of `moe_lib.model.routers.ROUTERS`, or a Router of these sizes
-    mlp_bias               biases in the shared experts; with none of them, a bias on the output is left
+    mlp_bias               biases in the shared experts; with none of them, a bias on the output is
+                           left
     router_options         of the router's class, e.g. norm_topk_prob, capacity_factor, n_group
 
     forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing over the
     flattened tokens)
-        input_ids, mask    shaped like x without its last dimension: token ids for a hash router; False
-                           at padding
+        input_ids, mask    shaped like x without its last dimension: token ids for a hash router;
+                           False at padding
 
     Raises ValueError or TypeError for sizes below one, k above E, or an x of another width or type.
     """

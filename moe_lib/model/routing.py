@@ -1,4 +1,5 @@
-"""The record of who goes where. Routers make a `Routing`; experts, losses, traces and views read it."""
+"""The record of who goes where. Routers make a `Routing`; experts, losses, traces and views read
+it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +9,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """The decisions of one MoE layer in one forward pass. `tokens` is batch · sequence, in that order.
+    """The decisions of one MoE layer in one forward pass. `tokens` is batch · sequence, in that
+    order.
 
     experts  (tokens, k) int64   who was chosen, best first
     weights  (tokens, k) float   what multiplies each chosen expert's output
@@ -17,8 +19,8 @@ class Routing:
     kept     (tokens, k) bool    False where a capacity limit dropped the pair: that expert does not
                                  run on that token
     chosen   (tokens, k) bool    False where a column holds no choice at all, because tokens have
-                                 different numbers of experts (expert choice; GShard's second expert).
-                                 None: every column is a choice
+                                 different numbers of experts (expert choice; GShard's second
+                                 expert). None: every column is a choice
     """
 
     experts: Tensor
@@ -39,8 +41,8 @@ class Routing:
         return chosen if mask is None else chosen & mask.bool()[:, None]
 
     def load(self, mask: Tensor | None = None) -> Tensor:
-        """Times each expert was chosen, (E,) int64, whether or not a capacity limit dropped the pair
-        afterwards. mask (tokens,) bool leaves out tokens, e.g. padding."""
+        """Times each expert was chosen, (E,) int64, whether or not a capacity limit dropped the
+        pair afterwards. mask (tokens,) bool leaves out tokens, e.g. padding."""
         return torch.bincount(self.experts[self.choices(mask)], minlength=self.n_experts)
 
     def kept_load(self, mask: Tensor | None = None) -> Tensor:

@@ -249,5 +249,5 @@ def _own_layer(index: int, steps: list[Routing], batch: int, length: int) -> Lay
 
 def _groups(router: nn.Module) -> dict[str, int]:
     """The groups that limit a router's choice, if they do."""
-    used = getattr(router, "topk_group", router.n_group)
+    used = router.topk_group
     return {"n_group": router.n_group, "topk_group": used} if used < router.n_group else {}

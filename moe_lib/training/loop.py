@@ -176,8 +176,6 @@ def train(
     model.eval()
     import pandas as pd  # here, because it is slow to import
 
-    import pandas as pd  # here, because it is slow to import
-
     return TrainingRun(model, pd.DataFrame(history), interrupted=stopped)
 
 

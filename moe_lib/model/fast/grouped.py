@@ -41,9 +41,9 @@ def _has_grouped_kernel(x: Tensor, weight: Tensor) -> bool:
 
 
 # torch.compile cannot look into grouped_linear: it believes that torch's grouped product takes
-# bfloat16 alone, and the lengths of the blocks are numbers that only a run knows. These two operators
-# are closed boxes to it, with the same kernels inside, so that a compiled model gives what it gives.
-# The rows carry gradients, `load` carries none.
+# bfloat16 alone, and the lengths of the blocks are numbers that only a run knows. These two
+# operators are closed boxes to it, with the same kernels inside, so that a compiled model gives
+# what it gives. The rows carry gradients, `load` carries none.
 
 
 @torch.library.custom_op("moe_lib::grouped_linear", mutates_args=())

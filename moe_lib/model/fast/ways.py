@@ -1,7 +1,7 @@
 """The ways to run experts that the layer takes: what `run_sorted` of `moe_lib.model.experts` gives.
 
-Each takes x (tokens, d), the Routing of these tokens, gate_up_proj (E, 2I, d) and down_proj (E, d, I),
-and gives (tokens, d). They differ by rounding alone.
+Each takes x (tokens, d), the Routing of these tokens, gate_up_proj (E, 2I, d) and down_proj (E, d,
+I), and gives (tokens, d). They differ by rounding alone.
 """
 
 import math

@@ -15,13 +15,13 @@ from moe_lib.model.routing import Routing
 class Router(nn.Module):
     """A router gives each token its experts.
 
-    A new one is a subclass in a file of its own and a line in `routers/__init__.py`. Its `route` says
-    how logits become choices, its facts below what it is: ModelConfig, counting, upcycling, tracing
-    and the playground ask the class for them and know no router by name.
+    A new one is a subclass in a file of its own and a line in `routers/__init__.py`. Its `route`
+    says how logits become choices, its facts below what it is: ModelConfig, counting, upcycling,
+    tracing and the playground ask the class for them and know no router by name.
 
     Router(hidden_size, n_routed_experts (E), num_experts_per_tok (k), **options): the options are
-    fields of ModelConfig, those that the class names. ValueError or TypeError names one that is out of
-    range or not this router's.
+    fields of ModelConfig, those that the class names. ValueError or TypeError names one that is out
+    of range or not this router's.
     """
 
     name = ""  # in `ROUTERS`, and so in ModelConfig(router=…)
@@ -88,8 +88,8 @@ class Router(nn.Module):
     def check(cls, given) -> None:
         """Raise ValueError or TypeError, naming the setting, for what this router cannot do.
 
-        given holds the options as attributes: a router in the making, or a ModelConfig (dense if its
-        n_routed_experts is 0: then k is not looked at).
+        given holds the options as attributes: a router in the making, or a ModelConfig (a dense one
+        if n_routed_experts is 0: then k is not looked at).
         """
         experts, groups, most = given.n_routed_experts, given.n_group, given.topk_group
         which = f'with router "{cls.name}"'
@@ -123,9 +123,9 @@ class Router(nn.Module):
         require(k <= experts, "num_experts_per_tok", k, f"at most n_routed_experts ({experts})")
         if given.norm_topk_prob and k == 1:
             raise ValueError(
-                "norm_topk_prob: got True with num_experts_per_tok 1; wants False: one weight divided "
-                "by itself is always 1, so the language-model loss would send the router no gradient "
-                "at all"
+                "norm_topk_prob: got True with num_experts_per_tok 1; wants False: one weight "
+                "divided by itself is always 1, so the language-model loss would send the router "
+                "no gradient at all"
             )
         fewest, most = cls.k_range(given)
         wants = (
@@ -148,8 +148,8 @@ class Router(nn.Module):
             return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
 
     def logits(self, x: Tensor) -> Tensor:
-        """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal scores
-        tie and the choice turns arbitrary (Switch, table 2)."""
+        """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
+        scores tie and the choice turns arbitrary (Switch, table 2)."""
         dtype = torch.promote_types(x.dtype, torch.float32)
         return F.linear(x.to(dtype), self.weight.to(dtype))
 
@@ -163,8 +163,8 @@ class Router(nn.Module):
         return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
 
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity, in training mode only: else a token's experts would depend
-        on the length of the input and on what stands beside it."""
+        """Drop what is beyond the capacity, in training mode only: else a token's experts would
+        depend on the length of the input and on what stands beside it."""
         if self.capacity_factor is None or not self.training:
             return routing
         if self.capacity_per == "expert":
@@ -185,7 +185,7 @@ class Router(nn.Module):
 
     def update_bias(self, load: Tensor, speed: float) -> None:
         """One step of balancing without a gradient, by the load (E,) of a whole optimiser step."""
-        raise TypeError(f"router: got {type(self).__name__}; wants one with a selection bias")
+        require(False, "router", type(self).__name__, "one with a selection bias", TypeError)
 
 
 # Options that only some routers take, and what they have to be with the others.

@@ -11,15 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, MoELayer
-from moe_lib.model.routers import (
-    BASERouter,
-    DenseRouter,
-    ExpertChoiceRouter,
-    GShardRouter,
-    HashRouter,
-    Router,
-    SwitchRouter,
-)
+from moe_lib.model.routers import Router
 from moe_lib.tracing.hugging_face import (
     WatchedLayer,
     expert_arguments,
@@ -29,7 +21,6 @@ from moe_lib.tracing.hugging_face import (
 from moe_lib.tracing.interventions.banning import number_of_experts, reads_text
 from moe_lib.tracing.wrappers import bare
 
-_FIXED = (BASERouter, DenseRouter, GShardRouter, HashRouter, SwitchRouter)
 # A table of the experts of every token, a choice that is no top-k, or one that its authors wrote
 # for one k alone.
 _FIXED_ELSEWHERE = (
@@ -167,16 +158,12 @@ def _other_layers(model: nn.Module) -> list[WatchedLayer]:
 def _own(index: int, router: Router) -> _Setting:
     name = type(router).__name__
     require(
-        not isinstance(router, _FIXED),
+        router.only_k is None and not router.by_token_id,
         "model",
         f"layer {index}, {name}",
         "a router whose number of experts per token can be changed",
     )
-    groups = getattr(router, "topk_group", router.n_group)
-    most = router.n_routed_experts // router.n_group * groups
-    if isinstance(router, ExpertChoiceRouter):
-        most = router.n_routed_experts
-    return _Setting(index, ((router, "num_experts_per_tok"),), 1, most)
+    return _Setting(index, ((router, "num_experts_per_tok"),), 1, router.k_range(router)[1])
 
 
 def _other(layer: WatchedLayer) -> _Setting:

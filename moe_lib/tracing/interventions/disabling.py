@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model import LanguageModel, MoELayer, TopKRouter
+from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tracing.wrappers import bare
 
 
@@ -124,7 +124,7 @@ def _moe_layers(model: LanguageModel) -> list[MoELayer]:
     for layer in layers:
         router = type(bare(layer.router)).__name__
         require(
-            isinstance(bare(layer.router), TopKRouter),
+            bare(layer.router).takes_k_best,
             "model",
             router,
             "a router that takes the k best experts",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from moe_lib.errors import require
-from moe_lib.model import HashRouter, LanguageModel, MoELayer
+from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tracing.interventions.banning import banned_experts
 from moe_lib.tracing.wrappers import bare
 
@@ -45,7 +45,7 @@ def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[
                 "a layer with experts; this one is dense",
             )
             require(
-                not isinstance(bare(layer.router), HashRouter),
+                not bare(layer.router).by_token_id,
                 "off",
                 f"layer {index}",
                 "a router with logits; this one looks its experts up in a table",
