@@ -10,10 +10,12 @@ from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.modules import eval_mode
 from moe_lib.tracing.interventions.switching_off import experts_off
+from moe_lib.validation import checked
 
 _ROWS = 32  # texts per pass
 
 
+@checked
 @torch.no_grad()
 def text_losses(
     model: LanguageModel, input_ids: Tensor, attention_mask: Tensor | None = None
@@ -46,6 +48,7 @@ def text_losses(
     return torch.cat(sums), predicted
 
 
+@checked
 def rises_without(
     model: LanguageModel,
     off: Iterable[Mapping[int, Iterable[int]]],
