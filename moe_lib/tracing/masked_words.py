@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from moe_lib.modules import eval_mode
-from moe_lib.tracing.reading import token_label
+from moe_lib.tracing.token_labels import token_label
 
 TOP = 5  # predictions kept per masked token
 
