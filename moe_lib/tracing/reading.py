@@ -259,6 +259,7 @@ class Change:
     after_probability: float
 
 
+@checked
 def changed_predictions(before: Reading, after: Reading) -> list[Change]:
     """Where the first choice differs, in the order of the text; position len(before) is what
     follows the text.

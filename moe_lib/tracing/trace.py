@@ -117,7 +117,8 @@ class RoutingTrace:
         )
         return found[0]
 
-    def load(self, index: int) -> Tensor:
+    @checked
+    def load(self, index: Natural) -> Tensor:
         """Times each expert of layer `index` was chosen, padding left out: (E,) int64.
 
         Columns that hold no choice do not count; choices that a capacity limit dropped afterwards
@@ -170,9 +171,11 @@ class RoutingTrace:
                 f"domains of the trace: {sorted(known)}",
             )
             rows = torch.tensor([domain in wanted for domain in self.domains], dtype=torch.bool)
-        kept_layers = (
-            self.layers if layers is None else [self.layer(index) for index in sorted(set(layers))]
-        )
+        there = {layer.index for layer in self.layers}
+        wanted_layers = there if layers is None else set(layers)
+        unknown = sorted(wanted_layers - there)
+        require(not unknown, "layers", unknown, f"layers with experts: {sorted(there)}")
+        kept_layers = [layer for layer in self.layers if layer.index in wanted_layers]
         used = real[rows].any(0).nonzero()
         columns = slice(0, int(used.max()) + 1 if len(used) else 0)
         attention = [

@@ -328,7 +328,7 @@ def test_filter_by_domain_layer_and_token(trace):
     assert equal(trace.filter(), trace)
     with pytest.raises(ValueError, match="domains: got .'poems'."):
         trace.filter(domains="poems")
-    with pytest.raises(ValueError, match="index: got 0"):
+    with pytest.raises(ValueError, match="layers: got .0"):
         trace.filter(layers=[0])
     with pytest.raises(ValueError, match="tokens: got .3, 2."):
         trace.filter(tokens=torch.ones(3, 2))

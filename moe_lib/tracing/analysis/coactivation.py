@@ -8,11 +8,11 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
-from moe_lib.validation import Count, Seed, checked, whole
+from moe_lib.validation import Count, Natural, Seed, checked, whole
 
 
 @checked
-def coactivation(trace: RoutingTrace, index: int) -> Tensor:
+def coactivation(trace: RoutingTrace, index: Natural) -> Tensor:
     """Co-activation of OLMoE (arXiv 2409.02060): N_ij / N_i, (E, E), row i, column j; 1 on the
     diagonal.
 
@@ -48,7 +48,7 @@ def shuffle_partners(
 
 @checked
 def expected_coactivation(
-    trace: RoutingTrace, index: int, shuffles: Annotated[int, whole(2)] = 10, seed: Seed = 0
+    trace: RoutingTrace, index: Natural, shuffles: Annotated[int, whole(2)] = 10, seed: Seed = 0
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of `coactivation` over so many mixed traces (see
     `shuffle_partners`), (E, E) each."""

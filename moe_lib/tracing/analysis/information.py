@@ -14,7 +14,7 @@ from moe_lib.tracing.analysis.specialisation import (
     shuffle_within,
 )
 from moe_lib.tracing.trace import RoutingTrace
-from moe_lib.validation import Count, Seed, checked, require_tensor
+from moe_lib.validation import Count, Natural, Seed, checked, require_tensor
 
 
 @checked
@@ -80,7 +80,7 @@ class Information:
 @checked
 def routing_information(
     trace: RoutingTrace,
-    index: int,
+    index: Natural,
     labels: Tensor,
     *,
     rank: Count | None = None,

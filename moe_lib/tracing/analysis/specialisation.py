@@ -13,7 +13,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.trace import RoutingTrace
-from moe_lib.validation import Count, Seed, Share, checked
+from moe_lib.validation import Count, Natural, Seed, Share, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @checked
 def choice_counts(
-    trace: RoutingTrace, index: int, labels: Tensor, rank: Count | None = None
+    trace: RoutingTrace, index: Natural, labels: Tensor, rank: Count | None = None
 ) -> tuple[Tensor, Tensor]:
     """How often tokens of each label chose each expert of layer `index`.
 
@@ -61,7 +61,7 @@ def domain_labels(trace: RoutingTrace) -> tuple[Tensor, list[str]]:
 
 
 @checked
-def domain_specialisation(trace: RoutingTrace, index: int) -> "pd.DataFrame":
+def domain_specialisation(trace: RoutingTrace, index: Natural) -> "pd.DataFrame":
     """Domain specialisation of OLMoE (arXiv 2409.02060): N_iD / N_D, a row per domain, a column per
     expert.
 
@@ -76,7 +76,7 @@ def domain_specialisation(trace: RoutingTrace, index: int) -> "pd.DataFrame":
 @checked
 def token_specialisation(
     trace: RoutingTrace,
-    index: int,
+    index: Natural,
     tokens: Tensor | None = None,
     *,
     rank: Count | None = 1,
@@ -96,7 +96,7 @@ def token_specialisation(
     Raises ValueError for tokens of another shape, or a rank that the layer does not have.
     """
     tokens = trace.input_ids if tokens is None else tokens
-    _require_labels(tokens, trace.real)
+    _require_labels(tokens, trace.real, "tokens")
     counts, occurrences = choice_counts(trace, index, tokens, rank)
     order = occurrences.argsort(descending=True, stable=True)
     kept = order[occurrences[order] >= min_count]
@@ -119,7 +119,7 @@ def position_groups(trace: RoutingTrace, n_groups: Count = 8) -> Tensor:
 @checked
 def bootstrap_domains(
     trace: RoutingTrace,
-    index: int,
+    index: Natural,
     documents: Tensor | None = None,
     *,
     draws: Count = 500,
@@ -254,7 +254,7 @@ def shuffle_within(groups: Tensor, generator: torch.Generator) -> Tensor:
     return order
 
 
-def _require_labels(labels: Tensor, real: Tensor) -> None:
+def _require_labels(labels: Tensor, real: Tensor, argument: str = "labels") -> None:
     fits = (
         isinstance(labels, Tensor) and labels.shape == real.shape and not labels.is_floating_point()
     )
@@ -264,7 +264,7 @@ def _require_labels(labels: Tensor, real: Tensor) -> None:
     )
     require(
         fits,
-        "labels",
+        argument,
         got,
         f"whole numbers of shape {tuple(real.shape)}, one per token of the trace",
     )
