@@ -86,13 +86,19 @@ def read_json(path: Path) -> dict:
     return content
 
 
-@contextmanager
-def _opened(path: Path, framework: str = "pt") -> Iterator:
+def require_no_pointer(path: Path) -> None:
+    """FileNotFoundError or ValueError naming a file that is not there, or is a pointer of Git
+    LFS."""
     _require_file(path)
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             wants = "the file itself: fetch it with `git lfs pull`"
             raise ValueError(f"{path}: a pointer of Git LFS; wants {wants}")
+
+
+@contextmanager
+def _opened(path: Path, framework: str = "pt") -> Iterator:
+    require_no_pointer(path)
     try:
         with safe_open(path, framework=framework) as file:
             yield file
