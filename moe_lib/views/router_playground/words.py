@@ -1,7 +1,7 @@
 """What the router playground shows, in plain sentences."""
 
 from moe_lib.tracing.routing_in_the_plane import METHODS, N_GROUPS, PlaneRouting, PlaneSettings
-from moe_lib.views.kit.wording import count
+from moe_lib.views.kit.wording import apart, count
 
 
 def plane_words(
@@ -64,7 +64,7 @@ def token_words(result: PlaneRouting, labels: list[str], token: int) -> str:
         for expert, weight, kept, chosen in rows
         if chosen
     ]
-    return f"Token {token}, “{labels[token]}”: {', '.join(found) if found else 'no expert'}."
+    return f"Token {token}, “{apart(labels[token])}”: {', '.join(found) if found else 'no expert'}."
 
 
 def region_words(result: PlaneRouting, settings: PlaneSettings) -> str:
