@@ -25,7 +25,7 @@ _OWN = (MONO, "DejaVu Sans")  # matplotlib brings both
 _DROPPED = re.compile("[\u2060\u2066-\u2069]")  # word joiner and isolates: they draw nothing
 _ESCAPED = re.compile(r"\[U\+[0-9A-F]{4,6}\]")
 _JOINER = "\u2060"
-_NOTE = "[U+…]: a character that no font of this machine can draw"
+_NOTE = "[U+…]: the code of a character that cannot be drawn here"
 
 
 def drawable(text: str) -> str:
