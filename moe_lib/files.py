@@ -1,32 +1,48 @@
-"""Writing files so that a kill at any moment leaves the old one or the new one, never half of
-one."""
+"""Writing files so that a full disk or a kill at any moment leaves the old ones or the new ones,
+never half of one. Reading them so that a damaged one is named."""
 
+import glob
 import json
 import os
-import tempfile
-from collections.abc import Callable
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+_ASIDE = ".part"  # ends the names of what is being written; ".NAME.PROCESS-RANDOM.part"
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step. OSError
+    naming `path` if that fails: the old file is then as it was."""
+    with _aside(path, path) as temporary:
         write(temporary)
-        with temporary.open(
-            "rb+"
-        ) as file:  # on disk before it gets its name, or a power cut could empty it
-            os.fsync(file.fileno())
+        _flush(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill an empty folder, then put its files into `folder`; others there stay.
+
+    All of it is on disk before the first file is replaced, so that a full disk or a kill leaves the
+    old ones together. OSError naming `folder` if it fails.
+    """
+    with _aside(folder / "folder", folder) as temporary:
+        temporary.mkdir()
+        write(temporary)
+        files = [path for path in temporary.rglob("*") if path.is_file()]
+        for path in files:
+            _flush(path)
+        for path in files:
+            target = folder / path.relative_to(temporary)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
 
 
 def write_tensors(
@@ -39,11 +55,14 @@ def write_tensors(
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file. ValueError naming the file if it is damaged or
     something else."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file ({error})") from error
+    with _opened(path) as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of a safetensors file's tensors, without reading them. Errors as read_tensors."""
+    with _opened(path) as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def write_json(path: Path, content: object) -> None:
@@ -53,10 +72,91 @@ def write_json(path: Path, content: object) -> None:
 
 def read_json(path: Path) -> dict:
     """A JSON object. ValueError naming the file if it is damaged or holds something else."""
+    _require_file(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # bad JSON, not UTF-8, endless brackets
         raise ValueError(f"{path}: not valid JSON ({error})") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}; wants a JSON object")
     return content
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator:
+    _require_file(path)
+    with path.open("rb") as file:
+        if file.read(40).startswith(b"version https://git-lfs"):
+            wants = "the file itself: fetch it with `git lfs pull`"
+            raise ValueError(f"{path}: a pointer of Git LFS; wants {wants}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        said = f"not a complete safetensors file ({error})"
+        raise ValueError(f"{path}: {said}; it may be cut short") from error
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():  # a named pipe would wait for ever
+        what = "not a regular file" if path.exists() else "no such file"
+        raise FileNotFoundError(f"{path}: {what}")
+
+
+@contextmanager
+def _aside(path: Path, named: Path) -> Iterator[Path]:
+    """A free name beside `path`. What stands there in the end is removed, and so is what killed
+    processes left; errors of the disk name `named`."""
+    there = path.parent.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(f".{glob.escape(path.name)}.*{_ASIDE}"):
+            if not _at_work(left):
+                _remove(left)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{_ASIDE}")
+        try:
+            yield temporary
+        finally:
+            _remove(temporary)
+    except BaseException as error:
+        if not there and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+        number = _disk_error(error)
+        if number is None:
+            raise
+        raise OSError(number, f"{os.strerror(number)}; nothing was changed", str(named)) from error
+
+
+def _disk_error(error: BaseException) -> int | None:
+    """The number of the system's error; safetensors and tokenizers have it in their words only."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error)) if type(error) is not ValueError else None
+    return int(found[1]) if found else None
+
+
+def _at_work(left: Path) -> bool:
+    """Whether the process that writes `left` still runs."""
+    number = left.name.removesuffix(_ASIDE).rpartition(".")[2].partition("-")[0]
+    if os.name == "nt" or not number.isdigit():
+        return True  # Windows has no harmless way to ask
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """On disk before it gets its name, or a power cut could empty it."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())

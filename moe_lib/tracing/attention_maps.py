@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, LatentAttention, rotate, visible_keys
+from moe_lib.modules import eval_mode
 
 _SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
@@ -57,12 +58,10 @@ def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
         )
         for block in model.layers
     ]
-    was_training = model.training
-    model.eval()
     try:
-        model(input_ids.to(model.device))
+        with eval_mode(model):
+            model(input_ids.to(model.device))
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return torch.stack(found).float().cpu()

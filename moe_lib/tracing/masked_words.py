@@ -6,6 +6,7 @@ from math import exp
 import torch
 from torch import nn
 
+from moe_lib.modules import eval_mode
 from moe_lib.tracing.reading import token_label
 
 TOP = 5  # predictions kept per masked token
@@ -94,11 +95,8 @@ def predict_masked(
     device = next(model.parameters()).device
     corrupted = torch.tensor([ids], device=device)  # (1, sequence)
     corrupted[0, [position for _, position in where]] = tokenizer.mask_token_id
-    was_training = model.training
-    try:
-        logits = model.eval()(corrupted).logits[0]  # (sequence, vocab)
-    finally:
-        model.train(was_training)
+    with eval_mode(model):
+        logits = model(corrupted).logits[0]  # (sequence, vocab)
     found = []
     for word, position in where:
         log_probs = logits[position].float().log_softmax(-1).cpu()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tracing.capture import evaluating, trace_routing, traced_forward
+from moe_lib.modules import eval_mode
+from moe_lib.tracing.capture import trace_routing, traced_forward
 from moe_lib.tracing.interventions.changing_k import experts_per_token
 from moe_lib.tracing.interventions.switching_off import experts_off
 from moe_lib.tracing.trace import RoutingTrace
@@ -133,7 +134,7 @@ def read_text(
     off = {layer: tuple(sorted(set(experts))) for layer, experts in (off or {}).items() if experts}
     causal = getattr(model.config, "causal", True)
     changed_k = nullcontext() if k is None else experts_per_token(model, k)
-    with changed_k, experts_off(model, off), evaluating(model):
+    with changed_k, experts_off(model, off), eval_mode(model):
         trace, predictions, share = _run(model, tokenizer, ids, causal)
     return Reading(
         text[: max((end for _, end in offsets), default=0)],

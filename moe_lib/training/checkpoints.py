@@ -11,6 +11,7 @@ from moe_lib.errors import require
 from moe_lib.files import read_json, read_tensors, write_json, write_tensors
 from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.shapes_only import shapes_only
 from moe_lib.text import load_tokenizer
 
 MODEL_TYPE = "moe_lib"
@@ -66,9 +67,7 @@ def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | Non
     tensors, _ = read_tensors(path)
     if config.tie_word_embeddings and "embedding.weight" in tensors:
         tensors["head.weight"] = tensors["embedding.weight"]
-    with torch.device(
-        "meta"
-    ):  # no memory and no random numbers for weights that are replaced at once
+    with shapes_only():  # its weights are replaced at once
         model = LanguageModel(config)
     check_tensors(path, tensors, model)
     tensors = {

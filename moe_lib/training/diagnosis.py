@@ -1,5 +1,7 @@
 """When training breaks down: say at which step, and where the first bad number came from."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -9,9 +11,9 @@ class TrainingDiverged(FloatingPointError):
     step."""
 
 
-def first_bad_module(model: nn.Module, batch: dict) -> str:
-    """Run the batch again and name the first thing in it that is not finite: a parameter, or a
-    module's output."""
+def first_bad_module(model: nn.Module, run: Callable[[], object]) -> str:
+    """Call `run`, which uses the model, and name the first thing in it that is not finite: a
+    parameter, or a module's output."""
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"parameter {name} already holds a NaN or infinity"
@@ -30,8 +32,7 @@ def first_bad_module(model: nn.Module, batch: dict) -> str:
         module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name
     ]
     try:
-        with torch.no_grad():
-            model(**batch)
+        run()
     finally:
         for handle in handles:
             handle.remove()

@@ -1,11 +1,44 @@
 """AdamW with decoupled weight decay, and the warm-up and cosine schedule."""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_number, require_whole
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """How every step of a run is taken. A run is resumed with the same ones only. The fields are
+    arguments of `moe_lib.train`; warmup_steps None becomes a tenth of the steps."""
+
+    steps: int
+    learning_rate: float
+    min_learning_rate_ratio: float
+    warmup_steps: int | None
+    weight_decay: float
+    clip: float
+    accumulation: int
+
+    def __post_init__(self):
+        require_whole("steps", self.steps)
+        require_number("learning_rate", self.learning_rate, above=0)
+        require_number(
+            "min_learning_rate_ratio", self.min_learning_rate_ratio, at_least=0, at_most=1
+        )
+        if self.warmup_steps is None:
+            object.__setattr__(self, "warmup_steps", max(1, self.steps // 10))
+        require_whole("warmup_steps", self.warmup_steps, at_least=0)
+        require_number("weight_decay", self.weight_decay, at_least=0)
+        require_number("clip", self.clip, above=0)
+        require_whole("accumulation", self.accumulation)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        factor = warmup_cosine(step, self.steps, self.warmup_steps, self.min_learning_rate_ratio)
+        return self.learning_rate * factor
 
 
 def make_optimiser(
@@ -21,12 +54,8 @@ def make_optimiser(
     nothing.
     """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    require(
-        bool(trainable),
-        "model",
-        "no trainable parameter",
-        "a model with parameters that require gradients",
-    )
+    wants = "a model with parameters that require gradients"
+    require(bool(trainable), "model", "no trainable parameter", wants)
     groups = [
         {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.files import read_tensors, write_tensors
+from moe_lib.modules import eval_mode
 from moe_lib.training.loop import StepReport
 
 
@@ -50,10 +51,8 @@ class RoutingRecord:
     @torch.no_grad()
     def _record(self, step: int) -> None:
         before = read_routing_record(self.path) if self.path.is_file() else None
-        was_training = self.model.training
-        self.model.eval()
-        output = self.model(self.input_ids.to(next(self.model.parameters()).device))
-        self.model.train(was_training)
+        with eval_mode(self.model):
+            output = self.model(self.input_ids.to(next(self.model.parameters()).device))
         now = (
             torch.stack([routing.experts for routing in output.routing if routing is not None])
             .to(torch.uint8)

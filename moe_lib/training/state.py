@@ -4,74 +4,123 @@ One file means one moment: weights, optimiser moments, random state and history 
 different steps.
 """
 
+import dataclasses
 import json
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from moe_lib.files import read_tensors, write_tensors
+from moe_lib.training.diagnosis import TrainingDiverged
+from moe_lib.training.optimiser import StepSettings
 
 FILE = "training_state.safetensors"
+KIND = "moe_lib training state"
+MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-def save_state(folder: Path, model, optimiser, history: list[dict], settings: dict) -> None:
-    """Write everything a later `load_state` needs, in place of the previous state."""
-    tensors = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
-    tensors |= {f"buffer.{name}": buffer for name, buffer in model.named_buffers()}
+def run_identity(model: nn.Module, settings: StepSettings) -> dict[str, dict]:
+    """What makes a run this run, as JSON holds it: "settings" of its steps, and "model": class,
+    configuration (at the start: callbacks may change it), and what is frozen."""
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    about = {"class": type(model).__name__, **model.config.to_dict(), "frozen": frozen}
+    return json.loads(json.dumps({"settings": dataclasses.asdict(settings), "model": about}))
+
+
+def save_state(folder: Path, model, optimiser, history: list[dict], identity: dict) -> None:
+    """Write everything a later `load_state` needs, in place of the previous state. Raises
+    TrainingDiverged rather than write weights that are not finite."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise TrainingDiverged(f"{folder / FILE}: not written, {name} is not finite")
+    tensors = _state_of(model) | {"random.cpu": torch.get_rng_state()}
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"optimiser.{key}.{name}"] = value
-    tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
-    metadata = {
-        "kind": "moe_lib training state",
-        "history": json.dumps(history),
-        "settings": json.dumps(settings),
-    }
+    parts = {**identity, "history": history}
+    metadata = {"kind": KIND, **{name: json.dumps(part) for name, part in parts.items()}}
     write_tensors(folder / FILE, tensors, metadata)
 
 
-def load_state(folder: Path, model, optimiser, settings: dict) -> list[dict]:
+def load_state(folder: Path, model, optimiser, identity: dict) -> list[dict]:
     """Put model, optimiser and random numbers back where `folder` left them; returns the history so
     far.
 
     An empty folder is a run that has not begun: []. Raises ValueError naming the file if it is
-    damaged, not ours, or of a run with other settings (going on with another schedule would be
-    neither the old run nor a new one).
+    damaged, not ours, or of a run with other settings or another model (going on would be neither
+    the old run nor a new one). Nothing is changed before all of it is checked.
     """
     path = folder / FILE
     if not path.is_file():
         return []
     tensors, metadata = read_tensors(path)
-    if metadata.get("kind") != "moe_lib training state":
+    if metadata.get("kind") != KIND:
         raise ValueError(f"{path}: not a training state of moe_lib")
-    before = json.loads(metadata["settings"])
-    changed = {
-        key: (before.get(key), value) for key, value in settings.items() if before.get(key) != value
-    }
-    if changed:
-        said = ", ".join(f"{key} was {old!r}, is {new!r}" for key, (old, new) in changed.items())
-        raise ValueError(
-            f"{path}: the run there had other settings ({said}); use another folder or resume=False"
-        )
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[f"model.{name}"])
-        for name, buffer in model.named_buffers():
-            buffer.copy_(tensors[f"buffer.{name}"])
-    for name, parameter in model.named_parameters():
-        moments = {
-            key: tensors[f"optimiser.{key}.{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimiser.{key}.{name}" in tensors
-        }
-        if moments:
-            optimiser.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device)
-                for key, value in moments.items()
-            }
-    torch.set_rng_state(tensors["random.cpu"])
+    history = _same_run(path, metadata, identity)
+    _check_tensors(path, tensors, model, optimiser)
+    try:
+        torch.set_rng_state(tensors["random.cpu"])
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"{path}: random.cpu is no state of random numbers ({error})") from error
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
-    return json.loads(metadata["history"])
+    with torch.no_grad():
+        for name, tensor in _state_of(model).items():
+            tensor.copy_(tensors[name])
+    for name, parameter in model.named_parameters():
+        if f"optimiser.step.{name}" in tensors:
+            moments = {key: tensors[f"optimiser.{key}.{name}"] for key in MOMENTS}
+            on_device = optimiser.defaults["fused"]  # where torch keeps the step counts, too
+            optimiser.state[parameter] = {
+                key: value if key == "step" and not on_device else value.to(parameter.device)
+                for key, value in moments.items()
+            }
+    return history
+
+
+def _state_of(model: nn.Module) -> dict[str, Tensor]:
+    parameters = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
+    return parameters | {f"buffer.{name}": buffer for name, buffer in model.named_buffers()}
+
+
+def _same_run(path: Path, metadata: dict[str, str], identity: dict) -> list[dict]:
+    """The history, if the state is of this very run."""
+    again = "use another folder or resume=False"
+    try:
+        before = {name: dict(json.loads(metadata[name])) for name in identity}
+        history = [dict(row) for row in json.loads(metadata["history"])]
+    except (KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: does not say what run it is of ({error!r}); {again}") from error
+    for part, now in identity.items():
+        old = before[part]
+        changed = [key for key in {**old, **now} if old.get(key) != now.get(key)]
+        if changed:
+            said = ", ".join(f"{key} was {old.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            what = "other settings" if part == "settings" else "another model"
+            raise ValueError(f"{path}: the run there had {what} ({said}); {again}")
+    if len(history) > identity["settings"]["steps"]:
+        raise ValueError(f"{path}: its history is longer than its run; {again}")
+    return history
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], model: nn.Module, optimiser) -> None:
+    """ValueError unless the file holds exactly what this model and its optimiser need."""
+    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in _state_of(model).items()}
+    for name, parameter in model.named_parameters():
+        if any(f"optimiser.{key}.{name}" in tensors for key in MOMENTS):
+            moment = (parameter.shape, parameter.dtype)
+            kinds = ((torch.Size([]), torch.float32), moment, moment)
+            wanted |= {
+                f"optimiser.{key}.{name}": kind for key, kind in zip(MOMENTS, kinds, strict=True)
+            }
+    found = {name: (t.shape, t.dtype) for name, t in tensors.items() if name[:7] != "random."}
+    wrong = sorted(name for name in {**wanted, **found} if wanted.get(name) != found.get(name))
+    if wrong or "random.cpu" not in tensors:
+        said = ", ".join(wrong[:3]) or "random.cpu"
+        raise ValueError(f"{path}: missing, unexpected or of another shape or type: {said}")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: {name} holds a NaN or infinity")

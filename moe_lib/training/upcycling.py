@@ -23,9 +23,6 @@ from moe_lib.model import LanguageModel
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.moe import MoELayer
 
-# Routers whose k weights always have the same sum. With another sum per token no scale could keep
-# the function.
-_CONSTANT_SUM = ("topk", "biased_topk", "gshard", "topk_softmax", "dense", "hash")
 # What an upcycled model may have otherwise than its dense model. All else is copied and has to be
 # equal.
 _FREE = {
@@ -243,23 +240,21 @@ def _check(dense: ModelConfig, config: ModelConfig) -> None:
         config.n_routed_experts,
         f"{slices - config.n_shared_experts} or more, one for each slice",
     )
-    require(
-        config.router in _CONSTANT_SUM,
-        "router",
-        config.router,
-        f"one of {', '.join(_CONSTANT_SUM)}: the weights "
-        "of a token's experts need a constant sum to keep the function",
-    )
-    normed = config.norm_topk_prob or config.router not in ("topk", "biased_topk")
-    require(
-        normed,
-        "norm_topk_prob",
-        False,
-        "True: raw weights have another sum for every token, and no scale could keep the function",
-    )
+    _check_sum(config)
     require(
         config.routed_scaling_factor > 0,
         "routed_scaling_factor",
         config.routed_scaling_factor,
         "more than 0",
     )
+
+
+def _check_sum(config: ModelConfig) -> None:
+    """A token's weights need a constant sum: with another per token no scale keeps the function."""
+    router = config.router_class
+    if "norm_topk_prob" in router.options:
+        wants = "True: raw weights have another sum for every token"
+        require(config.norm_topk_prob, "norm_topk_prob", False, wants)
+    else:
+        wants = "one whose weights have the same sum for every token, or that takes norm_topk_prob"
+        require(router.sums_to_one, "router", config.router, wants)

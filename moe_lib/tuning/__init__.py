@@ -6,6 +6,7 @@ run = finetune(head, Examples(encoded, 16), epochs=3, validation=Examples(held_o
 predict(run.model, Examples(test, 32)).probabilities
 """
 
+from moe_lib.training.evaluation import measure
 from moe_lib.tuning.comparison.cases import Case, TuningTask, measure_rows
 from moe_lib.tuning.comparison.compare import compare
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval, load_comparison
@@ -18,14 +19,7 @@ from moe_lib.tuning.encoding import (
     encode_words,
 )
 from moe_lib.tuning.finetune import FineTuned, finetune
-from moe_lib.tuning.heads import (
-    HeadOutput,
-    MultipleChoice,
-    SequenceClassifier,
-    SpanExtractor,
-    TaskHead,
-    TokenClassifier,
-)
+from moe_lib.tuning.heads import MultipleChoice, SequenceClassifier, TokenClassifier
 from moe_lib.tuning.impact import domain_losses, expert_choices, pretraining_domains, routing_change
 from moe_lib.tuning.metrics import (
     accuracy,
@@ -37,11 +31,13 @@ from moe_lib.tuning.metrics import (
     rouge,
     span_f1,
 )
-from moe_lib.tuning.predicting import Predictions, measure, predict
+from moe_lib.tuning.predicting import Predictions, predict
 from moe_lib.tuning.questions import encode_questions
 from moe_lib.tuning.saving import fingerprint, load_head, save_head
+from moe_lib.tuning.span_extractor import SpanExtractor
 from moe_lib.tuning.spans import Answer, Span, best_span, predict_answers
 from moe_lib.tuning.stratified_draw import draw_examples, examples_of
+from moe_lib.tuning.task_head import HeadOutput, TaskHead
 
 __all__ = [
     "Answer",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model.language_model import IGNORED
+from moe_lib.labels import IGNORED
 from moe_lib.text.batching import seeded_generator
 
 _SHUFFLE = 0  # the purpose of a stream of random numbers, as in moe_lib.text.batching

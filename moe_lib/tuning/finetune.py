@@ -1,8 +1,7 @@
 """Fine-tuning: one function for task heads and for language models, whatever part of them is
 trained."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +10,15 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from moe_lib.errors import require, require_whole
-from moe_lib.model import BiasedTopKRouter, LanguageModel, MoELayer
-from moe_lib.training import TrainingDiverged, make_optimiser, warmup_cosine
-from moe_lib.training.counts import RoutingCounts
+from moe_lib.errors import require, require_number, require_whole
+from moe_lib.model import LanguageModel
+from moe_lib.modules import uncompiled
+from moe_lib.training import checking, make_optimiser
+from moe_lib.training.evaluation import measure
 from moe_lib.training.interrupt import FinishStepOnInterrupt
-from moe_lib.training.load_balance import update_selection_bias
-from moe_lib.tuning.heads import TaskHead, count_examples
-from moe_lib.tuning.predicting import measure
+from moe_lib.training.optimiser import StepSettings
+from moe_lib.training.step import OptimiserStep, model_loss
+from moe_lib.tuning.task_head import TaskHead
 
 
 @dataclass(frozen=True)
@@ -96,159 +96,89 @@ def finetune(
                      they were
 
     Ctrl-C finishes the step and returns what there is. Raises TrainingDiverged if the loss or the
-    gradient is not finite; ValueError or TypeError for bad settings.
+    gradient is not finite; ValueError or TypeError for bad settings, before the first step. A
+    method that this call attached is detached again if it raises.
     """
-    steps = _check(
-        model,
-        batches,
-        steps,
-        epochs,
-        learning_rate,
-        accumulation,
-        label_smoothing,
-        validation,
-        patience,
+    _check(model, batches, label_smoothing, objective, validation, evaluate_every, patience)
+    for name, flag in (("balance", balance), ("progress", progress)):
+        checking.require_flag(name, flag)
+    checking.require_callable("callback", callback)
+    require_whole("seed", seed, at_least=0)
+    settings = StepSettings(
+        steps=_number_of_steps(steps, epochs, batches),
+        learning_rate=learning_rate,
+        min_learning_rate_ratio=min_learning_rate_ratio,
+        warmup_steps=warmup_steps,
+        weight_decay=weight_decay,
+        clip=clip,
+        accumulation=accumulation,
     )
-    require(
-        objective is None or callable(objective),
-        "objective",
-        objective,
-        "a function or None",
-        TypeError,
-    )
-    warmup = warmup_steps if warmup_steps is not None else max(1, steps // 10)
-    every = evaluate_every or (len(batches) if hasattr(batches, "__len__") else max(1, steps // 10))
+    checking.warn_of_half_precision(model)
+    plain = uncompiled(model)
     devices = [_device(model)] if _device(model).type == "cuda" else []
     with torch.random.fork_rng(devices), FinishStepOnInterrupt() as interrupt:
         torch.manual_seed(seed)
-        attached = None if method is None else method.attach(_base(model))
-        optimiser = make_optimiser(model, learning_rate, weight_decay)
-        best, history = _Best(model), []
-        model.train()
-        for step in tqdm(
-            range(steps), disable=not progress, leave=False, desc="fine-tuning", unit="step"
-        ):
-            rate = learning_rate * warmup_cosine(step, steps, warmup, min_learning_rate_ratio)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            row = _step(
+        base = plain.base if isinstance(plain, TaskHead) else plain
+        attached = None if method is None else method.attach(base)
+        try:
+            step = OptimiserStep(
                 model,
-                optimiser,
-                batches.at(step),
-                step,
-                steps,
+                make_optimiser(plain, learning_rate, weight_decay),
+                settings.steps,
                 accumulation,
                 clip,
-                label_smoothing,
-                balance,
-                attached,
-                objective or _plain,
+                balance=balance,
+                objective=objective or model_loss,
+                options={"label_smoothing": label_smoothing} if isinstance(plain, TaskHead) else {},
+                attached=attached,
+                first_step=1,
             )
-            row["learning_rate"] = rate
-            history.append(row)
-            last = step + 1 == steps or interrupt.requested
-            if validation is not None and (last or (step + 1) % every == 0):
-                row.update(
-                    {
-                        f"validation_{name}": value
-                        for name, value in measure(model, validation).items()
-                    }
-                )
-                best.see(row["validation_loss"], step + 1, keep=patience is not None)
-            stop = callback is not None and callback(row)
-            if stop or interrupt.requested or (patience is not None and best.waited >= patience):
-                break
+            rows = _rows(step, batches, settings, progress)
+            every = evaluate_every or _an_epoch(batches, settings.steps)
+            best, history = _Best(model), []
+            model.train()
+            for row in rows:
+                history.append(row)
+                done = row["step"]
+                last = done == settings.steps or interrupt.requested
+                if validation is not None and (last or done % every == 0):
+                    found = measure(model, validation)
+                    row.update({f"validation_{name}": value for name, value in found.items()})
+                    best.see(row["validation_loss"], done, keep=patience is not None)
+                stop = callback is not None and callback(row)
+                waited = patience is not None and best.waited >= patience
+                if stop or interrupt.requested or waited:
+                    break
+        except BaseException:
+            if attached is not None and attached is not method and hasattr(attached, "detach"):
+                attached.detach()
+            raise
         if patience is not None:
             best.restore()
     model.eval()
-    return FineTuned(
-        model,
-        pd.DataFrame(history),
-        best.step,
-        patience is not None and best.step is not None,
-        attached,
+    restored = patience is not None and best.step is not None
+    return FineTuned(model, pd.DataFrame(history), best.step, restored, attached)
+
+
+def _rows(take_step: OptimiserStep, batches, settings: StepSettings, progress: bool) -> Iterator:
+    """Take the steps, one by one: the row of the history of each."""
+    bar = tqdm(
+        range(settings.steps), disable=not progress, leave=False, desc="fine-tuning", unit="step"
     )
-
-
-def _plain(model: nn.Module, batch: dict[str, Tensor], options: dict):
-    """The objective of ordinary training."""
-    return model(**batch, **options)
-
-
-def _step(
-    model,
-    optimiser,
-    batch,
-    step,
-    steps,
-    accumulation,
-    clip,
-    label_smoothing,
-    balance,
-    attached,
-    objective,
-) -> dict:
-    """One optimiser step over `batch`, in parts that count by their examples, as one mean would."""
-    started = time.perf_counter()
-    device = _device(model)
-    batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    rows = len(batch["input_ids"])
-    require(
-        accumulation <= rows, "accumulation", accumulation, f"at most the rows of a batch ({rows})"
-    )
-    options = {"label_smoothing": label_smoothing} if isinstance(model, TaskHead) else {}
-    total, counts = _examples(model, batch), RoutingCounts()
-    loss = balance_loss = 0.0
-    for places in torch.arange(rows, device=device).tensor_split(accumulation):
-        part = {name: tensor[places] for name, tensor in batch.items()}
-        output = objective(model, part, options)
-        part_loss = output.loss * (_examples(model, part) / total)
-        part_balance = output.balance_loss * (len(places) / rows)
-        _require_finite(part_loss + part_balance, step, "loss", optimiser)
-        (part_loss + part_balance if balance else part_loss).backward()
-        loss, balance_loss = loss + part_loss.item(), balance_loss + part_balance.item()
-        counts.add(output.routing, getattr(output, "mask", part.get("attention_mask")))
-    if hasattr(attached, "extra_loss"):  # once per step, not once per part
-        extra = attached.extra_loss()
-        if isinstance(extra, Tensor) and extra.requires_grad:
-            extra.backward()
-    if hasattr(attached, "before_step"):
-        attached.before_step(step, steps)
-    norm = nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], clip)
-    _require_finite(norm, step, "gradient", optimiser)
-    optimiser.step()
-    optimiser.zero_grad()
-    if balance:
-        _move_selection_biases(model, counts.loads)
-    if hasattr(attached, "after_step"):
-        attached.after_step(step, steps)
-    return {
-        "step": step + 1,
-        "loss": loss,
-        "balance_loss": balance_loss,
-        "gradient_norm": float(norm),
-        "max_violation": counts.summary()["max_violation"],
-        "seconds": time.perf_counter() - started,
-    }
-
-
-def _examples(model: nn.Module, batch: dict[str, Tensor]) -> int:
-    """What the mean loss runs over; rows where an objective needs no labels."""
-    return count_examples(model, batch["labels"]) if "labels" in batch else len(batch["input_ids"])
-
-
-def _move_selection_biases(model: nn.Module, loads: list[Tensor]) -> None:
-    """The bias belongs to its router: it stands still where the router does, and a frozen base
-    stays as it was."""
-    layers = [module for module in model.modules() if isinstance(module, MoELayer)]
-    for layer, load in zip(layers, loads, strict=True):
-        trained = any(parameter.requires_grad for parameter in layer.router.parameters())
-        if (
-            trained
-            and isinstance(layer.router, BiasedTopKRouter)
-            and model.config.bias_update_speed
-        ):
-            update_selection_bias(layer.router, load, model.config.bias_update_speed)
+    for step in bar:
+        rate = settings.rate(step)
+        for group in take_step.optimiser.param_groups:
+            group["lr"] = rate
+        result = take_step(batches.at(step), step)
+        yield {
+            "step": step + 1,
+            "loss": result.loss,
+            "balance_loss": result.balance_loss,
+            "gradient_norm": result.gradient_norm,
+            "max_violation": result.counts.summary()["max_violation"],
+            "seconds": result.seconds,
+            "learning_rate": rate,
+        }
 
 
 class _Best:
@@ -277,77 +207,37 @@ class _Best:
             tensor.copy_(value)
 
 
-def _require_finite(number: Tensor, step: int, what: str, optimiser) -> None:
-    if not torch.isfinite(number):
-        optimiser.zero_grad()
-        raise TrainingDiverged(
-            f"step {step + 1}: the {what} is {number.item()}; a lower learning_rate may help"
-        )
-
-
-def _base(model: nn.Module) -> LanguageModel:
-    return model.base if isinstance(model, TaskHead) else model
-
-
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _check(
-    model,
-    batches,
-    steps,
-    epochs,
-    learning_rate,
-    accumulation,
-    label_smoothing,
-    validation,
-    patience,
-) -> int:
-    """The number of steps."""
-    kind = type(model).__name__
-    require(
-        isinstance(model, TaskHead | LanguageModel),
-        "model",
-        kind,
-        "a task head or a LanguageModel",
-        TypeError,
-    )
-    require(
-        hasattr(batches, "at"),
-        "batches",
-        type(batches).__name__,
-        "an object with at(step)",
-        TypeError,
-    )
+def _an_epoch(batches, steps: int) -> int:
+    return len(batches) if hasattr(batches, "__len__") else max(1, steps // 10)
+
+
+def _number_of_steps(steps: int | None, epochs: int | None, batches) -> int:
     require((steps is None) != (epochs is None), "steps", (steps, epochs), "either steps or epochs")
-    if epochs is not None:
-        require_whole("epochs", epochs)
-        require(
-            hasattr(batches, "__len__"),
-            "epochs",
-            epochs,
-            "batches that have a len(), or steps instead",
-        )
-        steps = epochs * len(batches)
-    require_whole("steps", steps)
-    require_whole("accumulation", accumulation)
-    require(learning_rate > 0, "learning_rate", learning_rate, "more than 0")
-    smooth = isinstance(model, TaskHead) or label_smoothing == 0
-    require(
-        smooth,
-        "label_smoothing",
-        label_smoothing,
-        "0 for a LanguageModel: only heads smooth labels",
-    )
-    once = validation is None or iter(validation) is not validation
-    require(
-        once,
-        "validation",
-        type(validation).__name__,
-        "a list of batches or Examples: a generator is used up once",
-    )
+    if epochs is None:
+        return steps
+    require_whole("epochs", epochs)
+    wants = "batches that have a len(), or steps instead"
+    require(hasattr(batches, "__len__"), "epochs", epochs, wants)
+    return epochs * len(batches)
+
+
+def _check(model, batches, label_smoothing, objective, validation, evaluate_every, patience):
+    plain, kind = uncompiled(model), type(model).__name__
+    fits = isinstance(plain, TaskHead | LanguageModel)
+    require(fits, "model", kind, "a task head or a LanguageModel", TypeError)
+    checking.require_batches(batches)
+    checking.require_callable("objective", objective)
+    checking.require_reusable("validation", validation)
+    require_number("label_smoothing", label_smoothing, at_least=0, below=1)
+    smooth = isinstance(plain, TaskHead) or label_smoothing == 0
+    wants = "0 for a LanguageModel: only heads smooth labels"
+    require(smooth, "label_smoothing", label_smoothing, wants)
+    if evaluate_every is not None:
+        require_whole("evaluate_every", evaluate_every)
     if patience is not None:
         require_whole("patience", patience)
         require(validation is not None, "patience", patience, "validation batches to watch")
-    return steps

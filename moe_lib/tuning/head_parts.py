@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.model.language_model import IGNORED
+from moe_lib.labels import IGNORED
 
 POOLINGS = ("mean", "first", "last")
 

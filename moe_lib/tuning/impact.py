@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel
+from moe_lib.modules import eval_mode
 from moe_lib.training import evaluate
-from moe_lib.tuning.predicting import eval_mode
 
 MEGABYTE = 1_000_000
 
@@ -145,12 +145,13 @@ def activation_bytes(model: nn.Module, batch: dict[str, Tensor]) -> int:
             kept[address] = tensor
         return tensor
 
-    was_training = model.training
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            model.train()
-            output = model(**{name: tensor.to(device) for name, tensor in batch.items()})
-        model.train(was_training)
+        with (
+            eval_mode(model, training=True),
+            torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            output = model(**batch)
     size = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
     del output
     return size

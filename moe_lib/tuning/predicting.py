@@ -1,22 +1,16 @@
-"""Measuring and predicting with a task head: in eval mode (no dropout), every example counted
-once."""
+"""Predicting with a task head: in eval mode (no dropout), every example once."""
 
 from collections.abc import Iterable
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.model.language_model import IGNORED
-from moe_lib.tuning.heads import (
-    MultipleChoice,
-    SequenceClassifier,
-    TaskHead,
-    TokenClassifier,
-    count_examples,
-)
+from moe_lib.labels import IGNORED
+from moe_lib.modules import eval_mode
+from moe_lib.tuning.heads import MultipleChoice, SequenceClassifier, TokenClassifier
+from moe_lib.tuning.task_head import TaskHead
 
 
 @dataclass(frozen=True)
@@ -73,45 +67,3 @@ def predict(head: TaskHead, batches: Iterable[dict]) -> Predictions:
     ):  # several right choices; batches may differ in their number of choices
         targets = [nn.functional.pad(part, (0, widest - part.shape[1])) for part in targets]
     return Predictions(probabilities, probabilities.argmax(-1), torch.cat(targets).cpu())
-
-
-@torch.no_grad()
-def measure(model: nn.Module, batches: Iterable[dict]) -> dict[str, float]:
-    """loss in nats per example over all batches, and accuracy for heads with one answer per
-    example, 0 to 1. (Where several choices are right, choosing any of them counts.)
-
-    Batches differ in size: their means are weighed by their examples. (The mean of batch means is
-    another number, and divided once more by the number of examples it is far too small.)
-    """
-    device = next(model.parameters()).device
-    loss = right = 0.0
-    count = 0
-    single = isinstance(model, SequenceClassifier | TokenClassifier | MultipleChoice)
-    with eval_mode(model):
-        for batch in batches:
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            output, examples = model(**batch), count_examples(model, batch["labels"])
-            loss += float(output.loss) * examples
-            count += examples
-            if single:
-                right += _n_right(output.logits.argmax(-1), batch["labels"])
-    require(count > 0, "batches", "no labelled example", "at least one")
-    return {"loss": loss / count, **({"accuracy": right / count} if single else {})}
-
-
-def _n_right(chosen: Tensor, labels: Tensor) -> int:
-    """How many of chosen are labels, or, where labels has a dimension more, stand where it is 1."""
-    if labels.dim() > chosen.dim():
-        return int(labels.gather(-1, chosen[..., None]).sum())
-    return int((chosen == labels).sum())
-
-
-@contextmanager
-def eval_mode(model: nn.Module):
-    """Within the `with` block the model is in eval mode; afterwards in the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -9,8 +9,10 @@ import torch
 from moe_lib.errors import require
 from moe_lib.files import read_json, read_tensors, write_json, write_tensors
 from moe_lib.model import LanguageModel
+from moe_lib.shapes_only import shapes_only
 from moe_lib.training import load_checkpoint, save_checkpoint
-from moe_lib.tuning.heads import HEADS, TaskHead
+from moe_lib.tuning.heads import HEADS
+from moe_lib.tuning.task_head import TaskHead
 
 KIND = "moe_lib head"
 
@@ -112,7 +114,7 @@ def load_head(folder: str | Path, base: LanguageModel | None = None, device=None
 
 
 def _require_plain(base: LanguageModel) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         wanted = set(LanguageModel(base.config).state_dict())
     extra = sorted(set(base.state_dict()) ^ wanted)
     require(

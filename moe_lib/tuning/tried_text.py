@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.modules import eval_mode
 from moe_lib.tuning.encoding import collate, encode_texts
-from moe_lib.tuning.heads import SequenceClassifier, SpanExtractor
-from moe_lib.tuning.predicting import eval_mode
+from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.questions import encode_questions, token_places
+from moe_lib.tuning.span_extractor import SpanExtractor
 from moe_lib.tuning.spans import Span, answer_of, best_span
 
 

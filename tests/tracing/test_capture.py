@@ -6,8 +6,8 @@ from torch import nn
 
 from moe_lib import LanguageModel, ModelConfig, trace_routing
 from moe_lib.tracing import trace_generation
-from moe_lib.tracing.capture import _input_device
-from moe_lib.tracing.hugging_face import watching
+from moe_lib.tracing.model_inputs import input_device
+from moe_lib.tracing.watching import watching
 from tests.tracing.families import IDS, build
 
 LEFT = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7])
@@ -83,6 +83,10 @@ def test_generation_refuses_what_routes_a_token_twice(mixtral):
         trace_generation(build("switch_transformers"), IDS, 2)
 
 
+def _out_of_memory(module, args):
+    raise MemoryError
+
+
 def test_hooks_and_modes_are_left_as_they_were():
     model = build("deepseek_v3")
     trace_routing(model, IDS)  # transformers may install lasting hooks of its own at the first call
@@ -91,10 +95,11 @@ def test_hooks_and_modes_are_left_as_they_were():
     modes, hooks = [m.training for m in model.modules()], n_hooks(model)
     trace_routing(model, IDS)
     assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
-    with pytest.raises(IndexError):
-        trace_routing(
-            model, IDS + 1000
-        )  # beyond the vocabulary: torch raises inside the forward pass
+    for layer in (model.model.layers[1].mlp, model.lm_head):
+        handle = layer.register_forward_pre_hook(_out_of_memory)
+        with pytest.raises(MemoryError):  # in the middle of the forward pass
+            trace_routing(model, IDS)
+        handle.remove()
     assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
     with pytest.raises(RuntimeError, match="inside"), watching(model):
         raise RuntimeError("inside")
@@ -165,12 +170,12 @@ def test_layers_that_run_twice_are_refused(mixtral):
 
 
 def test_inputs_go_where_the_embedding_is(mixtral):
-    assert _input_device(mixtral).type == "cpu"
+    assert input_device(mixtral).type == "cpu"
     with torch.device("meta"):
         offloaded = build("mixtral")
-    assert _input_device(offloaded).type == "cpu"
+    assert input_device(offloaded).type == "cpu"
     offloaded.lm_head.to_empty(device="cpu")
-    assert _input_device(offloaded).type == "cpu"
+    assert input_device(offloaded).type == "cpu"
 
 
 @pytest.mark.gpu

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from moe_lib import LanguageModel, ModelConfig, load_checkpoint, save_checkpoint, train
 from moe_lib.model import make_router
 from moe_lib.text import Batches
-from moe_lib.training.load_balance import max_violation, update_selection_bias
+from moe_lib.training.load_balance import max_violation
 
 SPEED = 0.01
 
@@ -40,12 +40,12 @@ def run(model, **options):
 
 def test_one_step_by_hand():
     router = make_router("biased_topk", 4, 4, 2)
-    update_selection_bias(router, torch.tensor([5, 3, 4, 0]), 0.5)
+    router.update_bias(torch.tensor([5, 3, 4, 0]), 0.5)
     assert router.selection_bias.tolist() == [-0.5, 0.0, -0.5, 0.5]  # the mean is 3
     with pytest.raises(TypeError, match="router: got 'TopKRouter'"):
-        update_selection_bias(make_router("topk", 4, 4, 2), torch.ones(4), 0.5)
+        make_router("topk", 4, 4, 2).update_bias(torch.ones(4), 0.5)
     with pytest.raises(ValueError, match="load: got"):
-        update_selection_bias(router, torch.ones(3), 0.5)
+        router.update_bias(torch.ones(3), 0.5)
 
 
 def test_training_moves_the_bias_once_per_step_by_the_load_of_that_step():
@@ -115,7 +115,7 @@ def test_the_bias_evens_a_lopsided_load_out(scoring_func):
     for batch in tokens:
         load = router(batch).load()
         violation.append(max_violation(load))
-        update_selection_bias(router, load, 0.01)
+        router.update_bias(load, 0.01)
     assert violation[0] > 2 and sum(violation[-20:]) / 20 < 0.2 * violation[0]
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from moe_lib.labels import count_examples
 from moe_lib.text import load_tokenizer
 from moe_lib.tuning import (
     Encoded,
@@ -17,7 +18,7 @@ from moe_lib.tuning import (
     measure,
     predict,
 )
-from moe_lib.tuning.heads import count_examples, cross_entropy_of_several
+from moe_lib.tuning.head_parts import cross_entropy_of_several
 from tests.tuning.small import make_base, random_ids
 
 

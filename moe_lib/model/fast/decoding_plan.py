@@ -28,8 +28,7 @@ from moe_lib.model.fast.plan_layers import (
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
-from moe_lib.model.rotary import rotary_angles, turns_of
-from moe_lib.model.routers import BiasedTopKRouter, GroupLimitedRouter, TopKRouter
+from moe_lib.model.rotary import rotary_angles, rotation
 
 FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it does not pay
 MOST_ROWS = 16  # with more rows the operations are large, and their number matters little
@@ -46,9 +45,6 @@ KNOWN = frozenset(
         LatentAttention,
         MoELayer,
         Experts,
-        TopKRouter,
-        GroupLimitedRouter,
-        BiasedTopKRouter,
     }
 )
 
@@ -64,42 +60,45 @@ def decoding_plan(
     attention_mask  (batch, held positions), False at padding, as the model took it
 
     None on another device than a CPU, in another type than float32 or float64, for many rows or few
-    steps, and for every model that is more than its weights (`is_plain`).
+    steps, and for every model that is more than its weights (`computes_by_weights_alone`).
     """
     rows = cache.keys[0].shape[0]
     if (
         cache.room is None
         or cache.room - cache.length < FEWEST_STEPS
         or rows > MOST_ROWS
-        or not is_plain(model)
+        or not computes_by_weights_alone(model)
     ):
         return None
     return DecodingPlan(model, cache, attention_mask)
 
 
-def is_plain(model: nn.Module) -> bool:
+def computes_by_weights_alone(model: nn.Module) -> bool:
     """Do the weights alone say what the model computes? Not with hooks, adapters, quantised
     weights, replaced methods, subclasses, autocast, or a module left in training mode: the plan
     would pass over them."""
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return False
     parameters, modules = list(model.parameters()), list(model.modules())
-    known = vars(type(model)).get(
-        "follows_decoding_plan", False
-    )  # said by LanguageModel, and not for its subclasses
     type_of_numbers = parameters[0].dtype
     return (
-        known
+        _follows(model)
         and type_of_numbers in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and all(
             type(p) is nn.Parameter and p.dtype == type_of_numbers and p.is_cpu for p in parameters
         )
-        and all(type(m) in KNOWN for m in modules if m is not model)
+        and all(type(m) in KNOWN or _follows(m) for m in modules)
         and not any(
             m.training or m._forward_hooks or m._forward_pre_hooks or _overrides(m) for m in modules
         )
     )
+
+
+def _follows(module: nn.Module) -> bool:
+    """Does its class say so? LanguageModel and some routers do, for themselves and not for their
+    subclasses."""
+    return vars(type(module)).get("follows_decoding_plan", False)
 
 
 def _overrides(module: nn.Module) -> bool:
@@ -149,10 +148,10 @@ def _setting(model: nn.Module, cache: KVCache, attention_mask: Tensor | None) ->
         positions = positions - (~real).sum(1, keepdim=True)  # padding does not count
         hide = torch.zeros(batch, 1, cache.room, dtype=cache.keys[0].dtype)
         hide[:, 0, :past].masked_fill_(~real, -torch.inf)
-    turns = turns_of(
+    rotated = rotation(
         rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
     )
-    factors = torch.cat((turns.cos, turns.sin), dim=-1).to(
+    factors = torch.cat((rotated.cos, rotated.sin), dim=-1).to(
         cache.keys[0].dtype
     )  # (batch or 1, 1, positions, 2r)
     return Setting(batch, past, cache.room, factors, hide)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.tracing.capture import evaluating
+from moe_lib.modules import eval_mode
 from moe_lib.tracing.interventions.switching_off import experts_off
 
 _ROWS = 32  # texts per pass
@@ -34,7 +34,7 @@ def text_losses(
     require(model.config.causal, "model", "a masked model", "a causal one")
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     sums = []
-    with evaluating(model):
+    with eval_mode(model):
         for ids, real in zip(input_ids.split(_ROWS), mask.bool().split(_ROWS), strict=True):
             ids, real = ids.to(model.device), real.to(model.device)
             logits = model(ids, real).logits[:, :-1].float()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model import LanguageModel, MoELayer, TopKRouter
+from moe_lib.model import LanguageModel, MoELayer
+from moe_lib.tracing.wrappers import bare
 
 
 @contextmanager
@@ -62,10 +63,11 @@ def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
     experts, with a router that is not top-k, or with too few routed experts to take their place.
     """
     layers = _moe_layers(model)
-    n = model.config.n_shared_experts
+    config = bare(model).config
+    n = config.n_shared_experts
     require(n > 0, "model", "no shared experts", "a model with n_shared_experts above 0")
     for layer in layers:
-        _require_left(layer, model.config.num_experts_per_tok + n, "model")
+        _require_left(layer, config.num_experts_per_tok + n, "model")
     handles = []
     try:
         for layer in layers:
@@ -74,11 +76,11 @@ def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
                     lambda module, args, output: torch.zeros_like(output)
                 )
             )
-            layer.router.num_experts_per_tok += n
+            bare(layer.router).num_experts_per_tok += n
         yield model
     finally:
         for layer in layers[: len(handles)]:
-            layer.router.num_experts_per_tok -= n
+            bare(layer.router).num_experts_per_tok -= n
         for handle in handles:
             handle.remove()
 
@@ -92,10 +94,10 @@ def _routed_anew(
     require_whole("n", n, at_least=0)
     layers = _moe_layers(model)
     for layer in layers:
-        _require_left(layer, layer.router.num_experts_per_tok + n, "n")
+        _require_left(layer, bare(layer.router).num_experts_per_tok + n, "n")
 
-    def hook(router: nn.Module, args: tuple, routing):
-        return router.route(routing.logits.scatter(1, banned(routing.logits), -torch.inf))
+    def hook(module: nn.Module, args: tuple, routing):
+        return bare(module).route(routing.logits.scatter(1, banned(routing.logits), -torch.inf))
 
     handles = [layer.router.register_forward_hook(hook) for layer in layers]
     try:
@@ -106,6 +108,7 @@ def _routed_anew(
 
 
 def _moe_layers(model: LanguageModel) -> list[MoELayer]:
+    model = bare(model)
     require(
         isinstance(model, LanguageModel),
         "model",
@@ -113,16 +116,15 @@ def _moe_layers(model: LanguageModel) -> list[MoELayer]:
         "a moe_lib LanguageModel",
         TypeError,
     )
-    layers = [
-        block.feed_forward for block in model.layers if isinstance(block.feed_forward, MoELayer)
-    ]
+    layers = [bare(block.feed_forward) for block in model.layers]
+    layers = [layer for layer in layers if isinstance(layer, MoELayer)]
     require(
         bool(layers), "model", "a dense model", "a model with experts (n_routed_experts above 0)"
     )
     for layer in layers:
-        router = type(layer.router).__name__
+        router = type(bare(layer.router)).__name__
         require(
-            isinstance(layer.router, TopKRouter),
+            bare(layer.router).takes_k_best,
             "model",
             router,
             "a router that takes the k best experts",
@@ -131,7 +133,8 @@ def _moe_layers(model: LanguageModel) -> list[MoELayer]:
 
 
 def _require_left(layer: MoELayer, needed: int, argument: str) -> None:
-    total, k = layer.router.n_routed_experts, layer.router.num_experts_per_tok
+    router = bare(layer.router)
+    total, k = router.n_routed_experts, router.num_experts_per_tok
     require(
         needed <= total,
         argument,

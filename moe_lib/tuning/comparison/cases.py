@@ -10,9 +10,9 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
+from moe_lib.training.evaluation import measure
 from moe_lib.tuning.encoding import Encoded, Examples
 from moe_lib.tuning.finetune import FineTuned, finetune
-from moe_lib.tuning.predicting import measure
 
 
 def measure_rows(model: nn.Module, encoded: Encoded) -> dict[str, float]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, Routing
-from moe_lib.tuning.heads import TaskHead
-from moe_lib.tuning.predicting import eval_mode
+from moe_lib.modules import eval_mode
+from moe_lib.tuning.task_head import TaskHead
 
 SCORES = {"gate": 0.1, "token": 0.2}  # and the p that the paper uses with each
 

@@ -3,9 +3,10 @@
 from torch import Tensor, nn
 
 from moe_lib.errors import require
+from moe_lib.labels import IGNORED
 from moe_lib.model import LanguageModel
-from moe_lib.model.language_model import IGNORED
-from moe_lib.tuning.heads import HeadOutput, TaskHead, cross_entropy
+from moe_lib.tuning.head_parts import cross_entropy
+from moe_lib.tuning.task_head import HeadOutput, TaskHead
 
 
 class AnswerLoss(TaskHead):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from moe_lib.errors import require_whole
 from moe_lib.model import LanguageModel
-from moe_lib.tuning.predicting import eval_mode
+from moe_lib.modules import eval_mode
 from moe_lib.tuning.prompting.messages import Chat, encode_prompts, left_padded
 
 

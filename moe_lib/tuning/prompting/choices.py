@@ -14,9 +14,9 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import KVCache, LanguageModel
+from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
 from moe_lib.tuning.encoding import _tokens
-from moe_lib.tuning.predicting import eval_mode
 from moe_lib.tuning.prompting.messages import Chat, encode_prompts
 
 REDUCTIONS = ("sum", "mean")

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model.language_model import IGNORED
+from moe_lib.labels import IGNORED
 from moe_lib.text import pad_batch
 from moe_lib.tuning.encoding import Encoded
 

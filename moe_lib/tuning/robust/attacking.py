@@ -10,8 +10,8 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import Routing
+from moe_lib.modules import eval_mode
 from moe_lib.tuning.heads import SequenceClassifier
-from moe_lib.tuning.predicting import eval_mode
 from moe_lib.tuning.robust.adversarial import worst_perturbation
 from moe_lib.tuning.robust.perturbing import perturbed, random_direction, zeros_like_embeddings
 

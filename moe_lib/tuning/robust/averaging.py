@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.tuning.heads import TaskHead
 from moe_lib.tuning.predicting import Predictions, predict
+from moe_lib.tuning.task_head import TaskHead
 
 
 def ensemble(heads: Sequence[TaskHead], batches: Iterable[dict]) -> Predictions:

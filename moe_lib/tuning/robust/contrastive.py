@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.tuning.heads import pool
+from moe_lib.tuning.head_parts import pool
 from moe_lib.tuning.robust.perturbing import base_of
 
 

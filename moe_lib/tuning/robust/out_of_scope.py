@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.modules import eval_mode
 from moe_lib.tuning.heads import SequenceClassifier
-from moe_lib.tuning.predicting import eval_mode
 
 
 @torch.no_grad()

@@ -1,0 +1,91 @@
+"""What a training needs besides numbers, checked before its first step: nobody should wait for
+hours to learn that a folder cannot be written."""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from moe_lib.errors import require
+
+
+def require_batches(batches: object) -> None:
+    got = type(batches).__name__
+    require(
+        callable(getattr(batches, "at", None)), "batches", got, "an object with at(step)", TypeError
+    )
+
+
+def require_first_batch(batch: object) -> None:
+    """A batch of `batches.at(step)` must be a dict of tensors with input_ids and labels."""
+    require(isinstance(batch, dict), "batches", type(batch).__name__, "dicts of tensors", TypeError)
+    for name in ("input_ids", "labels"):
+        require(name in batch, "batches", sorted(batch), f"batches with {name}")
+
+
+def require_reusable(argument: str, batches: object) -> None:
+    """Batches that are measured several times: None, or an iterable that is not used up."""
+    if batches is None:
+        return
+    got, wants = type(batches).__name__, "a list of batches or another iterable"
+    require(hasattr(batches, "__iter__"), argument, got, wants, TypeError)
+    require(iter(batches) is not batches, argument, got, f"{wants}: a generator is used up once")
+
+
+def require_callable(argument: str, function: object) -> None:
+    fits = function is None or callable(function)
+    require(fits, argument, function, "a function or None", TypeError)
+
+
+def require_flag(argument: str, value: object, or_none: bool = False) -> None:
+    fits = isinstance(value, bool) or (or_none and value is None)
+    wants = "True, False or None" if or_none else "True or False"
+    require(fits, argument, value, wants, TypeError)
+
+
+def writable_folder(argument: str, folder: str | Path | None) -> Path | None:
+    """The folder as a Path, made and tried: ValueError if nothing can be written there."""
+    if folder is None:
+        return None
+    got = type(folder).__name__
+    fits = isinstance(folder, str | os.PathLike)
+    require(fits, argument, got, "the path of a folder, or None", TypeError)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return Path(folder)
+    except OSError as error:
+        wants = "a folder that can be written to"
+        raise ValueError(
+            f"{argument}: got {str(folder)!r} ({error.strerror}); wants {wants}"
+        ) from error
+
+
+def usable_device(device: object) -> torch.device | None:
+    """The device, tried: ValueError for one that torch does not know or this machine lacks."""
+    if device is None:
+        return None
+    try:
+        return torch.zeros((), device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        wants = "None or a device of this machine, such as 'cpu'"
+        raise ValueError(f"device: got {device!r} ({error}); wants {wants}") from error
+
+
+def warn_of_half_precision(model: nn.Module) -> None:
+    """Weights of 8 to 11 bits are trained, but most of what a step adds is below their
+    resolution."""
+    half = {p.dtype for p in model.parameters() if p.requires_grad} & {
+        torch.float16,
+        torch.bfloat16,
+    }
+    if half:
+        kinds = ", ".join(sorted(map(str, half)))
+        warnings.warn(
+            f"model: its weights are {kinds}, and a small step is lost in rounding; train "
+            "model.float(), with bf16=True if the forward pass shall be in bfloat16",
+            stacklevel=3,
+        )
