@@ -13,7 +13,7 @@ from moe_lib.errors import require
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
 from moe_lib.views.kit.messages import said
 from moe_lib.views.kit.messages import text as check_text
-from moe_lib.views.kit.pictures import as_written, drawable
+from moe_lib.views.kit.pictures import as_written, shortened
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import apart
 
@@ -35,17 +35,15 @@ def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     image = None
     for ax, (name, one) in zip(axes, maps.items(), strict=True):
-        ax.set_title(f"{name}: layer {layer}, head {head}", fontsize=10)
+        ax.set_title(f"{shortened(name)}: layer {layer}, head {head}", fontsize=10)
         if not one.labels:
             ax.set_axis_off()
             ax.text(0.5, 0.5, "no text yet", ha="center", transform=ax.transAxes)
             continue
         image = ax.imshow(one.weights[layer, head].sqrt().numpy(), cmap="viridis", vmin=0, vmax=1)
-        places, labels = range(len(one.labels)), [drawable(label) for label in one.labels]
+        places, labels = range(len(one.labels)), [shortened(label, 16) for label in one.labels]
         ax.set_xticks(places, labels, rotation=90, fontsize=8)
         ax.set_yticks(places, labels, fontsize=8)
-        for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
-            label.set_parse_math(False)  # a "$" in the text is a "$"
         ax.set_xlabel("looked at", fontsize=9)
     axes[0].set_ylabel("looking", fontsize=9)
     if image is not None:

@@ -14,7 +14,7 @@ from moe_lib.views.explorer.load_charts import (
 )
 from moe_lib.views.explorer.token_strip import ROW, draw_tokens, lay_out, token_figure
 from moe_lib.views.explorer.words import NO_TEXT, cut_words, layer_words, not_finite_words
-from moe_lib.views.kit.pictures import WIDTH, as_written, drawable
+from moe_lib.views.kit.pictures import WIDTH, as_written, drawable, shortened
 
 __all__ = ["affinity_figure", "explorer_figure", "load_figure", "token_figure"]
 
@@ -42,7 +42,9 @@ def affinity_figure(reading: Reading, layer: int, max_tokens: int = 40) -> Figur
             markeredgecolor="black",
             markersize=4,
         )
-    ax.set_yticks(range(shown), [drawable(label) for label in reading.labels[:shown]], fontsize=8)
+    ax.set_yticks(
+        range(shown), [shortened(label, 24) for label in reading.labels[:shown]], fontsize=8
+    )
     ax.set_xlabel("expert")
     ax.set_xticks(range(0, part.n_experts, max(1, part.n_experts // 16)))
     ax.set_title(
@@ -77,13 +79,12 @@ def explorer_figure(
     if compared is not None and any(part.index == layer for part in compared.trace.layers):
         shown.append((compared, names[1]))
     lines = [lay_out(one) for one, _ in shown]
-    caption = fill(
-        f"{layer_words(reading, reading.trace.layer(layer), rank)} {cut_words(reading)} "
-        f"{not_finite_words(reading)} {words}"
-        if len(reading)
-        else NO_TEXT,
-        125,
-    )
+    caption = NO_TEXT
+    if len(reading):
+        first = layer_words(reading, reading.trace.layer(layer), rank)
+        notes = (cut_words(reading), not_finite_words(reading), words)
+        caption = " ".join(filter(None, (first, *notes)))
+    caption = fill(drawable(caption), 125)
     heights = [*(0.35 + ROW * len(rows) for rows in lines), 2.4, 0.25 * (1 + caption.count("\n"))]
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.3), layout="constrained")
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)

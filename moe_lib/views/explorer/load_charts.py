@@ -10,7 +10,7 @@ from moe_lib.errors import require
 from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
 from moe_lib.views.explorer.layer_facts import choices_of, dense_layers, max_violation
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import WIDTH, as_written, drawable, named
+from moe_lib.views.kit.pictures import WIDTH, as_written, named, shortened
 from moe_lib.views.kit.wording import ordinal
 
 _GREY = "#595959"
@@ -52,7 +52,7 @@ def draw_load(
         color=colours,
         edgecolor="#00000080",
         linewidth=0.6,
-        label=named(names[0]) if second else None,
+        label=named(shortened(names[0])) if second else None,
     )
     if second is not None:
         ax.bar(
@@ -63,7 +63,7 @@ def draw_load(
             edgecolor="#00000099",
             hatch="////",
             linewidth=0.6,
-            label=named(names[1]),
+            label=named(shortened(names[1])),
         )
     if expert is not None:
         bars[expert].set(edgecolor="black", linewidth=2.2)
@@ -177,7 +177,7 @@ def draw_affinities(ax: Axes, reading: Reading, layer: int, token: int) -> None:
         bars[expert].set(edgecolor="black", linewidth=2)
         ax.annotate(ordinal(rank), (expert, scores[expert]), ha="center", va="bottom", fontsize=8)
     ax.set_title(
-        f"Token {token}, “{drawable(reading.labels[token])}”: affinity to each expert",
+        f"Token {token}, “{shortened(reading.labels[token])}”: affinity to each expert",
         fontsize=10,
         parse_math=False,
     )

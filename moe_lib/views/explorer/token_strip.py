@@ -9,7 +9,7 @@ from moe_lib.tracing import Reading
 from moe_lib.views.explorer.layer_facts import choices_of
 from moe_lib.views.explorer.words import NO_TEXT
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, as_written, columns, drawable, shortened
+from moe_lib.views.kit.pictures import MONO, WIDTH, as_written, columns, shortened
 from moe_lib.views.kit.wording import ordinal
 
 ROW = 0.44  # inches per line of tokens
@@ -60,7 +60,7 @@ def draw_tokens(
     ax.set(xlim=(0, _LINE), ylim=(len(rows), 0))
     ax.set_axis_off()
     chosen = "coloured by" if expert is None else f"that choose expert {expert}, else"
-    of = f"{drawable(name)}, layer" if name else "Layer"
+    of = f"{shortened(name, 60)}, layer" if name else "Layer"
     ax.set_title(
         f"{of} {layer}: tokens {chosen} their {ordinal(rank)} expert",
         fontsize=10,

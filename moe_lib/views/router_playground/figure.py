@@ -17,7 +17,7 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneSettings,
 )
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import as_written, drawable
+from moe_lib.views.kit.pictures import as_written, drawable, shortened
 from moe_lib.views.router_playground.words import plane_words, region_words
 
 _INK, _DROPPED = "#222222", "#d55e00"
@@ -34,7 +34,7 @@ def playground_figure(
 ) -> Figure:
     """What the playground shows: the plane, the load of the experts (and devices), the weights of
     one token."""
-    caption = fill(plane_words(result, settings, labels, selected), 125)
+    caption = fill(drawable(plane_words(result, settings, labels, selected)), 125)
     heights = [5.0, 0.22 * (1 + caption.count("\n"))]
     figure = Figure(figsize=(10, sum(heights) + 0.2), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=heights)
@@ -279,5 +279,5 @@ def _draw_token(ax: Axes, result: PlaneRouting, labels: list[str], token: int) -
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(
-        f"Token {token}, “{drawable(labels[token])}”", fontsize=10, loc="left", parse_math=False
+        f"Token {token}, “{shortened(labels[token])}”", fontsize=10, loc="left", parse_math=False
     )
