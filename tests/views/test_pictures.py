@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 from moe_lib import LanguageModel, ModelConfig, explore
 from moe_lib.views.attention_view.widget import AttentionViewer
-from moe_lib.views.kit.pictures import as_written, columns, drawable, keep_words, named, shortened
+from moe_lib.views.kit.pictures import columns, drawable, keep_words, named, plain_words, shortened
 from moe_lib.views.kit.wording import apart
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.router_playground.widget import RouterPlayground
@@ -68,7 +68,7 @@ def test_names_are_drawn_as_they_stand_and_stay_in_the_legend(model, tokenizer):
 
 
 def test_codes_stand_for_what_no_font_has_and_the_picture_says_so_once():
-    @as_written
+    @plain_words
     def draw(*lines):
         figure = Figure()
         for place, line in enumerate(lines):

@@ -13,14 +13,14 @@ from moe_lib.errors import require
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
 from moe_lib.views.kit.messages import said
 from moe_lib.views.kit.messages import text as check_text
-from moe_lib.views.kit.pictures import as_written, shortened
+from moe_lib.views.kit.pictures import plain_words, shortened
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import apart
 
 SENTENCE = "The list is sorted in place, and None is returned."
 
 
-@as_written
+@plain_words
 def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> Figure:
     """One heat map per model: rows are the tokens that look, columns the tokens looked at; dark is
     no attention.

@@ -14,12 +14,12 @@ from moe_lib.views.explorer.load_charts import (
 )
 from moe_lib.views.explorer.token_strip import ROW, draw_tokens, lay_out, token_figure
 from moe_lib.views.explorer.words import NO_TEXT, cut_words, layer_words, not_finite_words
-from moe_lib.views.kit.pictures import WIDTH, as_written, drawable, shortened
+from moe_lib.views.kit.pictures import WIDTH, drawable, plain_words, shortened
 
 __all__ = ["affinity_figure", "explorer_figure", "load_figure", "token_figure"]
 
 
-@as_written
+@plain_words
 def affinity_figure(reading: Reading, layer: int, max_tokens: int = 40) -> Figure:
     """Affinity of every token to every expert of one layer as a heat map; a dot marks the chosen
     experts."""
@@ -55,7 +55,7 @@ def affinity_figure(reading: Reading, layer: int, max_tokens: int = 40) -> Figur
     return figure
 
 
-@as_written
+@plain_words
 def explorer_figure(
     reading: Reading,
     layer: int,

@@ -10,13 +10,13 @@ from moe_lib.errors import require
 from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
 from moe_lib.views.explorer.layer_facts import choices_of, dense_layers, max_violation
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import WIDTH, as_written, named, shortened
+from moe_lib.views.kit.pictures import WIDTH, named, plain_words, shortened
 from moe_lib.views.kit.wording import ordinal
 
 _GREY = "#595959"
 
 
-@as_written
+@plain_words
 def load_figure(trace: RoutingTrace) -> Figure:
     """Load of every expert beside an even split, one panel per MoE layer."""
     rows = (len(trace.layers) + 1) // 2

@@ -9,7 +9,7 @@ from moe_lib.tracing import Reading
 from moe_lib.views.explorer.layer_facts import choices_of
 from moe_lib.views.explorer.words import NO_TEXT
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, as_written, columns, shortened
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.wording import ordinal
 
 ROW = 0.44  # inches per line of tokens
@@ -17,7 +17,7 @@ _LINE = 100  # columns of the strip per line
 _MAX_ROWS = 9
 
 
-@as_written
+@plain_words
 def token_figure(reading: Reading, layer: int, rank: int = 1, expert: int | None = None) -> Figure:
     """The tokens of a text, each in the colour and with the number of the expert it is sent to.
 

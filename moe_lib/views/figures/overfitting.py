@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.views.figures.specialisation import COLOURS
-from moe_lib.views.kit.pictures import as_written, named
+from moe_lib.views.kit.pictures import named, plain_words
 
 _MARKERS = ("o", "s", "^", "D")
 
 
-@as_written
+@plain_words
 def gap_figure(runs: pd.DataFrame) -> Figure:
     """Accuracy on the rows trained on and on the test rows, by labels; a panel per case, a dot per
     seed.
@@ -48,7 +48,7 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-@as_written
+@plain_words
 def effects_figure(
     effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str | Mapping[str, str]
 ) -> Figure:
@@ -85,7 +85,7 @@ def effects_figure(
     return figure
 
 
-@as_written
+@plain_words
 def curves_figure(
     panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: Mapping[str, str]
 ) -> Figure:

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from moe_lib.text.packing import Packed
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import as_written, named
+from moe_lib.views.kit.pictures import named, plain_words
 
 _PICKED, _BLANK, _PLAIN = "#fbe3ad", "#eeeeee", "#cfe8f7"
 _BLANK_WORD = "-100"
 
 
-@as_written
+@plain_words
 def cost_figure(cost: pd.DataFrame) -> Figure:
     """Tokens per character as a heat map; the cheapest of each column has a frame.
 
@@ -46,7 +46,7 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
     return figure
 
 
-@as_written
+@plain_words
 def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     """Tokens per byte against the size of the vocabulary. curves (sizes, texts): the index holds
     the sizes."""
@@ -64,7 +64,7 @@ def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     return figure
 
 
-@as_written
+@plain_words
 def packing_figure(lengths: Sequence[int], packed: Packed, end_token_id: int) -> Figure:
     """The same documents padded (left) and packed (right).
 
@@ -112,7 +112,7 @@ def _draw_run(ax: Axes, row: int, start: int, length: int, document: int) -> Non
         )
 
 
-@as_written
+@plain_words
 def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     """Lines of tokens, one box per token, above each other.
 

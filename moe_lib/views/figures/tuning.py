@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from moe_lib.errors import require
-from moe_lib.views.kit.pictures import as_written, named
+from moe_lib.views.kit.pictures import named, plain_words
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: blue, orange, green
 _HATCHES = ("", "////", "....")
@@ -22,7 +22,7 @@ _MARKERS = ("o", "s", "^")
 MOST = len(COLOURS)
 
 
-@as_written
+@plain_words
 def task_experts_figure(selections: Mapping[str, object]) -> Figure:
     """A panel per layer: the relevance of every expert to each task, a bar each, and a mark above
     those ESFT trains.
@@ -64,7 +64,7 @@ def expert_choice_words(selections: Mapping[str, object], layer: int) -> str:
     return f"layer {layer}: " + "; ".join(parts)
 
 
-@as_written
+@plain_words
 def reaching_p_figure(selections: Mapping[str, object]) -> Figure:
     """A panel per layer: the share that the 1, 2, 3 … most relevant experts hold together, and
     where it reaches p.

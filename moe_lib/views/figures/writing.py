@@ -8,14 +8,14 @@ from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, as_written, columns, shortened
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 
 _LINE = 92  # characters per line of tokens
 _CHIP = 1.5  # least width of a chip per layer of numbers, in characters
 _ROW = 0.17  # inches per line of text or numbers
 
 
-@as_written
+@plain_words
 def writing_figure(
     labels: Sequence[str], experts: Sequence[Sequence[int]], layers: Sequence[int], prompt: str = ""
 ) -> Figure:

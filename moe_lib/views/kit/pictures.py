@@ -55,7 +55,7 @@ def named(label: str) -> str:
     return _JOINER + label if label.startswith("_") else label
 
 
-def as_written(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+def plain_words(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     """Decorator of what makes a figure: all words in it are drawn as they stand."""
 
     @wraps(draw)

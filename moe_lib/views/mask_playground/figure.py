@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.tracing.masked_words import rows_of
-from moe_lib.views.kit.pictures import MONO, WIDTH, as_written, columns, shortened
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.wording import percent
 
 # Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also
@@ -17,7 +17,7 @@ _CHARACTER = 0.602 * 10 / 72  # inches of one DejaVu Sans Mono character at 10 p
 _LINE, _ROW, _CARD, _MAX_LINES = 112, 0.27, 1.75, 8
 
 
-@as_written
+@plain_words
 def playground_figure(
     words: list, masked: list[int], predictions: list, loss: float | None
 ) -> Figure:

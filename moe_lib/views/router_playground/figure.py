@@ -17,13 +17,13 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneSettings,
 )
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import as_written, drawable, shortened
+from moe_lib.views.kit.pictures import drawable, plain_words, shortened
 from moe_lib.views.router_playground.words import plane_words, region_words
 
 _INK, _DROPPED = "#222222", "#d55e00"
 
 
-@as_written
+@plain_words
 def playground_figure(
     result: PlaneRouting,
     settings: PlaneSettings,

@@ -7,14 +7,14 @@ from matplotlib.patches import Rectangle
 
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, as_written, columns, drawable, shortened
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, drawable, plain_words, shortened
 
 BAR, FIRST = "#7f7f7f", "#0072b2"
 _LINE, _MAX_LINES, _MAX_BARS, _MAX_TOKENS = 118, 9, 8, 14
 _CHARACTER = 0.602 * 9.5 / 72  # inches of one DejaVu Sans Mono character at 9.5 points
 
 
-@as_written
+@plain_words
 def tryout_figure(text: str, question: str | None, result: TriedText | None) -> Figure:
     """What the box shows; long texts and lists are cut, and say so."""
     lines = _lines(text)
