@@ -17,7 +17,7 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneSettings,
     route_plane,
 )
-from moe_lib.views.router_playground.figure import draw_routing
+from moe_lib.views.router_playground.routing_grid import draw_routing
 from moe_lib.views.router_playground.widget import RouterPlayground
 
 POINTS = torch.tensor(
