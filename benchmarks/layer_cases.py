@@ -10,6 +10,7 @@ from transformers import DeepseekV2Config
 from transformers.models.deepseek_v2.modeling_deepseek_v2 import DeepseekV2Experts
 
 from moe_lib.model import Experts, Routing, SwiGLU, max_violation, run_loop, run_masked, run_sorted
+from moe_lib.model.fast.ways import run_grouped
 
 OURS, DENSE = "ours", "dense"
 EAGER, GROUPED = "transformers eager", "transformers grouped_mm"
@@ -90,7 +91,7 @@ class Contest:
 
     def forwards(self, ways: bool = False) -> dict[str, Callable[[], Tensor]]:
         """name -> forward pass. With `ways`, also the three plain forms of notebook 04 (the mask up
-        to 16 experts)."""
+        to 16 experts), and the layer without the cut into parts."""
         stacked = self.routing, self.experts.gate_up_proj, self.experts.down_proj
         forwards = {
             DENSE: lambda: self.dense(self.x),
@@ -105,6 +106,7 @@ class Contest:
                 forwards["run_masked"] = lambda: run_masked(self.x, *stacked)
             forwards["run_loop"] = lambda: run_loop(self.x, *stacked)
             forwards["run_sorted"] = lambda: run_sorted(self.x, *stacked)
+            forwards["run_grouped"] = lambda: run_grouped(self.x, *stacked)
         return forwards
 
     def parameters(self) -> list[Tensor]:

@@ -83,8 +83,8 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument(
         "--ways",
         action="store_true",
-        help="the first four cases, with run_masked (up to 16 experts), run_loop and "
-        "run_sorted too",
+        help="the first four cases, with run_masked (up to 16 experts), run_loop, "
+        "run_sorted and run_grouped too",
     )
     parser.add_argument("--seconds", type=float, default=22.0, help="time for each case")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result files")

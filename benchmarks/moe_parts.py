@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.layer_cases import CASES, DENSE, GROUPED, OURS, QUICK, Case, Contest
 from benchmarks.timing import RESULTS, interleave, machine, save, summarise
-from moe_lib.model import experts
+from moe_lib.model.fast import ways
 from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 
 BUFFERS = (2**20, 2**21, 2**22, 2**23, 2**30)
@@ -110,7 +110,7 @@ def measure_parts(case: Case, seconds: float) -> list[dict]:
     steps = {
         name: lambda forward=forward: forward().backward(contest.d_output)
         for name, forward in contest.forwards(ways=True).items()
-        if name in (DENSE, OURS, GROUPED, "run_sorted")
+        if name in (DENSE, OURS, GROUPED, "run_grouped")
     }
     faults = {name: page_faults(step, contest.drop_gradients) for name, step in steps.items()}
     kinds = {
@@ -141,11 +141,11 @@ def _with_buffer(size: int, step: Callable[[], None]) -> Callable[[], None]:
     """`step` with another LARGEST_BUFFER, put back afterwards."""
 
     def changed() -> None:
-        usual, experts.LARGEST_BUFFER = experts.LARGEST_BUFFER, size
+        usual, ways.LARGEST_BUFFER = ways.LARGEST_BUFFER, size
         try:
             step()
         finally:
-            experts.LARGEST_BUFFER = usual
+            ways.LARGEST_BUFFER = usual
 
     return changed
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from moe_course.chapters import CHAPTERS, find_chapter
 from moe_course.notebooks import contract, scripts
 from moe_course.notebooks import normalise as form
+from moe_lib.text_files import write_bytes
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
@@ -87,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.verb == "from-script":
             scripts.convert_script(given.source, given.target)
         else:
-            given.target.write_text(scripts.to_script(form.read(given.source)), encoding="utf-8")
+            write_bytes(given.target, scripts.to_script(form.read(given.source)).encode())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -195,7 +195,7 @@ def find_chapter(name: str) -> Chapter:
         if text in known or (text.isdigit() and text.zfill(2) == chapter.number):
             return chapter
     raise ValueError(
-        f"name: got {name!r}, want the number of a chapter, '00' to '{CHAPTERS[-1].number}'"
+        f"name: got {name!r}; wants the number of a chapter, '00' to '{CHAPTERS[-1].number}'"
     )
 
 

@@ -20,7 +20,7 @@ def show(figure, alt: str, dpi: int = 100) -> None:
     words = " ".join(str(alt).split())
     if len(words) < MIN_WORDS:
         raise ValueError(
-            f"alt: got {alt!r}, want a sentence of at least {MIN_WORDS} characters on what is seen"
+            f"alt: got {alt!r}; wants a sentence of at least {MIN_WORDS} characters on what is seen"
         )
     from matplotlib import pyplot as plt
 

@@ -6,10 +6,34 @@ knows one config file can read the other.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from moe_lib.config_attention import check_attention, complete_rope_scaling
-from moe_lib.config_routing import NEEDS_BALANCE, check_routing
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_bool, require_number, require_one_of, require_whole
+
+if TYPE_CHECKING:
+    from moe_lib.model.routers import Router
+
+_SIZES = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "moe_intermediate_size",
+    "max_position_embeddings",
+    "num_experts_per_tok",
+)
+# Factors and speeds of what evens the load out; which of them a router takes stands on its class.
+_BALANCE = (
+    "aux_loss_alpha",
+    "device_loss_alpha",
+    "communication_loss_alpha",
+    "router_z_loss_alpha",
+    "importance_loss_alpha",
+    "load_loss_alpha",
+    "bias_update_speed",
+)
 
 # Recipe sizes used by the notebooks and by the shipped checkpoints. `*_dense` is the baseline of
 # its MoE neighbour: its feed-forward width equals what one token passes through there (shared +
@@ -176,63 +200,54 @@ class ModelConfig:
     bias_update_speed: float | None = None
 
     def __post_init__(self):
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "intermediate_size",
-            "moe_intermediate_size",
-            "max_position_embeddings",
-            "num_experts_per_tok",
-        ):
+        for name in _SIZES:
             require_whole(name, getattr(self, name))
         for name in ("n_routed_experts", "n_shared_experts", "first_k_dense_replace"):
             require_whole(name, getattr(self, name), at_least=0)
+        for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings", "mlp_bias"):
+            require_bool(name, getattr(self, name))
+        router = self.router_class
         for name, value in (
             ("num_key_value_heads", self.num_attention_heads),
             ("topk_group", self.n_group),
-            ("aux_loss_alpha", 0.01 if self.router in NEEDS_BALANCE else 0.0),
-            ("bias_update_speed", 0.001 if self.router == "biased_topk" else 0.0),
+            ("aux_loss_alpha", 0.01 if router.collapses else 0.0),
+            ("bias_update_speed", 0.001 if "bias_update_speed" in router.balanced_by else 0.0),
+            ("rope_scaling", complete_rope_scaling(self.rope_scaling)),
         ):
-            if getattr(self, name) is None:
+            if getattr(self, name) is None or name == "rope_scaling":
                 object.__setattr__(self, name, value)
-        object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
         require_whole("num_key_value_heads", self.num_key_value_heads)
         check_attention(self)
         self._check_experts()
-        require(self.rms_norm_eps > 0, "rms_norm_eps", self.rms_norm_eps, "more than 0")
-        require(
-            self.initializer_range > 0, "initializer_range", self.initializer_range, "more than 0"
-        )
-        for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings", "mlp_bias"):
-            require(
-                isinstance(getattr(self, name), bool),
-                name,
-                getattr(self, name),
-                "True or False",
-                TypeError,
-            )
+        for name in ("rms_norm_eps", "initializer_range"):
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+
+    @property
+    def router_class(self) -> "type[Router]":
+        """The class of `router`: what it learns, takes and forbids."""
+        from moe_lib.model.routers import ROUTERS  # here: the model's rooms read this file first
+
+        require_one_of("router", self.router, ROUTERS)
+        return ROUTERS[self.router]
 
     def _check_experts(self):
-        require(
-            self.first_k_dense_replace <= self.num_hidden_layers,
-            "first_k_dense_replace",
-            self.first_k_dense_replace,
-            f"at most num_hidden_layers ({self.num_hidden_layers})",
-        )
-        if self.n_routed_experts:
-            require(
-                self.num_experts_per_tok <= self.n_routed_experts,
-                "num_experts_per_tok",
-                self.num_experts_per_tok,
-                f"at most n_routed_experts ({self.n_routed_experts})",
-            )
-        elif self.n_shared_experts:
-            raise ValueError(
-                f"n_shared_experts: got {self.n_shared_experts}; wants 0 when n_routed_experts is 0"
-            )
-        check_routing(self)
+        dense, layers = self.first_k_dense_replace, self.num_hidden_layers
+        wants = f"at most num_hidden_layers ({layers})"
+        require(dense <= layers, "first_k_dense_replace", dense, wants)
+        shared, wants = self.n_shared_experts, "0 when n_routed_experts is 0"
+        require(self.n_routed_experts > 0 or shared == 0, "n_shared_experts", shared, wants)
+        router = self.router_class
+        router.check(self)
+        wants = "another router in a causal model: a token's experts would depend on later tokens"
+        require(router.causal or not self.causal, "router", self.router, wants)
+        for name in _BALANCE:
+            got = getattr(self, name)
+            require_number(name, got, at_least=0)
+            wants = f'0 with router "{self.router}"'
+            require(got == 0 or name in router.balanced_by, name, got, wants)
+        for name in ("device_loss_alpha", "communication_loss_alpha"):
+            got, wants = getattr(self, name), "0 when n_group is 1: it balances devices"
+            require(got == 0 or self.n_group > 1, name, got, wants)
 
     @property
     def head_dim(self) -> int:
@@ -294,7 +309,7 @@ class ModelConfig:
     def preset(cls, name: str, **changes) -> "ModelConfig":
         """One of the course's sizes, e.g. `ModelConfig.preset("mini", causal=False)`; see
         `ModelConfig.presets()`."""
-        require(name in _PRESETS, "name", name, f"one of {', '.join(sorted(_PRESETS))}")
+        require_one_of("name", name, sorted(_PRESETS))
         return cls(**{**_PRESETS[name], **changes})
 
     @staticmethod

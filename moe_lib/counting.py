@@ -4,6 +4,7 @@ Every function takes a `ModelConfig` of ours or the `ModelSizes` of a published 
 """
 
 from dataclasses import dataclass
+from math import prod
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
@@ -128,15 +129,11 @@ def _biases(config: ModelConfig | ModelSizes, sizes: ModelSizes) -> dict[str, in
 
 
 def _router_parameters(config: ModelConfig | ModelSizes) -> int:
-    """One router of `moe_lib.model.routers`; a published model's is a single matrix."""
-    matrix, kind = config.n_routed_experts * config.hidden_size, getattr(config, "router", "topk")
-    if kind == "hash":  # a table, nothing learned
-        return 0
-    if kind == "noisy_topk":  # a second matrix sets the size of the noise
-        return 2 * matrix
-    return matrix + (
-        config.n_routed_experts if kind == "topk_softmax" else 0
-    )  # gpt-oss: a bias on the logits
+    """One router's, as its class says; a published model's is a single matrix."""
+    sizes = config.hidden_size, config.n_routed_experts
+    if not isinstance(config, ModelConfig):
+        return prod(sizes)
+    return sum(prod(shape) for shape in config.router_class.parameter_shapes(*sizes).values())
 
 
 def flops_per_token(config: ModelConfig | ModelSizes, context: int) -> int:

@@ -1,6 +1,11 @@
 """One way to say that an argument is wrong: its name, what it got, what it wants."""
 
 import math
+import numbers
+import reprlib
+from collections.abc import Iterable
+
+LONGEST = 200  # characters of a value in a message
 
 
 def require(
@@ -9,18 +14,7 @@ def require(
     """Raise `error` naming the argument, what it got and what it wants, unless `condition`
     holds."""
     if not condition:
-        raise error(f"{argument}: got {got!r}; wants {wants}")
-
-
-def is_number(value: object) -> bool:
-    """Whether `value` is a finite int or float. True and False are none, nor are NaN and
-    infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def is_whole(value: object) -> bool:
-    """Whether `value` is an int; True and False are none."""
-    return isinstance(value, int) and not isinstance(value, bool)
+        raise error(f"{argument}: got {shown(got)}; wants {wants}")
 
 
 def require_whole(argument: str, got: object, at_least: int = 1) -> None:
@@ -40,7 +34,7 @@ def require_number(
     below: float | None = None,
 ) -> None:
     """`got` must be a finite int or float (a bool is not one) within the limits that are given."""
-    limits = {"at least": at_least, "more than": above, "at most": at_most, "less than": below}
+    limits = {"of at least": at_least, "above": above, "of at most": at_most, "below": below}
     said = " and ".join(f"{word} {limit:g}" for word, limit in limits.items() if limit is not None)
     wants = f"a finite number {said}".strip()
     number = isinstance(got, int | float) and not isinstance(got, bool)
@@ -53,3 +47,81 @@ def require_number(
         and (below is None or got < below)
     )
     require(fits, argument, got, wants)
+
+
+def require_bool(argument: str, got: object) -> None:
+    """`got` must be True or False; 1 and 0 are neither."""
+    require(isinstance(got, bool), argument, got, "True or False", TypeError)
+
+
+def require_one_of(argument: str, got: object, names: Iterable[str]) -> None:
+    """`got` must be one of these names."""
+    require(got in (known := tuple(names)), argument, got, f"one of {', '.join(known)}")
+
+
+def require_texts(argument: str, got: object) -> None:
+    """`got` must be a sequence of texts that UTF-8 can hold: not one text, nor half a surrogate
+    pair in any."""
+    a_list = hasattr(got, "__getitem__") and hasattr(got, "__len__") and not isinstance(got, str)
+    require(a_list, argument, got, "a list of texts", TypeError)
+    for place, text in enumerate(got):
+        require(isinstance(text, str), f"{argument}[{place}]", text, "a text", TypeError)
+        require_unicode(f"{argument}[{place}]", text)
+
+
+def require_unicode(argument: str, text: str) -> None:
+    """`text` must hold no half of a surrogate pair: UTF-8 cannot write it, nor a tokenizer read
+    it."""
+    half = not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+    require(not half, argument, text[:40], "valid Unicode, without half a surrogate pair")
+
+
+def is_number(value: object) -> bool:
+    """Is `value` a real number: Python's or numpy's, no bool, no NaN, not infinite?"""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int beyond every float
+        return False
+
+
+def is_whole(value: object) -> bool:
+    """Is `value` a whole number: an int or another library's? A bool and 2.0 are not."""
+    if type(value) is int:
+        return True
+    single = getattr(value, "ndim", 0) == 0 and "bool" not in str(getattr(value, "dtype", ""))
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not single:
+        return False
+    try:
+        value.__index__()
+    except TypeError:  # a tensor or array of floats has the method and refuses
+        return False
+    return True
+
+
+def shown(value: object) -> str:
+    """`value` for a message: its repr where that is one short line, else the kind of thing it
+    is."""
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    """Long texts are cut, long lists end in "…", and tensors, models and tables say what they
+    are."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = LONGEST
+        self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = self.maxdict = 12
+        self.fillvalue = "…"
+
+    def repr_instance(self, value: object, level: int) -> str:
+        shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+        if isinstance(shape, tuple) and dtype is not None and shape != ():
+            return f"{type(value).__name__} of shape {tuple(shape)}, {dtype}"
+        text = super().repr_instance(value, level)
+        return f"an object of type {type(value).__name__}" if "\n" in text else text
+
+
+_SHORT = _Short()

@@ -69,7 +69,7 @@ Load at the end of training: MaxVio {measured["moe"]["max_violation_last_100"]:.
   {about["train_tokens"]:,} tokens to train on, {about["heldout_tokens"]["all"]:,} held out.
   Another Python version has slightly other text.
 - {recipe["steps"]} steps of {recipe["batch_size"]} sequences of {recipe["sequence_length"]} tokens
-  ({epochs:.1f} epochs), AdamW, peak learning rate {recipe["learning_rate"]}, warm-up and cosine,
+  ({epochs:.1f} epochs), AdamW, peak learning rate {_rates(recipe)}, warm-up and cosine,
   seed {recipe["seed"]}, torch {about["torch"]}.
 - Preset `{recipe["preset"]}` of `ModelConfig`, tokenizer `{recipe["tokenizer"]}`; sizes in config.json.
   Weights are stored in bfloat16, half the size of training.
@@ -102,10 +102,20 @@ Make it again, together with its sibling: `python -m moe_course.checkpoints.reci
 def _text(recipe: dict) -> str:
     if recipe["written_times"] == 1:
         return f"corpus `{recipe['corpus']}`"
+    if recipe["package_docs"]:
+        return (
+            f"corpus `{recipe['corpus']}`, its written documents {recipe['written_times']} times "
+            "over, the docstrings of the course's pinned packages (`package_docs`), the others"
+        )
     return (
         f"corpus `{recipe['corpus']}`, its written documents {recipe['written_times']} times "
         "over, the others"
     )
+
+
+def _rates(recipe: dict) -> str:
+    dense = recipe["dense_learning_rate"]
+    return f"{recipe['learning_rate']}" + (f" (dense: {dense})" if dense else "")
 
 
 def _routing(recipe: dict) -> str:

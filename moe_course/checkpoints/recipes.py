@@ -16,14 +16,15 @@ from pathlib import Path
 import torch
 
 from moe_course.checkpoints.cards import write_card, write_dense_card
+from moe_course.checkpoints.texts import Texts, held_out_batches
 from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.paths import CHECKPOINTS, REPOSITORY
-from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
-from moe_lib.text.corpora.mixture import WRITTEN_TIMES, repeat_written
+from moe_lib.text import Batches
+from moe_lib.text.corpora.mixture import WRITTEN_TIMES
 from moe_lib.training import TrainingRun, evaluate, train
 from moe_lib.training.checkpoints import save_checkpoint
 from moe_lib.training.routing_record import RoutingRecord
@@ -41,16 +42,24 @@ class Recipe:
     batch_size: int = 16
     steps: int = 1200
     learning_rate: float = 4e-3
+    dense_learning_rate: float | None = None  # of the dense baseline, where it differs
     seed: int = 0
     preset: str = "mini"
     tokenizer: str = "course"
     written_times: int = 1  # how often each written document stands in the training text
+    package_docs: bool = False  # train and measure on the docstrings of the pinned packages too
     evaluate_every: int | None = None  # steps between two looks at a sample of the held-out text
     ship_dense: bool = False  # keep the dense baseline as a checkpoint too, NAME-dense
 
     @property
     def config(self) -> ModelConfig:
         return ModelConfig.preset(self.preset, causal=self.causal)
+
+    def design(self, kind: str) -> tuple[ModelConfig, float]:
+        """The config and the peak learning rate of "moe" or "dense"."""
+        if kind == "moe":
+            return self.config, self.learning_rate
+        return self.config.dense(), self.dense_learning_rate or self.learning_rate
 
     @property
     def objective(self) -> str:
@@ -74,8 +83,15 @@ RECIPES = {
         Recipe("mini-v2-masked", False, **_V2),
     )
 }
+# The next bases: an epoch of the mixture and the packages' docstrings, 13 million tokens. They take
+# hours each, so they are trained ahead of the chapters that will read them.
+_LONG = _V2 | dict(package_docs=True, batch_size=32, steps=3200, evaluate_every=100)
+NEXT_RECIPES = {
+    recipe.name: recipe
+    for recipe in (Recipe("mini-v2", True, **_LONG), Recipe("mini-v2-masked", False, **_LONG))
+}
+KINDS = ("moe", "dense")
 ROUTING_FILE = "routing_over_training.safetensors"
-SAMPLE = 256  # held-out rows for the curve
 
 
 def make(
@@ -90,34 +106,18 @@ def make(
     steps and rows (of each held-out text) can be cut down to try it out.
     """
     recipe = replace(recipe, steps=steps or recipe.steps)
-    tokenizer, corpus = load_tokenizer(recipe.tokenizer), load_corpus(recipe.corpus)
-    corpus["train"] = repeat_written(corpus["train"], recipe.written_times)
-    text = {
-        split: encode_corpus(corpus[split], tokenizer, recipe.sequence_length)
-        for split in ("train", "heldout")
-    }
-    batches = Batches(
-        text["train"],
-        recipe.batch_size,
-        seed=recipe.seed,
-        objective=recipe.objective,
-        tokenizer=tokenizer,
-    )
-    watch = _sample(corpus["heldout"], recipe, tokenizer)
-    runs = {}
-    for kind, config in (("moe", recipe.config), ("dense", recipe.config.dense())):
-        runs[kind] = _train(recipe, config, batches, scratch / f"{recipe.name}-{kind}", watch)
-
+    texts = Texts.of(recipe)
+    runs = {kind: train_design(recipe, kind, texts, scratch) for kind in KINDS}
     measured = {kind: _describe(run) for kind, run in runs.items()}
     measured["unigram"] = {"heldout_loss": {}}
     heldout_tokens = {}
-    for domain in ["all", *sorted(set(corpus["heldout"]["domain"]))]:
-        held_out = _held_out(corpus["heldout"], domain, recipe, tokenizer, rows)
+    for domain in ["all", *sorted(set(texts.heldout["domain"]))]:
+        held_out = held_out_batches(texts, domain, recipe, rows)
         heldout_tokens[domain] = sum(batch["input_ids"].numel() for batch in held_out)
         for kind, run in runs.items():
             measured[kind]["heldout_loss"][domain] = evaluate(run.model, held_out)
         measured["unigram"]["heldout_loss"][domain] = unigram_loss(
-            text["train"].input_ids, held_out, len(tokenizer), recipe.causal
+            texts.train.input_ids, held_out, len(texts.tokenizer), recipe.causal
         )
     measured["about"] = {
         "recipe": asdict(recipe),
@@ -125,20 +125,20 @@ def make(
         "torch": torch.__version__.split("+")[0],
         "threads": torch.get_num_threads(),
         "processor": platform.machine(),
-        "train_tokens": text["train"].input_ids.numel(),
+        "train_tokens": texts.train.input_ids.numel(),
         "heldout_tokens": heldout_tokens,
     }
     if recipe.evaluate_every:
         measured["about"]["passes_dense_after"] = passing_step(
-            *(runs[kind].history for kind in ("moe", "dense"))
+            *(runs[kind].history for kind in KINDS)
         )
     folder = out or CHECKPOINTS / recipe.name
-    _write(folder, recipe.name, runs, tokenizer, measured)
-    if watch["routing"] is not None:
+    _write(folder, recipe.name, runs, texts.tokenizer, measured)
+    if texts.watched_routing is not None:
         shutil.copy(scratch / f"{recipe.name}-moe" / ROUTING_FILE, folder / ROUTING_FILE)
     if recipe.ship_dense:
         twin = folder.with_name(f"{folder.name}-dense")
-        save_checkpoint(runs["dense"].model, twin, tokenizer, dtype=torch.bfloat16)
+        save_checkpoint(runs["dense"].model, twin, texts.tokenizer, dtype=torch.bfloat16)
         write_dense_card(twin, recipe.name, measured)
     return measured
 
@@ -151,41 +151,36 @@ def passing_step(faster, slower) -> int | None:
     return None if passed.empty else int(passed["step"].iloc[0]) + 1
 
 
-def _sample(documents, recipe: Recipe, tokenizer) -> dict:
-    """What is looked at while a model trains: held-out rows for the loss, and rows of every domain
-    for the routing."""
-    if not recipe.evaluate_every:
-        return {"loss": None, "routing": None}
-    mixed = encode_corpus(documents, tokenizer, recipe.sequence_length).input_ids
-    order = torch.randperm(len(mixed), generator=torch.Generator().manual_seed(0))[:SAMPLE]
-    parts = []
-    for domain in sorted(set(documents["domain"])):
-        own = documents.filter(lambda row, domain=domain: row["domain"] == domain)
-        parts.append(encode_corpus(own, tokenizer, recipe.sequence_length).input_ids[:4])
-    loss = evaluation_batches(
-        mixed[order], 32, seed=1, objective=recipe.objective, tokenizer=tokenizer
+def train_design(recipe: Recipe, kind: str, texts: Texts, scratch: Path) -> TrainingRun:
+    """Train the "moe" or the "dense" model of a recipe in scratch/NAME-KIND, or go on there.
+
+    Raises SystemExit if it is interrupted.
+    """
+    config, learning_rate = recipe.design(kind)
+    folder = scratch / f"{recipe.name}-{kind}"
+    batches = Batches(
+        texts.train,
+        recipe.batch_size,
+        seed=recipe.seed,
+        objective=recipe.objective,
+        tokenizer=texts.tokenizer,
     )
-    return {"loss": loss, "routing": torch.cat(parts)}
-
-
-def _train(
-    recipe: Recipe, config: ModelConfig, batches: Batches, folder: Path, watch: dict
-) -> TrainingRun:
     print(f"{folder.name}: {count_parameters(config).total:,} parameters", flush=True)
     torch.manual_seed(recipe.seed)
     model = LanguageModel(config)
     record = None
-    if watch["routing"] is not None and config.n_routed_experts:
+    if texts.watched_routing is not None and config.n_routed_experts:
         record = RoutingRecord(
-            model, watch["routing"], _moments(recipe.steps), folder / ROUTING_FILE
+            model, texts.watched_routing, _moments(recipe.steps), folder / ROUTING_FILE
         )
     run = train(
         model,
         batches,
         steps=recipe.steps,
-        learning_rate=recipe.learning_rate,
+        learning_rate=learning_rate,
         folder=folder,
-        evaluation=watch["loss"],
+        save_every=50,
+        evaluation=texts.watched_loss,
         evaluate_every=recipe.evaluate_every,
         callback=record,
     )
@@ -215,16 +210,6 @@ def _describe(run: TrainingRun) -> dict:
         "train_minutes": float(run.history["seconds"].sum() / 60),
         "heldout_loss": {},
     }
-
-
-def _held_out(documents, domain: str, recipe: Recipe, tokenizer, rows: int | None) -> list[dict]:
-    """Batches of the held-out documents of one domain, or of "all"."""
-    if domain != "all":
-        documents = documents.filter(lambda row: row["domain"] == domain)
-    input_ids = encode_corpus(documents, tokenizer, recipe.sequence_length).input_ids[:rows]
-    return evaluation_batches(
-        input_ids, 32, seed=1, objective=recipe.objective, tokenizer=tokenizer
-    )
 
 
 def _write(
@@ -268,17 +253,26 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int, help="fewer steps, to try it out")
     parser.add_argument(
+        "--next", action="store_true", help="the next bases, on the packages' docstrings too"
+    )
+    parser.add_argument(
+        "--scratch",
+        type=Path,
+        default=REPOSITORY / "runs",
+        help="where the states of the runs are kept (runs/)",
+    )
+    parser.add_argument(
         "--out", type=Path, help="write the checkpoint there instead of data/checkpoints/NAME"
     )
     parser.add_argument("--fresh", action="store_true", help="forget a run that was broken off")
     chosen = parser.parse_args(arguments)
-    scratch = REPOSITORY / "runs"
-    for name in chosen.names or RECIPES:
-        require(name in RECIPES, "NAME", name, f"one of {', '.join(RECIPES)}")
+    recipes, scratch = NEXT_RECIPES if chosen.next else RECIPES, chosen.scratch
+    for name in chosen.names or recipes:
+        require(name in recipes, "NAME", name, f"one of {', '.join(recipes)}")
         if chosen.fresh:
-            for kind in ("moe", "dense"):
+            for kind in KINDS:
                 shutil.rmtree(scratch / f"{name}-{kind}", ignore_errors=True)
-        measured = make(RECIPES[name], scratch, chosen.steps, chosen.out)
+        measured = make(recipes[name], scratch, chosen.steps, chosen.out)
         print(json.dumps(measured, indent=2))
 
 

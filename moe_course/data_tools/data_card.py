@@ -30,6 +30,15 @@ _PYTHON = {
         'The "assert" statement',
     ),
 }
+_PACKAGE_DOCS = [
+    "package_docs",
+    "a longer pretraining: the docstrings of the course's pinned packages, read where they are installed",
+    "text, domain, source",
+    "about 50,000 docstrings, 36 MB",
+    "each package's own, not shipped",
+    '`load_corpus("package_docs")`',
+    "`Applies an affine linear transformation to the incoming data: …`",
+]
 _WRITTEN = {
     "arithmetic": "worked exercises and puzzles",
     "chinese": "simplified Chinese prose on the other themes",
@@ -50,7 +59,7 @@ _TASKS = {
 
 def card() -> str:
     """The whole text of data/README.md."""
-    rows = [*_python_rows(), *_corpus_rows(), *_task_rows(), *_other_rows()]
+    rows = [*_python_rows(), _PACKAGE_DOCS, *_corpus_rows(), *_task_rows(), *_other_rows()]
     head = (
         "| set | what for | form | counts | licence | load with | a sample, shortened |\n"
         + "|---" * 7

@@ -13,15 +13,14 @@ import numpy as np
 
 from moe_course.data_tools.task_measures import (
     best_sentences,
-    cohen_kappa,
     cross_duplicates,
     retrieval_recall,
-    rouge,
     sentences,
     text_classifiers,
 )
 from moe_lib.text.tasks import load_products, load_second_labels, load_task, task_names
 from moe_lib.text.tasks.schema import TASKS
+from moe_lib.tuning.metrics import rouge
 
 
 def measure(name: str) -> dict[str, object]:
@@ -31,7 +30,7 @@ def measure(name: str) -> dict[str, object]:
     Raises ValueError if there is no such set or one of its files is damaged.
     """
     if name not in TASKS:
-        raise ValueError(f"name: got {name!r}, wanted one of {', '.join(task_names())}")
+        raise ValueError(f"name: got {name!r}, wants one of {', '.join(task_names())}")
     task = load_task(name)
     result: dict[str, object] = {f"rows, {split}": len(rows) for split, rows in task.items()}
     result["rows, all"] = sum(len(rows) for rows in task.values())
@@ -100,12 +99,14 @@ def _agreement(name: str, task, column: str, names: list[str]) -> dict[str, obje
         for row in rows
         if row["id"] in second
     }
+    from sklearn.metrics import cohen_kappa_score
+
     pairs = [(first[row_id], label) for row_id, label in second.items()]
     return {
         "second labelling, rows": len(pairs),
         "second labelling, agreement": _share([a == b for a, b in pairs]),
         "second labelling, Cohen's kappa": round(
-            cohen_kappa(*map(list, zip(*pairs, strict=True))), 3
+            float(cohen_kappa_score(*zip(*pairs, strict=True))), 3
         ),
     }
 
@@ -137,11 +138,9 @@ def _qa(name: str, task) -> dict[str, object]:
 
 
 def _summaries(name: str, task) -> dict[str, object]:
-    scores = [rouge(sentences(row["text"])[0][1], row["summary"]) for row in task["test"]]
-    result = {
-        f"first sentence on test, {key}": _share([score[key] for score in scores])
-        for key in scores[0]
-    }
+    lead = [sentences(text)[0][1] for text in task["test"]["text"]]
+    scores = rouge(lead, list(task["test"]["summary"]))
+    result = {f"first sentence on test, {kind}": round(score, 3) for kind, score in scores.items()}
     return {"themes": len({row["theme"] for rows in task.values() for row in rows}), **result}
 
 

@@ -35,11 +35,11 @@ def distinct_ngram_ratio(texts: list[str], n: int) -> float:
     Raises ValueError if n is below 1 or no text has n words.
     """
     if n < 1:
-        raise ValueError(f"n: got {n}, wanted a whole number of at least 1")
+        raise ValueError(f"n: got {n}; wants a whole number of at least 1")
     grams = [gram for text in texts for gram in _ngrams(words(text), n)]
     if not grams:
         raise ValueError(
-            f"texts: got {len(texts)} texts without {n} words in a row, wanted at least one"
+            f"texts: got {len(texts)} texts without {n} words in a row; wants at least one"
         )
     return len(set(grams)) / len(grams)
 
@@ -55,13 +55,11 @@ def near_duplicate_share(texts: list[str], threshold: float = 0.3, shingle_size:
     1.
     """
     if not texts:
-        raise ValueError("texts: got none, wanted at least one")
+        raise ValueError("texts: got none; wants at least one")
     if not 0 <= threshold < 1:
-        raise ValueError(
-            f"threshold: got {threshold}, wanted a number from 0 up to 1, not 1 itself"
-        )
+        raise ValueError(f"threshold: got {threshold}; wants a number from 0 up to 1, not 1 itself")
     if shingle_size < 1:
-        raise ValueError(f"shingle_size: got {shingle_size}, wanted a whole number of at least 1")
+        raise ValueError(f"shingle_size: got {shingle_size}; wants a whole number of at least 1")
     # A text shorter than a shingle is one shingle, so that copies of short texts are found too.
     sets = [set(_ngrams(found, min(shingle_size, len(found) or 1))) for found in map(words, texts)]
     copies = set()
@@ -78,7 +76,7 @@ def first_words(texts: list[str], count: int) -> list[str]:
     The result has no punctuation. Raises ValueError if the texts have fewer words than that.
     """
     if count < 1:
-        raise ValueError(f"count: got {count}, wanted a whole number of at least 1")
+        raise ValueError(f"count: got {count}; wants a whole number of at least 1")
     chosen, left = [], count
     for text in texts:
         found = words(text)[:left]

@@ -1,16 +1,11 @@
-"""Measures for labelled sets: duplicates across splits, agreement, ROUGE, and simple baselines.
+"""Measures for labelled sets: duplicates across splits and simple baselines."""
 
-Sources: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960; Lin, "ROUGE: A Package for
-Automatic Evaluation of Summaries", 2004.
-"""
-
-import re
 import unicodedata
-from collections import Counter
 from itertools import combinations
 
 import numpy as np
 
+from moe_lib.tuning.metrics import recall_at_k
 from moe_lib.tuning.overlap import sentences
 
 NEAR = 0.7  # the Jaccard similarity of character 3-grams above which two texts are near copies
@@ -54,56 +49,6 @@ def cross_duplicates(splits: dict[str, list[str]]) -> dict:
 def _grams(text: str) -> list[str]:
     """Character 3-grams; a shorter text is one gram."""
     return [text[i : i + 3] for i in range(max(1, len(text) - 2))]
-
-
-def cohen_kappa(first: list, second: list) -> float:
-    """Agreement of two labellings of the same rows beyond chance: 1 is full agreement, 0 is chance.
-
-    Raises ValueError if the lists are empty or differ in length. If both give all rows one and the
-    same label, chance is full agreement too, and kappa is 1 by convention.
-    """
-    if not first or len(first) != len(second):
-        raise ValueError(
-            f"first, second: got {len(first)} and {len(second)} labels, wanted as many, at "
-            "least one"
-        )
-    n = len(first)
-    observed = sum(a == b for a, b in zip(first, second, strict=True)) / n
-    counts = Counter(first), Counter(second)
-    chance = sum(counts[0][label] * counts[1][label] for label in counts[0]) / n**2
-    return 1.0 if chance == 1 else (observed - chance) / (1 - chance)
-
-
-def rouge(summary: str, reference: str) -> dict[str, float]:
-    """ROUGE-1, ROUGE-2 and ROUGE-L as F1, from 0 to 1. Words are runs of letters and digits,
-    without stemming."""
-    found, wanted = _words(summary), _words(reference)
-    scores = {f"rouge{n}": _overlap(_ngrams(found, n), _ngrams(wanted, n)) for n in (1, 2)}
-    common = _longest_common(found, wanted)
-    return {**scores, "rougeL": 2 * common / (len(found) + len(wanted)) if found or wanted else 0.0}
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z0-9]+", text.lower())
-
-
-def _ngrams(words: list[str], n: int) -> Counter:
-    return Counter(tuple(words[i : i + n]) for i in range(len(words) - n + 1))
-
-
-def _overlap(first: Counter, second: Counter) -> float:
-    total = first.total() + second.total()
-    return 2 * (first & second).total() / total if total else 0.0
-
-
-def _longest_common(first: list[str], second: list[str]) -> int:
-    """The length of the longest common subsequence, row by row of the usual table."""
-    row = [0] * (len(second) + 1)
-    for word in first:
-        before = row[:]
-        for j, other in enumerate(second, start=1):
-            row[j] = before[j - 1] + 1 if word == other else max(before[j], row[j - 1])
-    return row[-1]
 
 
 def text_classifiers() -> dict:
@@ -153,10 +98,9 @@ def retrieval_recall(
     items = vectorizer.fit_transform(products)
     scores = (vectorizer.transform(requests) @ items.T).toarray()
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    shares = [
-        # A request that shares no word with any product finds nothing, whatever the order of equal
-        # zeros.
-        len({item for item in row.tolist() if scores[i, item] > 0} & wanted) / len(wanted)
-        for i, (row, wanted) in enumerate(zip(nearest, relevant, strict=True))
+    # A request that shares no word with any product finds nothing, whatever the order of equal
+    # zeros.
+    found = [
+        [item for item in row.tolist() if scores[i, item] > 0] for i, row in enumerate(nearest)
     ]
-    return float(np.mean(shares))
+    return recall_at_k(found, [list(items) for items in relevant], k)

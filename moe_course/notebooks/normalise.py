@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 from PIL import Image, UnidentifiedImageError
 
+from moe_lib.text_files import parse_json, read_text, write_bytes
+
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
@@ -62,16 +64,33 @@ def dumps(notebook: nbformat.NotebookNode) -> str:
 
 
 def write(notebook: nbformat.NotebookNode, path: Path) -> None:
-    """Write the notebook with the same bytes on every system."""
-    Path(path).write_bytes(dumps(notebook).encode("utf-8"))
+    """Write the notebook with the same bytes on every system. A full disk or a kill leaves the old
+    file; an OSError names it."""
+    write_bytes(Path(path), dumps(notebook).encode("utf-8"))
 
 
 def read(path: Path) -> nbformat.NotebookNode:
-    """Read a notebook. A ValueError names a file that is none."""
+    """Read a notebook. FileNotFoundError or ValueError names a file that is missing or none."""
+    path = Path(path)
+    content = parse_json(read_text(path), path)
+    wants = "not a notebook; wants JSON with a list of cells"
+    if not isinstance(content, dict) or "nbformat" not in content:
+        raise ValueError(f"{path}: {wants}")
     try:
-        return nbformat.reads(Path(path).read_text(encoding="utf-8"), as_version=4)
-    except (nbformat.reader.NotJSONError, UnicodeDecodeError, nbformat.ValidationError) as error:
-        raise ValueError(f"{path}: not a notebook ({str(error)[:100]})") from error
+        notebook = nbformat.reads(json.dumps(content), as_version=4)
+    except Exception as error:  # of a damaged notebook nbformat raises whatever its parts do
+        raise ValueError(f"{path}: {wants} ({str(error)[:100]})") from error
+    cells = notebook.get("cells")
+    if not isinstance(cells, list):
+        raise ValueError(f"{path}: {wants}")
+    for number, cell in enumerate(cells):
+        fields = {"cell_type": str, "source": str, "metadata": dict}
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            fields["outputs"] = list
+        for name, kind in fields.items():
+            if not isinstance(cell, dict) or not isinstance(cell.get(name), kind):
+                raise ValueError(f'{path}: cell {number}: wants a "{name}" of type {kind.__name__}')
+    return notebook
 
 
 def record_cpu_seconds(notebook: nbformat.NotebookNode, seconds: float, previous: str = "") -> None:

@@ -53,7 +53,7 @@ def _rehearse_one(exercise: dict, names: dict) -> Rehearsal:
         wanted = {"exercise": 0, "check": 1, "solution": 2}[kind]
         if len(verdicts) != wanted:
             raise ValueError(
-                f"cell {position} ({kind}) ran {len(verdicts)} checks so far, want {wanted}"
+                f"cell {position} ({kind}) ran {len(verdicts)} checks so far; wants {wanted}"
             )
     stub, solution = verdicts
     return Rehearsal(stub.exercise, exercise["bug_hunt"], stub, solution)

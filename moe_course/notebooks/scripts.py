@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from moe_lib.text_files import read_text, write_bytes
+
 _MARK = re.compile(r"^# %%\s*(?P<markdown>\[markdown\])?\s*(?:tags=(?P<tags>\[[^\]]*\]))?\s*$")
 _QUOTES = ('"""', 'r"""')
 
@@ -26,7 +28,7 @@ def from_script(script: str) -> nbformat.NotebookNode:
             cells.append((bool(mark["markdown"]), _tags(mark["tags"], number), []))
         elif line.startswith("# %%"):
             raise ValueError(
-                f"line {number}: got {line!r}, want '# %%', '[markdown]' and 'tags=[…]' in "
+                f"line {number}: got {line!r}; wants '# %%', '[markdown]' and 'tags=[…]' in "
                 "this order"
             )
         elif cells:
@@ -74,8 +76,9 @@ def to_script(notebook: nbformat.NotebookNode) -> str:
 
 def convert_script(script_path: Path, notebook_path: Path) -> None:
     """Write the notebook of a script file, without outputs: run it next."""
+    script = read_text(Path(script_path))
     try:
-        notebook = from_script(Path(script_path).read_text(encoding="utf-8"))
+        notebook = from_script(script)
     except ValueError as error:
         raise ValueError(f"{script_path}: {error}") from error
-    nbformat.write(notebook, notebook_path)
+    write_bytes(Path(notebook_path), nbformat.writes(notebook).encode("utf-8"))

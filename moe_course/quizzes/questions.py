@@ -6,10 +6,12 @@ The questions of a chapter are data, in `data/chapter_NN.json`:
     …]}, …]}
 """
 
-import json
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+
+from moe_lib.errors import require, require_whole
+from moe_lib.text_files import check_text, parse_json, path_of, read_text
 
 DATA = Path(__file__).parent / "data"
 _VERDICTS = {True: "✓ Right", False: "△ Not this one"}
@@ -35,34 +37,38 @@ class Question:
 
 def load_questions(path: Path) -> tuple[Question, ...]:
     """Read and check a quiz file. ValueError names the file and the question at fault."""
-    try:
-        rows = json.loads(Path(path).read_text(encoding="utf-8"))["questions"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: not a quiz file, want JSON with a list 'questions' ({error})"
-        ) from error
+    path = path_of("path", path)
+    content = parse_json(read_text(path), path)
+    rows = content.get("questions") if isinstance(content, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise ValueError(f"{path}: not a quiz file; wants JSON with a list 'questions'")
     return tuple(
         _read_question(row, f"{path}, question {number}")
         for number, row in enumerate(rows, start=1)
     )
 
 
-def _read_question(row: dict, where: str) -> Question:
+def _read_question(row: object, where: str) -> Question:
     try:
         choices = tuple(Choice(**choice) for choice in row["choices"])
         question = Question(row["question"], choices)
     except (KeyError, TypeError) as error:
         raise ValueError(
-            f"{where}: want 'question' and 'choices' of 'text', 'explanation' ({error})"
+            f"{where}: wants 'question' and 'choices' of 'text', 'explanation' ({error})"
         ) from error
+    check_text(question.question, f'{where}: "question"')
+    for number, choice in enumerate(choices, start=1):
+        check_text(choice.text, f'{where}, choice {number}: "text"')
+        check_text(choice.explanation, f'{where}, choice {number}: "explanation"')
+        if not isinstance(choice.correct, bool):
+            got = type(choice.correct).__name__
+            raise ValueError(f'{where}, choice {number}: "correct" is {got}; wants true or false')
     if not 2 <= len(choices) <= 6:
-        raise ValueError(f"{where}: got {len(choices)} choices, want 2 to 6")
+        raise ValueError(f"{where}: got {len(choices)} choices; wants 2 to 6")
     if sum(choice.correct is True for choice in choices) != 1:
-        raise ValueError(f'{where}: want exactly one choice with "correct": true')
+        raise ValueError(f'{where}: wants exactly one choice with "correct": true')
     if len({choice.text for choice in choices}) != len(choices):
         raise ValueError(f"{where}: two choices have the same text")
-    if not all(choice.text.strip() and choice.explanation.strip() for choice in choices):
-        raise ValueError(f"{where}: a choice has no text or no explanation")
     return question
 
 
@@ -76,8 +82,9 @@ class Quiz:
     """
 
     def __init__(self, questions: tuple[Question, ...]):
-        if not questions:
-            raise ValueError("questions: got none, want at least one")
+        known = isinstance(questions, tuple | list) and len(questions) > 0
+        known = known and all(isinstance(question, Question) for question in questions)
+        require(known, "questions", questions, "a tuple of Question, at least one", TypeError)
         self.questions = tuple(questions)
         self.chosen: list[int | None] = [None] * len(self.questions)
         self.submitted = False
@@ -96,11 +103,9 @@ class Quiz:
     def choose(self, question: int, choice: int | None) -> None:
         """Pick a choice (None: unpick), both counted from 0. The marking goes until the next
         `submit`."""
-        if not 0 <= question < len(self.questions):
-            raise ValueError(f"question: got {question}, want 0 to {len(self.questions) - 1}")
-        n_choices = len(self.questions[question].choices)
-        if choice is not None and not 0 <= choice < n_choices:
-            raise ValueError(f"choice: got {choice}, want 0 to {n_choices - 1}")
+        require_place("question", question, len(self.questions))
+        if choice is not None:
+            require_place("choice", choice, len(self.questions[question].choices))
         if self.chosen[question] != choice:
             self.chosen[question] = choice
             self.submitted = False
@@ -173,6 +178,12 @@ class Quiz:
         return {**live, **bundle}
 
 
+def require_place(argument: str, got: object, n: int, first: int = 0) -> None:
+    """`got` must be the place of one of `n` things, counted from `first`."""
+    require_whole(argument, got, at_least=first)
+    require(got < first + n, argument, got, f"{first} to {first + n - 1}")
+
+
 def code_html(text: str) -> str:
     """Escape `text` for HTML; what stands between backticks becomes code."""
     pieces = escape(text, quote=False).split("`")
@@ -186,13 +197,12 @@ def quiz(chapter: str, number: int | None = None) -> Quiz:
 
     ValueError for a chapter without a quiz or a question that does not exist.
     """
-    path = DATA / f"chapter_{chapter}.json"
-    if not path.is_file():
-        known = sorted(file.stem.removeprefix("chapter_") for file in DATA.glob("chapter_*.json"))
-        raise ValueError(f"chapter: got {chapter!r}, want one with a quiz: {known}")
-    questions = load_questions(path)
+    known = sorted(file.stem.removeprefix("chapter_") for file in DATA.glob("chapter_*.json"))
+    wants = f"one with a quiz: {', '.join(known)}"
+    require(isinstance(chapter, str), "chapter", chapter, wants, TypeError)
+    require(chapter in known, "chapter", chapter, wants)
+    questions = load_questions(DATA / f"chapter_{chapter}.json")
     if number is None:
         return Quiz(questions)
-    if not 1 <= number <= len(questions):
-        raise ValueError(f"number: got {number}, want 1 to {len(questions)}")
+    require_place("number", number, len(questions), first=1)
     return Quiz(questions[number - 1 : number])

@@ -1,119 +1,130 @@
-"""Runs pip and shows one live line meanwhile; the whole of pip's output goes to
-.venv/install.log."""
+"""Installs the requirements with uv, or with pip where there is no uv, and shows one live line.
 
+uv gets the indexes and settings that pip is configured for. All that both say is logged.
+"""
+
+import ast
 import os
-import queue
+import shutil
 import subprocess
+import sys
 import threading
-from dataclasses import dataclass
+import time
 from pathlib import Path
 
-from moe_course.setup.errors import SetupError, explain_pip_failure, says_disk_full
-from moe_course.setup.places import cleaned_environ, environment_python, install_log
-from moe_course.setup.progress import LiveLine, PipProgress, count_installed
+from moe_course.setup.errors import DISK_FULL, NO_NETWORK, explain, last_line
+from moe_course.setup.places import cleaned_environ, environment_python
+
+LOG = "install.log"
+PIP = "-m pip install --no-input --no-color --disable-pip-version-check --progress-bar=off".split()
+# uv knows these by pip's names, and takes each once for every value.
+LISTS = "index-url extra-index-url find-links constraint trusted-host no-binary only-binary".split()
+FLAGS = {"no-index": "--no-index", "no-cache-dir": "--no-cache", "pre": "--prerelease=allow"}
+VARIABLES = {"cert": "SSL_CERT_FILE", "proxy": "ALL_PROXY", "timeout": "UV_HTTP_TIMEOUT"}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How an installation ended.
-
-    Attributes:
-        failure: None if it went well.
-        nothing_changed: True if pip failed before it began to unpack, so that the environment is as
-        it was.
-    """
-
-    failure: SetupError | None = None
-    nothing_changed: bool = False
+def pip_settings(listing: str) -> dict[str, str]:
+    """pip's settings for an installation, from what `pip config list` prints."""
+    found = {}
+    for section in ("global", "install", ":env:"):  # a later one overrides
+        for line in listing.splitlines():
+            name, is_setting, value = line.partition("=")
+            if is_setting and name.startswith(section + "."):
+                name = name.removeprefix(section + ".").removeprefix("default-")
+                found[name] = str(ast.literal_eval(value))
+    return found
 
 
-def pip_command(venv: Path, pip_version: tuple[int, ...]) -> list[str]:
-    """The command that installs the requirements.
+def uv_settings(settings: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+    """uv's options and environment variables for pip's settings."""
+    # pip takes the best version of all its indexes; uv, left alone, that of the first that has any.
+    options = ["--index-strategy", "unsafe-best-match"]
+    for name in LISTS:
+        values = settings.get(name, "").replace("," if "binary" in name else "\n", " ").split()
+        options += [f"--{name}={value}" for value in values]
+    no = ("", "0", "false", "no", "off", "n", "f")
+    options += [flag for name, flag in FLAGS.items() if settings.get(name, "").lower() not in no]
+    return options, {VARIABLES[name]: settings[name] for name in VARIABLES if name in settings}
 
-    `--progress-bar raw` prints how much of a download has come, as plain numbers; pip has it since
-    24.1.
-    """
-    bar = "raw" if pip_version >= (24, 1) else "off"
-    python = str(environment_python(venv))
-    options = ["--no-input", "--no-color", "--disable-pip-version-check", "--progress-bar", bar]
-    return [python, "-m", "pip", "install", *options, "-r", "requirements.txt"]
+
+class LiveLine:
+    """What is going on, and for how long, rewritten in place; in a file, a line now and then."""
+
+    def __init__(self, stream=None, every: float = 10.0, clock=time.monotonic):
+        self.stream, self.every, self.clock = stream or sys.stdout, every, clock
+        self.start, self.last_shown, self.last_text = clock(), -every, ""
+
+    def show(self, text: str) -> None:
+        now = self.clock()
+        line = f"  {int(now - self.start):4d} s  {text}" if text else ""
+        if self.stream.isatty():
+            width = shutil.get_terminal_size().columns - 1
+            self.stream.write("\r" + line[:width].ljust(width) + ("" if text else "\r"))
+        elif text and text != self.last_text and now - self.last_shown >= self.every:
+            self.stream.write(line + "\n")
+            self.last_text, self.last_shown = text, now
+        self.stream.flush()
 
 
-def pip_version(venv: Path) -> tuple[int, ...]:
-    """The first two numbers of the environment's pip; (0,) if it does not say."""
-    said = subprocess.run(
-        [str(environment_python(venv)), "-m", "pip", "--version"],
-        capture_output=True,
-        text=True,
-        env=cleaned_environ(dict(os.environ)),
-    ).stdout.split()
+def run_quietly(command: list[str], **more) -> subprocess.CompletedProcess:
+    environ = cleaned_environ(dict(os.environ))
+    return subprocess.run(command, capture_output=True, text=True, env=environ, **more)
+
+
+def follow(command: list[str], venv: Path, line: LiveLine, more=()) -> tuple[int, str]:
+    """Run a command beside the environment, showing its last line -> (exit code, what it said)."""
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    pipes |= {"encoding": "utf-8", "errors": "replace"}
+    environ = cleaned_environ(dict(os.environ)) | dict(more)
+    process = subprocess.Popen(command, cwd=venv.parent, env=environ, **pipes)
+    said, over = [], threading.Event()
+
+    def tick() -> None:  # so that the elapsed time goes on while the command is silent
+        while not over.wait(0.2):
+            line.show(next((text.strip() for text in reversed(said) if text.strip()), "starting"))
+
+    ticking = threading.Thread(target=tick, daemon=True)
+    ticking.start()
     try:
-        return tuple(int(part) for part in said[1].split(".")[:2])
-    except (IndexError, ValueError):
-        return (0,)
+        with open(venv / LOG, "a", encoding="utf-8") as log:
+            for heard in process.stdout:
+                said.append(heard)
+                log.write(heard)
+        return process.wait(), "".join(said)
+    except BaseException:  # Ctrl-C too: the installer does not outlive us
+        process.terminate()
+        process.wait()
+        raise
+    finally:
+        over.set()
+        ticking.join()
+        line.show("")
 
 
-def run_pip(root: Path, venv: Path, line: LiveLine | None = None) -> Outcome:
-    """Install requirements.txt into the environment, showing progress.
+def install(venv: Path, line: LiveLine, announce=print) -> None:
+    """Install requirements.txt, which lies beside the environment, into it.
 
-    Returns how it ended; what pip printed is in the log. Ctrl-C stops pip and is passed on.
+    Raises SetupError if that fails; its `unchanged` is True if the environment is as it was.
     """
-    line = line or LiveLine()
-    progress = PipProgress()
-    with open(install_log(venv), "a", encoding="utf-8") as log:
-        process = subprocess.Popen(
-            pip_command(venv, pip_version(venv)),
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            env=cleaned_environ(dict(os.environ)),
-        )
-        try:
-            said = _follow(process, venv, line, progress, log)
-        except BaseException:
-            process.terminate()
-            process.wait()
-            raise
-        finally:
-            line.close()
-    if process.returncode == 0:
-        return Outcome()
-    failure = explain_pip_failure(said, venv, install_log(venv))
-    return Outcome(failure, nothing_changed=not progress.to_install and not says_disk_full(said))
+    python = str(environment_python(venv))
+    code, said = follow([python, *PIP, "-c", "constraints.txt", "uv"], venv, line)
+    before = packages(venv)
+    if code == 0:
+        # Not followed: an index's address may hold a password, which belongs in no log.
+        listing = run_quietly([python, "-m", "pip", "config", "list"]).stdout
+        options, variables = uv_settings(pip_settings(listing))
+        uv = [python, "-m", "uv", "pip", "install", "--python", python, *options]
+        code, said = follow([*uv, "-r", "requirements.txt"], venv, line, variables)
+    if code and not DISK_FULL.search(said) and not NO_NETWORK.search(said):
+        announce(f"Without uv ({last_line(said)}): pip installs, which takes longer.")
+        code, said = follow([python, *PIP, "-r", "requirements.txt"], venv, line)
+    if code:
+        error = explain(said, venv, f"(Details: {venv / LOG})")
+        error.unchanged = packages(venv) == before and not DISK_FULL.search(said)
+        raise error
 
 
-def _follow(
-    process: subprocess.Popen, venv: Path, line: LiveLine, progress: PipProgress, log
-) -> str:
-    """Read pip's output to its end; returns it without the progress numbers."""
-    lines: queue.Queue[str | None] = queue.Queue()
-    # A thread reads, so that the elapsed time goes on while pip is silent.
-    threading.Thread(target=_read_lines, args=(process.stdout, lines), daemon=True).start()
-    said, installed_before = [], count_installed(venv)
-    while True:
-        try:
-            text = lines.get(timeout=0.2)
-        except queue.Empty:
-            text = ""
-        if text is None:
-            process.wait()
-            return "".join(said)
-        if text:
-            progress.feed(text)
-            if not text.startswith("Progress "):
-                said.append(text)
-                log.write(text)
-                log.flush()
-        unpacked = count_installed(venv) - installed_before if progress.to_install else 0
-        if lines.empty():
-            line.show(progress.status(unpacked))
-
-
-def _read_lines(stream, lines: queue.Queue) -> None:
-    for text in stream:
-        lines.put(text)
-    lines.put(None)
+def packages(venv: Path) -> set[str]:
+    """What lies beside one another in an environment's folder of packages."""
+    folders = (*venv.glob("lib/python*/site-packages"), *venv.glob("Lib/site-packages"))
+    return {name for folder in folders for name in os.listdir(folder)}

@@ -4,9 +4,13 @@ import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-VENV = ROOT / ".venv"
-
 ON_WINDOWS = os.name == "nt"
+# They redirect Python or an installer: a PYTHONPATH left over from other software, for one, would
+# put its packages before the pinned ones.
+UNWANTED = (
+    "PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV "
+    "UV_SYSTEM_PYTHON UV_TARGET UV_PREFIX"
+).split()
 
 
 def environment_python(venv: Path, windows: bool = ON_WINDOWS) -> Path:
@@ -19,25 +23,7 @@ def course_command(verb: str, windows: bool = ON_WINDOWS) -> str:
     return f"{'py' if windows else 'python3'} course.py {verb}"
 
 
-def install_log(venv: Path) -> Path:
-    """Everything pip said during the last installation."""
-    return venv / "install.log"
-
-
 def cleaned_environ(environ: dict[str, str]) -> dict[str, str]:
-    """Environment variables for our child processes: without those that would redirect Python or
-    pip.
-
-    A PYTHONPATH left over from other software, for one, would put its packages before the pinned
-    ones.
-    """
-    unwanted = {
-        "PYTHONHOME",
-        "PYTHONPATH",
-        "PIP_TARGET",
-        "PIP_PREFIX",
-        "PIP_USER",
-        "PIP_REQUIRE_VIRTUALENV",
-    }
-    kept = {name: value for name, value in environ.items() if name.upper() not in unwanted}
+    """Environment variables for child processes: without those that are UNWANTED."""
+    kept = {name: value for name, value in environ.items() if name.upper() not in UNWANTED}
     return kept | {"PYTHONNOUSERSITE": "1", "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}

@@ -13,6 +13,7 @@ from moe_lib.interop.configs import config_from_transformers
 from moe_lib.interop.names import per_expert_pieces, stacked_name
 from moe_lib.interop.sources import FolderSource, ModelSource
 from moe_lib.model import LanguageModel
+from moe_lib.shapes_only import shapes_only
 
 
 def from_transformers(
@@ -46,9 +47,7 @@ def from_transformers(
         )
         config = config_from_transformers(model_or_folder.config)
         source = ModelSource(model_or_folder)
-    with torch.device(
-        "meta"
-    ):  # no memory and no random numbers for weights that are replaced at once
+    with shapes_only():  # its weights are replaced at once
         model = LanguageModel(config)
     weights = _read_weights(source, model, dtype)
     if config.tie_word_embeddings:

@@ -1,4 +1,8 @@
-"""The model: layers, attention, routing, experts, and the language model made of them."""
+"""The model: layers, attention, routing, experts, and the language model made of them.
+
+To be read in this order: layers, rotary, attention, latent_attention, routing, routers/, experts,
+moe, balance, block, language_model, cache, generation. In fast/ stands what gives the same, sooner.
+"""
 
 from moe_lib.model.attention import Attention, visible_keys
 from moe_lib.model.balance import (
@@ -36,46 +40,3 @@ from moe_lib.model.routers import (
     make_router,
 )
 from moe_lib.model.routing import NoisyRouting, Routing
-
-__all__ = [
-    "ROUTERS",
-    "Attention",
-    "BASERouter",
-    "BiasedTopKRouter",
-    "DenseRouter",
-    "ExpertChoiceRouter",
-    "Experts",
-    "GShardRouter",
-    "GroupLimitedRouter",
-    "HashRouter",
-    "KVCache",
-    "LanguageModel",
-    "LatentAttention",
-    "ModelOutput",
-    "MoELayer",
-    "NewToken",
-    "NoisyRouting",
-    "NoisyTopKRouter",
-    "RMSNorm",
-    "Router",
-    "Routing",
-    "SwiGLU",
-    "SwitchRouter",
-    "TopKRouter",
-    "TopKSoftmaxRouter",
-    "communication_balance_loss",
-    "device_balance_loss",
-    "expert_balance_loss",
-    "importance_loss",
-    "load_entropy",
-    "load_loss",
-    "make_router",
-    "max_violation",
-    "rotary_angles",
-    "rotate",
-    "router_z_loss",
-    "run_loop",
-    "run_masked",
-    "run_sorted",
-    "visible_keys",
-]

@@ -1,8 +1,17 @@
 """How even is the load, and the losses that even it out.
 
-One convention throughout: f_i = E / choices · count_i, P_i = mean score_i, loss = sum of f_i·P_i.
-It is 1 when both are even, whatever E and k (DeepSeekMoE equations 12 to 14). The gradient flows
-through P only: f is a count. Each loss is of one layer and comes without its factor alpha.
+One convention throughout: f_i = E / choices · count_i, P_i = mean score_i, loss = Σ f_i·P_i. It is
+1 when both are even, whatever E and k (DeepSeekMoE equations 12 to 14). The gradient flows through
+P only: f is a count. Each loss is of one layer, a scalar, and comes without its factor alpha. Two
+arguments of all:
+
+    n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2
+                 equations 23 to 25, `seq_aux` in its code). Tokens are sequence after sequence,
+                 equally many
+    mask         (tokens,) bool: False leaves a token out of counts and means, as padding must be
+
+ValueError or TypeError for tokens that do not divide into n_sequences, another mask, another
+record.
 """
 
 import torch
@@ -11,23 +20,14 @@ from torch import Tensor
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
 from moe_lib.model.routing import NoisyRouting, Routing
+from moe_lib.validation import require_tensor
 
 
 def expert_balance_loss(
     routing: Routing, n_sequences: int = 1, mask: Tensor | None = None
 ) -> Tensor:
-    """Expert-level balance loss of one layer, a scalar.
-
-    n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2
-                 equations 23 to 25, `seq_aux` in its public code). Tokens must be sequence after
-                 sequence, equally many.
-    mask         (tokens,) bool: False leaves a token out of counts and means. Padding must be left
-                 out.
-
-    Sigmoid scores are divided by their sum over all experts first (DeepSeek-V3 equation 19);
-    softmax scores have sum 1 already. Raises ValueError if the tokens do not divide into
-    n_sequences.
-    """
+    """Expert-level balance loss. Sigmoid scores are divided by their sum over all experts first
+    (DeepSeek-V3 equation 19); softmax scores have sum 1 already."""
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     return (load * affinity).sum(-1).mean()
 
@@ -35,20 +35,15 @@ def expert_balance_loss(
 def device_balance_loss(
     routing: Routing, n_devices: int, n_sequences: int = 1, mask: Tensor | None = None
 ) -> Tensor:
-    """Device-level balance loss, a scalar (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26
-    to 28).
+    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
 
     Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
-    only the devices' loads count, experts on one device may be uneven. The other arguments are
-    those of `expert_balance_loss`.
+    only the devices' loads count, experts on one device may be uneven.
     """
+    blocks = _device_blocks(routing, n_devices)
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
-    blocks = (_blocks(routing, n_devices), -1)
-    return (
-        (load.unflatten(-1, blocks).mean(-1) * affinity.unflatten(-1, blocks).sum(-1))
-        .sum(-1)
-        .mean()
-    )
+    load = load.unflatten(-1, blocks).mean(-1)  # (n_sequences, n_devices)
+    return (load * affinity.unflatten(-1, blocks).sum(-1)).sum(-1).mean()
 
 
 def communication_balance_loss(
@@ -58,57 +53,58 @@ def communication_balance_loss(
     n_sequences: int = 1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Communication balance loss, a scalar (DeepSeek-V2 equations 29 to 31).
+    """Communication balance loss (DeepSeek-V2 equations 29 to 31).
 
-    f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to at most M =
-    max_devices devices: the limit bounds what a device sends, this loss evens out what it receives.
-    P''_i = sum of P on the device.
+    f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to at most
+    M = max_devices devices: the limit bounds what a device sends, this loss evens out what it
+    receives. P''_i = sum of P on the device.
     """
-    n_devices = _blocks(routing, n_devices)
+    blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
-    require(
-        max_devices <= n_devices, "max_devices", max_devices, f"at most n_devices ({n_devices})"
-    )
+    few = max_devices <= n_devices
+    require(few, "max_devices", max_devices, f"at most n_devices ({n_devices})")
     sent = (
-        _counts(routing).unflatten(-1, (n_devices, -1)).amax(-1)
+        _counts(routing).unflatten(-1, blocks).amax(-1)
     )  # (tokens, D): 1 where the token goes there
-    received = _means(sent, n_sequences, mask) * n_devices / max_devices
+    received = _means(sent, n_sequences, mask) * n_devices / max_devices  # (n_sequences, D)
     _, affinity = _load_and_affinity(routing, n_sequences, mask)
-    return (received * affinity.unflatten(-1, (n_devices, -1)).sum(-1)).sum(-1).mean()
+    return (received * affinity.unflatten(-1, blocks).sum(-1)).sum(-1).mean()
 
 
 def router_z_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
-    """Mean over the tokens of (log sum_j exp logit_j)², a scalar: keeps logits small (Zoph et al.
-    2022, ST-MoE)."""
+    """Mean over the tokens of (log Σ_j exp logit_j)²: keeps logits small (Zoph et al. 2022,
+    ST-MoE)."""
+    _require_record(routing)
     return _means(routing.logits.logsumexp(-1, keepdim=True).square(), 1, mask).squeeze()
 
 
 def importance_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' importance, a scalar (Shazeer et al. 2017,
-    equations 6, 7).
+    """Squared coefficient of variation of the experts' importance (Shazeer et al. 2017, equations
+    6, 7).
 
     The importance of an expert is the sum of its gate values G(x) over the batch: the scores of a
     NoisyTopKRouter.
     """
-    _require_noisy(routing)
+    _require_record(routing, NoisyRouting)
     return _squared_variation(_means(routing.scores, 1, mask)[0])
 
 
 def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' smooth load, a scalar (Shazeer et al. 2017,
-    equations 8 to 11).
+    """Squared coefficient of variation of the experts' smooth load (Shazeer et al. 2017, equations
+    8 to 11).
 
     A count of tokens has no gradient. The smooth load of expert i is the sum over the tokens of the
     probability that i would be among the k best if only its own noise were drawn again: Φ((clean_i
     − threshold_i) / std_i), where threshold_i is the k-th largest of the other noisy logits.
     """
-    _require_noisy(routing)
+    _require_record(routing, NoisyRouting)
     k, n_experts = routing.experts.shape[1], routing.n_experts
     if k == n_experts:  # every expert is always chosen
         return torch.zeros((), device=routing.logits.device)
-    best = routing.logits.topk(k + 1, dim=-1).values
-    # without expert i the k-th largest moves down by one place if i was among the first k
-    threshold = torch.where(routing.logits >= best[:, k - 1 : k], best[:, k:], best[:, k - 1 : k])
+    best = routing.logits.topk(k + 1, dim=-1).values  # (tokens, k + 1)
+    # Without expert i the k-th largest moves down by one place if i was among the first k.
+    among_best = routing.logits >= best[:, k - 1 : k]  # (tokens, E)
+    threshold = torch.where(among_best, best[:, k:], best[:, k - 1 : k])
     probability = torch.special.ndtr((routing.clean_logits - threshold) / routing.noise_std)
     return _squared_variation(_means(probability, 1, mask)[0])
 
@@ -120,39 +116,30 @@ def total_balance_loss(
     mask: Tensor | None = None,
 ) -> Tensor:
     """All balance losses that `config` has a factor for, times that factor, summed over the layers
-    with experts.
-
-    Layer by layer: counts pooled over layers would hide layers that collapsed onto different
-    experts (PITFALLS 4).
-    """
+    with experts. Layer by layer: counts pooled over layers would call four layers that collapsed
+    onto four different experts even."""
     n, devices, most = n_sequences, config.n_group, config.topk_group
     terms = {
-        "aux_loss_alpha": lambda routing: expert_balance_loss(routing, n, mask),
-        "device_loss_alpha": lambda routing: device_balance_loss(routing, devices, n, mask),
-        "communication_loss_alpha": lambda routing: communication_balance_loss(
-            routing, devices, most, n, mask
-        ),
-        "router_z_loss_alpha": lambda routing: router_z_loss(routing, mask),
-        "importance_loss_alpha": lambda routing: importance_loss(routing, mask),
-        "load_loss_alpha": lambda routing: load_loss(routing, mask),
+        "aux_loss_alpha": lambda r: expert_balance_loss(r, n, mask),
+        "device_loss_alpha": lambda r: device_balance_loss(r, devices, n, mask),
+        "communication_loss_alpha": lambda r: communication_balance_loss(r, devices, most, n, mask),
+        "router_z_loss_alpha": lambda r: router_z_loss(r, mask),
+        "importance_loss_alpha": lambda r: importance_loss(r, mask),
+        "load_loss_alpha": lambda r: load_loss(r, mask),
     }
-    losses = [
-        getattr(config, alpha) * loss(routing)
-        for alpha, loss in terms.items()
-        if getattr(config, alpha)
-        for routing in routings
-        if routing is not None
+    wanted = [
+        (getattr(config, name), loss) for name, loss in terms.items() if getattr(config, name)
     ]
+    layers = [routing for routing in routings if routing is not None]
+    losses = [alpha * loss(routing) for alpha, loss in wanted for routing in layers]
     return torch.stack(losses).sum() if losses else torch.zeros(())
 
 
 def max_violation(load: Tensor) -> float:
     """MaxVio = max load / mean load − 1 (Loss-Free Balancing, 2024): 0 is even, E − 1 is one expert
-    doing it all.
-
-    load (E,) counts of one layer. A layer that got no token at all counts as even.
-    """
-    load = load.double()
+    doing it all. load (E,) counts of one layer; a layer that got no token counts as even."""
+    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
+    load = load.cpu().double()
     return float(load.max() / load.mean() - 1) if load.sum() > 0 else 0.0
 
 
@@ -160,24 +147,24 @@ def load_entropy(load: Tensor) -> float:
     """Entropy of the load divided by log E: 1 is even, 0 is one expert doing it all."""
     if len(load) == 1 or load.sum() == 0:
         return 1.0
-    share = load.double() / load.sum()
+    share = load.cpu().double() / load.sum().cpu()
     return float(torch.special.entr(share).sum() / torch.log(torch.tensor(float(len(load)))))
 
 
 def _counts(routing: Routing) -> Tensor:
     """(tokens, E), 1 where the token chose the expert."""
-    return torch.zeros_like(routing.scores).scatter_add_(
-        1, routing.experts, routing.choices().to(routing.scores.dtype)
-    )
+    choices = routing.choices().to(routing.scores.dtype)  # (tokens, k)
+    return torch.zeros_like(routing.scores).scatter_add_(1, routing.experts, choices)
 
 
 def _load_and_affinity(
     routing: Routing, n_sequences: int, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """f and P of every sequence, each (n_sequences, E); f is detached."""
+    _require_record(routing)
     counts = _means(_counts(routing).detach(), n_sequences, mask)
     load = counts * routing.n_experts / counts.sum(-1, keepdim=True).clamp(min=1e-9)
-    total = routing.scores.sum(-1, keepdim=True)
+    total = routing.scores.sum(-1, keepdim=True)  # (tokens, 1)
     return load, _means(routing.scores / total.clamp(min=1e-9), n_sequences, mask)
 
 
@@ -185,27 +172,22 @@ def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
     """values (tokens, n) -> (n_sequences, n), the mean over the real tokens of each sequence."""
     require_whole("n_sequences", n_sequences)
     tokens = len(values)
-    require(
-        tokens % n_sequences == 0,
-        "n_sequences",
-        n_sequences,
-        f"a divisor of the number of tokens ({tokens})",
-    )
+    wants = f"a divisor of the number of tokens ({tokens})"
+    require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
     real = torch.ones(tokens, device=values.device) if mask is None else mask
-    require(real.shape == (tokens,), "mask", tuple(real.shape), f"shape ({tokens},)")
+    require_tensor("mask", real, (tokens,))
     real = real.to(values.dtype).view(n_sequences, -1, 1)
-    return (values.view(n_sequences, -1, values.shape[-1]) * real).sum(1) / real.sum(1).clamp(min=1)
+    values = values.view(n_sequences, -1, values.shape[-1])  # (n_sequences, tokens of each, n)
+    return (values * real).sum(1) / real.sum(1).clamp(min=1)
 
 
-def _blocks(routing: Routing, n_devices: int) -> int:
+def _device_blocks(routing: Routing, n_devices: int) -> tuple[int, int]:
+    """The shape (n_devices, experts of each) that E numbers fall into."""
+    _require_record(routing)
     require_whole("n_devices", n_devices)
-    require(
-        routing.n_experts % n_devices == 0,
-        "n_devices",
-        n_devices,
-        f"a divisor of the number of experts ({routing.n_experts})",
-    )
-    return n_devices
+    wants = f"a divisor of the number of experts ({routing.n_experts})"
+    require(routing.n_experts % n_devices == 0, "n_devices", n_devices, wants)
+    return n_devices, routing.n_experts // n_devices
 
 
 def _squared_variation(values: Tensor) -> Tensor:
@@ -213,11 +195,6 @@ def _squared_variation(values: Tensor) -> Tensor:
     return values.var(unbiased=False) / values.mean().square().clamp(min=1e-10)
 
 
-def _require_noisy(routing: Routing) -> None:
-    require(
-        isinstance(routing, NoisyRouting),
-        "routing",
-        type(routing).__name__,
-        "the NoisyRouting of a NoisyTopKRouter",
-        TypeError,
-    )
+def _require_record(routing: Routing, kind: type[Routing] = Routing) -> None:
+    wants = "the NoisyRouting of a NoisyTopKRouter" if kind is NoisyRouting else "a Routing"
+    require(isinstance(routing, kind), "routing", type(routing).__name__, wants, TypeError)

@@ -1,28 +1,31 @@
 """One layer of the Transformer: attention, then a feed-forward layer, each added to the residual
 stream."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.attention import Attention
-from moe_lib.model.cache import KVCache
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer, router_options
-from moe_lib.model.rotary import Turns
+from moe_lib.model.rotary import Rotation
 from moe_lib.model.routing import Routing
+
+if TYPE_CHECKING:
+    from moe_lib.model.cache import KVCache
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)); the feed-forward layer is dense or an
+    """x + attention(norm(x)), then x + feed_forward(norm(x)), where feed_forward is dense or an
     MoE."""
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
+        attention = LatentAttention if config.attention == "mla" else Attention
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.attention = (LatentAttention if config.attention == "mla" else Attention)(
-            config, layer
-        )
+        self.attention = attention(config, layer)
         self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         if config.is_moe_layer(layer):
             self.feed_forward = MoELayer(
@@ -36,21 +39,23 @@ class Block(nn.Module):
                 **router_options(config),
             )
         else:
-            self.feed_forward = SwiGLU(
-                config.hidden_size, config.intermediate_size, config.mlp_bias
-            )
+            sizes = config.hidden_size, config.intermediate_size
+            self.feed_forward = SwiGLU(*sizes, config.mlp_bias)
 
     def forward(
         self,
         x: Tensor,
-        angles: Tensor | Turns,
+        angles: Tensor | Rotation,
         visible: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: "KVCache | None" = None,
         input_ids: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> tuple[Tensor, Routing | None]:
-        """input_ids and mask (batch, sequence) go to the router: a hash router needs the ids;
-        padding is masked."""
+        """x (batch, sequence, hidden_size) -> (the same shape, Routing or None in a dense block).
+
+        input_ids, mask (batch, sequence) go to the router: a hash router reads ids, padding is
+        masked.
+        """
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
         hidden = self.feed_forward_norm(x)
         if not isinstance(self.feed_forward, MoELayer):

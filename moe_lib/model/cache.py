@@ -15,8 +15,8 @@ class KVCache:
     heads share. `values` stays empty.
 
     room  positions to make room for at once. New ones are then written in place, instead of copying
-          all that is held for each token; gradients cannot pass that. None: the cache takes what it
-          needs, and grows by copying.
+          all that is held for each token; gradients cannot pass that. None: the cache grows by
+          copying.
 
     Raises ValueError for a room below one, and when it is full.
     """
@@ -27,9 +27,7 @@ class KVCache:
         self.room = room
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        self._rooms: dict[
-            tuple[str, int], Tensor
-        ] = {}  # what keys and values are the filled part of
+        self._rooms: dict[tuple[str, int], Tensor] = {}  # what they are the filled part of
 
     @property
     def length(self) -> int:
@@ -40,30 +38,33 @@ class KVCache:
         self, layer: int, key: Tensor, value: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Add new positions for `layer` and return everything held for it, oldest first."""
-        return self._extend("keys", layer, key), None if value is None else self._extend(
-            "values", layer, value
-        )
+        keys = self._extend("keys", layer, key)
+        return keys, None if value is None else self._extend("values", layer, value)
 
     def number_of_elements(self) -> int:
-        """Numbers held altogether: what the cache costs, to be multiplied by the bytes of one
-        number."""
+        """Numbers held altogether: what the cache costs, times the bytes of one number."""
         return sum(tensor.numel() for tensor in (*self.keys, *self.values))
 
     def _extend(self, name: str, layer: int, new: Tensor) -> Tensor:
         held: list[Tensor] = getattr(self, name)
         if layer == len(held):
             held.append(new[:, :, :0])
+        past = held[layer]
+        fits = (*past.shape[:2], past.shape[3]) == (*new.shape[:2], new.shape[3])
+        got, wants = tuple(past.shape), f"one made by this model for a batch of {len(new)}"
+        require(fits, "cache", f"keys or values of shape {got}", wants)
         if self.room is None:
-            held[layer] = torch.cat((held[layer], new), dim=2)
+            held[layer] = torch.cat((past, new), dim=2)  # (batch, heads, past + new, width)
         else:
-            held[layer] = self._write(name, layer, held[layer].shape[2], new)
+            held[layer] = self._write((name, layer), past.shape[2], new)
         return held[layer]
 
-    def _write(self, name: str, layer: int, past: int, new: Tensor) -> Tensor:
+    def _write(self, place: tuple[str, int], past: int, new: Tensor) -> Tensor:
+        """Into the room that is set aside for this layer, from position `past` on."""
         batch, heads, length, width = new.shape
-        require(past + length <= self.room, "room", self.room, f"at least {past + length}, or None")
+        end = past + length
+        require(end <= self.room, "room", self.room, f"at least {end}, or None")
         if past == 0:
-            self._rooms[name, layer] = new.new_empty(batch, heads, self.room, width)
-        whole = self._rooms[name, layer]
-        whole[:, :, past : past + length] = new
-        return whole[:, :, : past + length]
+            self._rooms[place] = new.new_empty(batch, heads, self.room, width)
+        self._rooms[place][:, :, past:end] = new
+        return self._rooms[place][:, :, :end]

@@ -14,24 +14,28 @@ Two ways to the same result:
                (generation: nothing is expanded)
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.model.cache import KVCache
 from moe_lib.model.layers import RMSNorm
-from moe_lib.model.rotary import Turns, rotary_magnitude, rotate, softmax_factor
+from moe_lib.model.rotary import Rotation, rotary_magnitude, rotate, softmax_factor
+
+if TYPE_CHECKING:
+    from moe_lib.model.cache import KVCache
 
 LATENT_NORM_EPS = (
-    1e-6  # whatever rms_norm_eps is: the official code builds these two norms with the default
+    1e-6  # whatever rms_norm_eps is: the official code builds these norms with the default
 )
 
 
 class LatentAttention(nn.Module):
     """Attention through low-rank latents (DeepSeek-V2, equations 37 to 47).
 
-    In shapes below: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R =
+    In shapes: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R =
     kv_lora_rank.
 
     q_proj        (h(n + r), hidden): queries straight from x, with q_lora_rank None; else
@@ -43,7 +47,7 @@ class LatentAttention(nn.Module):
     o_proj        (hidden, h·v)
 
     forward(x (batch, sequence, hidden), angles (batch or 1, sequence, r/2), visible=None,
-    cache=None) -> like x. `angles` may be given as their Turns; `visible` as in `Attention`.
+    cache=None) -> like x. `angles` may be their Rotation; `visible` and `cache` as in `Attention`.
     """
 
     def __init__(self, config: ModelConfig, layer: int):
@@ -53,42 +57,38 @@ class LatentAttention(nn.Module):
         self.value_dim, self.rank = config.v_head_dim, config.kv_lora_rank
         self.magnitude = rotary_magnitude(config.rope_scaling)
         self.scale = (self.nope_dim + self.rope_dim) ** -0.5 * softmax_factor(config.rope_scaling)
-        d, bias, queries = (
-            config.hidden_size,
-            config.attention_bias,
-            self.heads * (self.nope_dim + self.rope_dim),
-        )
-        if config.q_lora_rank is None:
-            self.q_proj = nn.Linear(d, queries, bias=False)
-        else:
+        d, bias = config.hidden_size, config.attention_bias
+        queries, keys_and_values = self.nope_dim + self.rope_dim, self.nope_dim + self.value_dim
+        self.q_compressed = config.q_lora_rank is not None
+        if self.q_compressed:
             self.q_down_proj = nn.Linear(d, config.q_lora_rank, bias=bias)
             self.q_norm = RMSNorm(config.q_lora_rank, LATENT_NORM_EPS)
-            self.q_up_proj = nn.Linear(config.q_lora_rank, queries, bias=False)
-        self.q_compressed = config.q_lora_rank is not None
+            self.q_up_proj = nn.Linear(config.q_lora_rank, self.heads * queries, bias=False)
+        else:
+            self.q_proj = nn.Linear(d, self.heads * queries, bias=False)
         self.kv_down_proj = nn.Linear(d, self.rank + self.rope_dim, bias=bias)
         self.kv_norm = RMSNorm(self.rank, LATENT_NORM_EPS)
-        self.kv_up_proj = nn.Linear(
-            self.rank, self.heads * (self.nope_dim + self.value_dim), bias=False
-        )
+        self.kv_up_proj = nn.Linear(self.rank, self.heads * keys_and_values, bias=False)
         self.o_proj = nn.Linear(self.heads * self.value_dim, d, bias=bias)
 
     def forward(
         self,
         x: Tensor,
-        angles: Tensor | Turns,
+        angles: Tensor | Rotation,
         visible: Tensor | None = None,
-        cache: KVCache | None = None,
+        cache: "KVCache | None" = None,
     ) -> Tensor:
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
-            memory, _ = cache.append(self.layer, memory)
-        # a prompt has as many queries as keys: expanding each key once is cheaper. One query over
-        # many: absorbed.
+            memory, _ = cache.append(self.layer, memory)  # (batch, 1, keys, R + r)
+        # A prompt has as many queries as keys: expanding each key once is cheaper than carrying
+        # queries.
         attend = self.absorbed if memory.shape[2] > x.shape[1] else self.expanded
-        return self.o_proj(attend(query, memory, visible).transpose(1, 2).flatten(-2))
+        mixed = attend(query, memory, visible)  # (batch, h, sequence, v)
+        return self.o_proj(mixed.transpose(1, 2).flatten(-2))  # (batch, sequence, hidden)
 
-    def query(self, x: Tensor, angles: Tensor | Turns) -> Tensor:
-        """(batch, sequence, hidden) -> (batch, h, sequence, n + r): first without position, then
+    def query(self, x: Tensor, angles: Tensor | Rotation) -> Tensor:
+        """(batch, sequence, hidden) -> (batch, h, sequence, n + r): without position, then
         turned."""
         if self.q_compressed:
             query = self.q_up_proj(self.q_norm(self.q_down_proj(x)))
@@ -97,15 +97,14 @@ class LatentAttention(nn.Module):
         plain, turning = self._heads(query, self.nope_dim, self.rope_dim)
         return torch.cat((plain, rotate(turning, angles, self.magnitude)), dim=-1)
 
-    def memory(self, x: Tensor, angles: Tensor | Turns) -> Tensor:
+    def memory(self, x: Tensor, angles: Tensor | Rotation) -> Tensor:
         """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is ever kept of a
         token."""
         latent, key = self.kv_down_proj(x)[:, None].split((self.rank, self.rope_dim), dim=-1)
         return torch.cat((self.kv_norm(latent), rotate(key, angles, self.magnitude)), dim=-1)
 
     def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """memory (batch, 1, keys, R + r) -> keys (batch, h, keys, n + r) and values (batch, h,
-        keys, v)"""
+        """memory (batch, 1, keys, R + r) -> (batch, h, keys, n + r) and (batch, h, keys, v)"""
         latent, shared_key = memory.split((self.rank, self.rope_dim), dim=-1)
         key, value = self._heads(self.kv_up_proj(latent[:, 0]), self.nope_dim, self.value_dim)
         return torch.cat((key, shared_key.expand(-1, self.heads, -1, -1)), dim=-1), value
@@ -114,23 +113,16 @@ class LatentAttention(nn.Module):
         """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (batch, h, sequence,
         v)"""
         key, value = self.keys_and_values(memory)
-        missing = key.shape[-1] - self.value_dim
-        if (
-            missing > 0
-        ):  # the fast kernels want values as wide as keys; the plain one is half as fast
-            value = F.pad(value, (0, missing))
+        # The fast kernels want values as wide as keys; the plain one is half as fast.
+        value = F.pad(value, (0, max(0, key.shape[-1] - self.value_dim)))  # (batch, h, keys, n + r)
+        causal = self.causal and visible is None and query.shape[2] > 1
         mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=visible,
-            is_causal=self.causal and visible is None and query.shape[2] > 1,
-            scale=self.scale,
-        )
+            query, key, value, attn_mask=visible, is_causal=causal, scale=self.scale
+        )  # (batch, h, sequence, n + r)
         return mixed[..., : self.value_dim]
 
     def absorbed(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """As `expanded`, with one key for all heads, the memory itself, and its latent as the
+        """As `expanded`; one key serves all heads, the memory itself, and its latent is the
         value."""
         up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, R)
         key_up, value_up = up.split((self.nope_dim, self.value_dim), dim=1)
@@ -138,26 +130,20 @@ class LatentAttention(nn.Module):
         carried = torch.cat(
             (_per_head(plain, key_up), turned), dim=-1
         )  # (batch, h, sequence, R + r)
+        rows = carried.flatten(1, 2)[:, None]  # (batch, 1, h · sequence, R + r): just more queries
 
         new, held = query.shape[2], memory.shape[2]
         if visible is None and self.causal and new > 1:
-            visible = torch.ones(new, held, dtype=torch.bool, device=query.device).tril(held - new)[
-                None, None
-            ]
+            visible = torch.ones(1, 1, new, held, dtype=torch.bool, device=query.device)
+            visible = visible.tril(held - new)
         if visible is not None:
-            visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2)[:, None]
+            visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2)[:, None]  # as rows
         mixed = F.scaled_dot_product_attention(
-            carried.flatten(1, 2)[
-                :, None
-            ],  # (batch, 1, h · sequence, R + r): heads are just more queries
-            memory,
-            memory,
-            attn_mask=visible,
-            scale=self.scale,
-        )
-        latent = mixed[..., : self.rank].unflatten(2, (self.heads, -1))[
-            :, 0
-        ]  # (batch, h, sequence, R)
+            rows, memory, memory, attn_mask=visible, scale=self.scale
+        )  # (batch, 1, h · sequence, R + r)
+        latent = mixed[:, 0, :, : self.rank].unflatten(
+            1, (self.heads, -1)
+        )  # (batch, h, sequence, R)
         return _per_head(latent, value_up.transpose(1, 2))
 
     def _heads(self, x: Tensor, *widths: int) -> tuple[Tensor, ...]:
@@ -168,8 +154,9 @@ class LatentAttention(nn.Module):
 def _per_head(x: Tensor, weight: Tensor) -> Tensor:
     """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)
 
-    x @ weight would copy the weight for every row of the batch: one product per head takes all rows
-    together.
+    x @ weight would copy the weight for every row of the batch: one product per head takes all
+    rows.
     """
     rows = x.transpose(0, 1)  # (h, batch, sequence, in)
-    return torch.bmm(rows.flatten(1, 2), weight).view(*rows.shape[:3], -1).transpose(0, 1)
+    product = torch.bmm(rows.flatten(1, 2), weight)  # (h, batch · sequence, out)
+    return product.unflatten(1, rows.shape[1:3]).transpose(0, 1)

@@ -22,8 +22,7 @@ class RMSNorm(nn.Module):
 
 
 class SwiGLU(nn.Module):
-    """down(silu(gate(x)) · up(x)), as a rule without biases (Shazeer 2020): x (..., hidden_size) ->
-    the same shape."""
+    """down(silu(gate(x)) · up(x)), as a rule without biases (Shazeer 2020)."""
 
     def __init__(self, hidden_size: int, intermediate_size: int, bias: bool = False):
         super().__init__()
@@ -32,4 +31,5 @@ class SwiGLU(nn.Module):
         self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+        hidden = F.silu(self.gate_proj(x)) * self.up_proj(x)  # (..., intermediate_size)
+        return self.down_proj(hidden)  # (..., hidden_size)

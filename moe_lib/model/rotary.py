@@ -1,4 +1,4 @@
-"""Rotary positions (Su et al. 2021), on adjacent pairs as DeepSeek does it, and YaRN for longer
+"""Rotary positions (Su et al. 2021) on adjacent pairs, as DeepSeek has them, and YaRN for longer
 texts.
 
 Each pair of numbers (x[2i], x[2i+1]) of a query or key is turned by the angle position ·
@@ -31,9 +31,9 @@ def rotary_speeds(
     scaling: dict | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Radians per position of each pair, (head_dim / 2,) float32: fast for the first pair, slow for
-    the last."""
-    pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)
+    """Radians per position of each pair, (head_dim / 2,) float32: the first pair is fast, the last
+    slow."""
+    pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)  # (head_dim / 2,)
     radius = theta ** (pair / head_dim)  # positions per radian
     if scaling is None:
         return 1 / radius
@@ -43,7 +43,7 @@ def rotary_speeds(
 
 def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
     """Per pair, (head_dim / 2,) float32: 0 keeps its speed, 1 is slowed by the whole factor (YaRN,
-    section 3.2).
+    3.2).
 
     A pair is kept if it turns `beta_fast` times or more within the original context, slowed if it
     turns `beta_slow` times or less; between the two the share grows linearly with the pair's
@@ -51,9 +51,8 @@ def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
     """
     original = scaling["original_max_position_embeddings"]
 
-    def pair_that_turns(
-        times: float,
-    ) -> float:  # solves original / (2π · theta^(2i/d)) = times for i
+    def pair_that_turns(times: float) -> float:
+        """Solves original / (2π · theta^(2i/d)) = times for i."""
         return head_dim * math.log(original / (times * 2 * math.pi)) / (2 * math.log(theta))
 
     low, high = pair_that_turns(scaling["beta_fast"]), pair_that_turns(scaling["beta_slow"])
@@ -66,8 +65,8 @@ def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
 
 
 def rotary_magnitude(scaling: dict | None) -> float:
-    """What cos and sin are multiplied by: `attention_factor`, or the ratio of the two mscales, or
-    YaRN's own value."""
+    """What cos and sin are times: `attention_factor`, the ratio of the two mscales, or YaRN's own
+    value."""
     if scaling is None:
         return 1.0
     factor, mscale, mscale_all_dim = scaling["factor"], scaling["mscale"], scaling["mscale_all_dim"]
@@ -79,8 +78,7 @@ def rotary_magnitude(scaling: dict | None) -> float:
 
 
 def softmax_factor(scaling: dict | None) -> float:
-    """What all attention scores are multiplied by besides 1/sqrt(d): yarn_mscale(factor,
-    mscale_all_dim) squared.
+    """What all scores are times, besides 1/sqrt(d): yarn_mscale(factor, mscale_all_dim) squared.
 
     Squared because it belongs to the query and to the key. A model without it is right at position
     0, where one key takes all the attention whatever its score, and wrong everywhere else.
@@ -91,14 +89,14 @@ def softmax_factor(scaling: dict | None) -> float:
 
 
 def yarn_mscale(factor: float, mscale: float = 1.0) -> float:
-    """0.1 · mscale · ln(factor) + 1; DeepSeek-V2 writes 0.0707 ln s + 1 (section 3.1.4), its mscale
-    is 0.707."""
+    """0.1 · mscale · ln(factor) + 1. DeepSeek-V2 writes 0.0707 ln s + 1 (3.1.4): its mscale is
+    0.707."""
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
-class Turns(NamedTuple):
-    """Cosines and sines of rotary angles, (batch or 1, 1, sequence, head_dim) float32: the heads
-    share them.
+class Rotation(NamedTuple):
+    """Cosines and sines of rotary angles, (batch or 1, 1, sequence, head_dim) float32, for all
+    heads.
 
     Each stands twice, for the two numbers of its pair; the sine is negative for the first of them.
     """
@@ -107,25 +105,27 @@ class Turns(NamedTuple):
     sin: Tensor
 
 
-def turns_of(angles: Tensor) -> Turns:
-    """angles (batch or 1, sequence, head_dim / 2) -> Turns, which all layers of a forward pass can
+def rotation(angles: Tensor) -> Rotation:
+    """angles (batch or 1, sequence, head_dim / 2) -> the Rotation that all layers of a pass can
     share."""
     cos, sin = angles.cos(), angles.sin()
-    return Turns(
-        torch.stack((cos, cos), dim=-1).flatten(-2)[:, None],
-        torch.stack((-sin, sin), dim=-1).flatten(-2)[:, None],
-    )
+    pairs = (
+        torch.stack((cos, cos), dim=-1),
+        torch.stack((-sin, sin), dim=-1),
+    )  # (..., head_dim / 2, 2)
+    return Rotation(
+        *(pair.flatten(-2)[:, None] for pair in pairs)
+    )  # (batch or 1, 1, sequence, head_dim)
 
 
-def rotate(x: Tensor, angles: Tensor | Turns, magnitude: float = 1.0) -> Tensor:
+def rotate(x: Tensor, angles: Tensor | Rotation, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence,
-    head_dim / 2).
-
-    The pair (a, b) becomes (a cos - b sin, b cos + a sin). The result is `magnitude` times as long
-    (YaRN; see `rotary_magnitude`). `angles` may be given as their Turns, to take no sine twice.
-    """
-    cos, sin = angles if isinstance(angles, Turns) else turns_of(angles)
+    head_dim / 2), or by their Rotation: (a, b) becomes magnitude · (a cos - b sin, b cos + a sin).
+    `magnitude` is YaRN's `rotary_magnitude`."""
+    cos, sin = angles if isinstance(angles, Rotation) else rotation(angles)
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    partner = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # the other number of each pair
+    partner = (
+        wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+    )  # like x: the other number of each pair
     turned = wide * cos + partner * sin
     return (turned if magnitude == 1 else turned * magnitude).to(x.dtype)

@@ -17,11 +17,10 @@ class Routing:
     scores   (tokens, E) float   affinity of every expert, before selection
     logits   (tokens, E) float   router output
     kept     (tokens, k) bool    False where a capacity limit dropped the pair: that expert does not
-             run on that token
+                                 run on that token
     chosen   (tokens, k) bool    False where a column holds no choice at all, because tokens have
-             different numbers
-                                 of experts (expert choice; GShard's second expert). None: every
-                                 column is a choice.
+                                 different numbers of experts (expert choice; GShard's second
+                                 expert). None: every column is a choice
     """
 
     experts: Tensor
@@ -43,21 +42,13 @@ class Routing:
 
     def load(self, mask: Tensor | None = None) -> Tensor:
         """Times each expert was chosen, (E,) int64, whether or not a capacity limit dropped the
-        pair afterwards.
-
-        mask (tokens,) bool leaves out tokens, e.g. padding.
-        """
-        if self.chosen is None:
-            experts = self.experts if mask is None else self.experts[mask.bool()]
-        else:
-            experts = self.experts[self.choices(mask)]
-        return torch.bincount(experts.flatten(), minlength=self.n_experts)
+        pair afterwards. mask (tokens,) bool leaves out tokens, e.g. padding."""
+        return torch.bincount(self.experts[self.choices(mask)], minlength=self.n_experts)
 
     def kept_load(self, mask: Tensor | None = None) -> Tensor:
         """Pairs that each expert really computes, (E,) int64: the load without the dropped ones."""
-        return torch.bincount(
-            self.experts[self.choices(mask) & self.kept], minlength=self.n_experts
-        )
+        kept = self.choices(mask) & self.kept
+        return torch.bincount(self.experts[kept], minlength=self.n_experts)
 
     def dropped_share(self, mask: Tensor | None = None) -> float:
         """Dropped choices / choices, 0 to 1."""

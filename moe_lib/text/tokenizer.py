@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from moe_lib.paths import DATA
+from moe_lib.text.light_tokenizer import LightTokenizer
 
 # Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
 SPECIAL_TOKENS = (
@@ -41,7 +42,7 @@ _ROLES = {
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
-    """Train a byte-level BPE tokenizer and return it as a transformers.PreTrainedTokenizerFast.
+    """Train a byte-level BPE tokenizer; it answers as a transformers.PreTrainedTokenizerFast does.
 
     Text is cut first, as in GPT-2, into words with their leading space, runs of punctuation and
     runs of spaces; every digit stands alone, so that a number always has as many tokens as digits.
@@ -77,15 +78,16 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
 
 
 def load_tokenizer(name_or_folder: str | Path = "course"):
-    """Load a tokenizer as transformers.PreTrainedTokenizerFast: a name, or a folder with a
-    tokenizer.json.
+    """Load a tokenizer: a name, or a folder with a tokenizer.json.
 
     "course" has 4096 tokens and knows Python text; "mixture" has 6144 and knows the written domains
     too, Chinese among them; "mixture-small" has 1024, learned from the same texts.
 
     The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token,
-    bos_token ("<|start|>"), sep_token. Any other folder is read by transformers' AutoTokenizer.
-    Nothing is downloaded.
+    bos_token ("<|start|>"), sep_token. Such a tokenizer answers as transformers'
+    PreTrainedTokenizerFast does, and imports transformers only for what `tokenizers` alone cannot
+    answer (see LightTokenizer; `.to_transformers()` gives the other). Any other folder is read by
+    transformers' AutoTokenizer. Nothing is downloaded.
 
     A special token written out in a text ("<|mask|>") is read as that token; pass
     split_special_tokens=True to read it as plain characters.
@@ -112,15 +114,9 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
 
 
-def _wrap(tokenizer):
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        **_ROLES,
-        extra_special_tokens=[token for token in SPECIAL_TOKENS if token not in _ROLES.values()],
-        clean_up_tokenization_spaces=False,
-    )
+def _wrap(tokenizer) -> LightTokenizer:
+    others = [token for token in SPECIAL_TOKENS if token not in _ROLES.values()]
+    return LightTokenizer(tokenizer, _ROLES, others)
 
 
 def main(arguments: list[str] | None = None) -> None:

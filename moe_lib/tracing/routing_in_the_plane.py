@@ -15,6 +15,7 @@ from moe_lib.model.routers.capacity import capacity
 from moe_lib.model.routing import Routing
 
 LIMIT = 3.0  # coordinates lie between -LIMIT and LIMIT
+LARGEST = 1e6  # of a temperature, noise, capacity factor or bias: beyond it float32 says no more
 CELLS = 96  # the plane is cut into CELLS × CELLS squares to draw the regions
 N_GROUPS, TOPK_GROUPS = (
     3,
@@ -97,15 +98,27 @@ class PlaneSettings:
     seed: int = 0
 
     def __post_init__(self):
-        require(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
+        known = isinstance(self.method, str) and self.method in METHODS
+        require(known, "method", self.method, f"one of {', '.join(METHODS)}")
         require_whole("num_experts_per_tok", self.num_experts_per_tok)
+        require_whole("seed", self.seed, at_least=0)
+        require(self.seed < 2**63, "seed", self.seed, "a whole number below 2^63")
+        biases = self.selection_bias
+        wants = f"a tuple of numbers from -{LARGEST:g} to {LARGEST:g}"
+        require(isinstance(biases, list | tuple), "selection_bias", biases, wants, TypeError)
+        fits = all(is_number(one) and abs(one) <= LARGEST for one in biases)
+        require(fits, "selection_bias", biases, wants)
         require(
             isinstance(self.training, bool), "training", self.training, "True or False", TypeError
         )
         for name, wants, good in (
-            ("temperature", "a number above 0", lambda v: v > 0),
-            ("noise", "0 or more", lambda v: v >= 0),
-            ("capacity_factor", "None or a number above 0", lambda v: v > 0),
+            ("temperature", f"a number from 0.001 to {LARGEST:g}", lambda v: 1e-3 <= v <= LARGEST),
+            ("noise", f"0 to {LARGEST:g}", lambda v: 0 <= v <= LARGEST),
+            (
+                "capacity_factor",
+                f"None or a number above 0, up to {LARGEST:g}",
+                lambda v: 0 < v <= LARGEST,
+            ),
         ):
             value = getattr(self, name)
             if name != "capacity_factor" or value is not None:
@@ -276,4 +289,8 @@ def _with_one(points: Tensor) -> Tensor:
 
 def is_number(value) -> bool:
     """An int or float (not a bool) that is finite."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and abs(value) < float("inf")
+    )

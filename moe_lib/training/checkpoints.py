@@ -11,6 +11,7 @@ from moe_lib.files import read_json, read_tensors, write_folder, write_json, wri
 from moe_lib.model import LanguageModel
 from moe_lib.modules import uncompiled
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.shapes_only import shapes_only
 from moe_lib.text import load_tokenizer
 from moe_lib.training import checkpoint_checks
 from moe_lib.training.checking import usable_device
@@ -81,7 +82,7 @@ def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | Non
         head = tensors.setdefault("head.weight", tensors["embedding.weight"])
         if not torch.equal(head, tensors["embedding.weight"]):
             raise ValueError(f"{path}: head.weight is not embedding.weight, to which it is tied")
-    with torch.device("meta"):  # no memory and no random numbers for weights to be replaced
+    with shapes_only():  # its weights are replaced at once
         model = LanguageModel(config)
     checkpoint_checks.check_tensors(path, tensors, model)
     tensors = {

@@ -27,7 +27,8 @@ class Cure:
     bias_update_speed: float = 0.03
 
     def __post_init__(self):
-        require(self.kind in CURES, "cure", self.kind, f"one of {', '.join(CURES)}")
+        known = isinstance(self.kind, str) and self.kind in CURES
+        require(known, "cure", self.kind, f"one of {', '.join(CURES)}")
         require(self.scope in SCOPES, "scope", self.scope, f"one of {', '.join(SCOPES)}")
         for name in ("alpha", "bias_update_speed"):
             value = getattr(self, name)

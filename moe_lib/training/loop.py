@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
@@ -19,6 +18,9 @@ from moe_lib.training.optimiser import StepSettings, make_optimiser
 from moe_lib.training.state import load_state, run_identity, save_state
 from moe_lib.training.step import OptimiserStep, StepResult
 from moe_lib.training.tensorboard import tensorboard_log
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class BatchSource(Protocol):
@@ -48,7 +50,7 @@ class TrainingRun:
     interrupted: stopped early."""
 
     model: nn.Module
-    history: pd.DataFrame
+    history: "pd.DataFrame"
     interrupted: bool
 
 
@@ -172,6 +174,8 @@ def train(
                 break
         bar.close()
     model.eval()
+    import pandas as pd  # here, because it is slow to import
+
     return TrainingRun(model, pd.DataFrame(history), interrupted=stopped)
 
 

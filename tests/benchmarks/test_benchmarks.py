@@ -17,7 +17,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.mark.parametrize("case", [TINY, Case(16, 8, 8, 3, 24, skew=2.0)])
 def test_all_competitors_but_dense_compute_the_same(case):
-    differences = Contest(case).differences([OURS, EAGER, GROUPED, "run_masked", "run_sorted"])
+    differences = Contest(case).differences(
+        [OURS, EAGER, GROUPED, "run_masked", "run_sorted", "run_grouped"]
+    )
     assert max(differences.values()) < 1e-5
 
 
@@ -116,7 +118,7 @@ def test_layer_rows(results):
         )
     assert float(rows[0]["ratio"]) == 1.0
     ways = [row["competitor"] for row in timing.load(results / "moe_layer_cpu_ways.csv")]
-    assert ways[-3:] == ["run_masked", "run_loop", "run_sorted"]
+    assert ways[-4:] == ["run_masked", "run_loop", "run_sorted", "run_grouped"]
 
 
 def test_parts_rows(results):
@@ -124,7 +126,7 @@ def test_parts_rows(results):
     names = {
         kind: [row["name"] for row in rows if row["kind"] == kind] for kind in ("part", "step")
     }
-    assert len(names["part"]) == 9 and names["step"] == [DENSE, OURS, GROUPED, "run_sorted"]
+    assert len(names["part"]) == 9 and names["step"] == [DENSE, OURS, GROUPED, "run_grouped"]
     assert all(row["page_faults"].isdigit() for row in rows if row["kind"] == "step")
 
 

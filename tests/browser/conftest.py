@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from moe_course.setup.browser import ADVICE, find_browser
+from moe_course.browser import ADVICE, find_browser
 from tests.browser.harness import Watch, lab_page, launch
 from tests.browser.lab_server import LabServer
 

@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 
 from playwright.sync_api import Browser, Page, Playwright
 
-from moe_course.setup.browser import find_browser
+from moe_course.browser import find_browser
 from tests.browser.lab_server import LabServer
 
 BROWSER_ARGUMENTS = [

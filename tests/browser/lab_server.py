@@ -15,7 +15,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-OVERRIDES = ROOT / "moe_course.setup" / "jupyterlab_settings" / "moe_course.json"
+OVERRIDES = ROOT / "moe_course" / "setup" / "jupyterlab_settings" / "moe_course.json"
 START_SECONDS = 60
 
 

@@ -7,8 +7,8 @@ import torch
 
 from moe_lib import MoELayer, Routing
 from moe_lib.model import run_loop, run_masked, run_sorted
-from moe_lib.model.experts import run_in_parts
 from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
+from moe_lib.model.fast.ways import run_grouped, run_in_parts
 
 E, D, WIDTH, K = 6, 10, 7, 2  # odd sizes take the general path,
 ALIGNED = 16, 8  # these sizes torch's grouped kernel
@@ -56,7 +56,7 @@ TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 5e-2}
 @pytest.fixture(params=[1, 500, 10**9], ids=["a token a part", "some tokens a part", "one part"])
 def buffer(request, monkeypatch):
     """Tests are smaller than one part of real size, so they cut finer."""
-    monkeypatch.setattr("moe_lib.model.experts.LARGEST_BUFFER", request.param)
+    monkeypatch.setattr("moe_lib.model.fast.ways.LARGEST_BUFFER", request.param)
 
 
 def assert_equals_loop(function, tokens, load, dtype, sizes):
@@ -74,7 +74,12 @@ def assert_equals_loop(function, tokens, load, dtype, sizes):
 @pytest.mark.parametrize("tokens", [1, 2, 37])
 @pytest.mark.parametrize(
     ("function", "sizes"),
-    [(run_masked, (D, WIDTH)), (run_sorted, (D, WIDTH)), (run_sorted, ALIGNED)],
+    [
+        (run_masked, (D, WIDTH)),
+        (run_sorted, (D, WIDTH)),
+        (run_grouped, (D, WIDTH)),
+        (run_grouped, ALIGNED),
+    ],
 )
 def test_mask_and_sorted_equal_the_loop_forward_and_backward(function, sizes, tokens, load, dtype):
     assert_equals_loop(function, tokens, load, dtype, sizes)
@@ -110,11 +115,11 @@ def test_dropped_pairs_add_nothing():
     )
     assert not kept.all()
     expected = run_loop(x, zeroed, gate_up, down)
-    for function in (run_masked, run_loop, run_sorted):
+    for function in (run_masked, run_loop, run_sorted, run_grouped):
         assert torch.allclose(function(x, dropped, gate_up, down), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("function", [run_masked, run_loop, run_sorted, run_in_parts])
+@pytest.mark.parametrize("function", [run_masked, run_loop, run_sorted, run_grouped, run_in_parts])
 def test_dropped_pairs_get_no_gradient_and_do_not_run(function):
     d, width = ALIGNED
     routing = make_routing(9, "even", torch.float32)
@@ -144,7 +149,7 @@ def test_dropped_pairs_get_no_gradient_and_do_not_run(function):
         assert torch.isfinite(function(x, routing, gate_up, down)).all()
 
 
-@pytest.mark.parametrize("function", [run_sorted, run_in_parts])
+@pytest.mark.parametrize("function", [run_sorted, run_grouped, run_in_parts])
 def test_everything_dropped_gives_zeros(function):
     d, width = ALIGNED
     routing = make_routing(3, "even", torch.float32)
@@ -173,7 +178,7 @@ def test_columns_without_a_choice_do_not_run():
     )
     x, gate_up, down = torch.randn(5, d), torch.randn(E, 2 * width, d), torch.randn(E, d, width)
     expected = run_loop(x, alone, gate_up, down)
-    for function in (run_masked, run_loop, run_sorted, run_in_parts):
+    for function in (run_masked, run_loop, run_sorted, run_grouped, run_in_parts):
         assert torch.allclose(function(x, routing, gate_up, down), expected, atol=1e-5)
 
 
@@ -181,7 +186,7 @@ def test_columns_without_a_choice_do_not_run():
 def test_frozen_inputs_get_no_gradient_and_the_others_theirs(frozen):
     d, width = ALIGNED
     grads = []
-    for function in (run_loop, run_sorted):
+    for function in (run_loop, run_grouped):
         torch.manual_seed(0)
         routing = make_routing(9, "even", torch.float32)
         inputs = dict(
@@ -322,7 +327,7 @@ def test_bad_input_is_named():
         ValueError, match=r"x: got \(3, 4\); wants a last dimension of hidden_size \(10\)"
     ):
         layer(torch.randn(3, 4))
-    with pytest.raises(TypeError, match="x: got torch.int64"):
+    with pytest.raises(TypeError, match="x: got 'torch.int64'"):
         layer(torch.ones(3, D, dtype=torch.long))
     with pytest.raises(TypeError, match="n_routed_experts: got 2.0"):
         MoELayer(D, WIDTH, 2.0, 1)

@@ -254,7 +254,7 @@ def test_hash_needs_ids_and_learns_nothing():
         ("switch", 2, {}, "num_experts_per_tok: got 2; wants 1"),
         ("gshard", 3, {}, "num_experts_per_tok: got 3; wants 2"),
         ("base", 2, {}, "num_experts_per_tok: got 2; wants 1"),
-        ("dense", 2, {}, "num_experts_per_tok: got 2; wants n_routed_experts"),
+        ("dense", 2, {}, "num_experts_per_tok: got 2; wants 8 with router"),
         ("topk", 9, {}, "num_experts_per_tok: got 9; wants at most"),
         ("topk", 1, dict(norm_topk_prob=True), "norm_topk_prob: got True"),
         ("topk_softmax", 1, {}, "num_experts_per_tok: got 1; wants 2 or more"),
@@ -274,7 +274,7 @@ def test_hash_needs_ids_and_learns_nothing():
             "biased_topk",
             2,
             dict(n_group=8, topk_group=4),
-            "n_group: got 8; wants groups of at least two",
+            "n_group: got 8; wants groups of 2 experts or more",
         ),
     ],
 )

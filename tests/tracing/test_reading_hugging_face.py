@@ -8,7 +8,8 @@ from moe_lib.text import load_tokenizer
 from moe_lib.tracing import changed_predictions, read_text
 from moe_lib.views import token_figure
 from moe_lib.views.explorer.payload import NO_EXPERT, reading_payload, unpack
-from moe_lib.views.explorer.words import count, layer_words, token_words
+from moe_lib.views.explorer.words import layer_words, token_words
+from moe_lib.views.kit.wording import count
 from tests.tracing.families import FAMILIES, build
 
 LINE = "The list is sorted in place, and None is returned."
@@ -82,7 +83,7 @@ def test_the_explorer_works_on_them(tokenizer):
 
 def test_the_explorer_says_where_experts_cannot_be_switched_off(tokenizer):
     explorer = explore(larger("doge"), tokenizer, LINE)
-    explorer._on_message(explorer.panel, {"layer": 0, "toggle": 3}, [])
+    explorer.receive({"layer": 0, "toggle": 3})
     assert "can be told to avoid experts" in explorer.panel.problem and explorer.off == {}
 
 

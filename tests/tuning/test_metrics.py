@@ -115,6 +115,20 @@ def longest_common(a, b):
     return int(table[-1, -1])
 
 
+def test_rouge_by_hand():
+    # found: the cat sat on the mat (6 words, 5 pairs); wanted: the cat lay on a mat (6 words, 5
+    # pairs) words in common: the, cat, on, mat = 4 -> 8/12; pairs: "the cat" = 1 -> 2/10; longest:
+    # the cat on mat = 4
+    assert rouge(["The cat sat on the mat."], ["the cat lay on a mat"]) == pytest.approx(
+        {"rouge1": 8 / 12, "rouge2": 2 / 10, "rougeL": 8 / 12}
+    )
+    # The order counts in L only: "b a" shares both words, no pair, and one word in order.
+    assert rouge(["b a"], ["a b"]) == {"rouge1": 1.0, "rouge2": 0.0, "rougeL": 0.5}
+    # A word counts as often as both have it: min(3, 1) = 1 of 3 + 1.
+    assert rouge(["so so so"], ["so"])["rouge1"] == 0.5
+    assert rouge([""], [""]) == {"rouge1": 0.0, "rouge2": 0.0, "rougeL": 0.0}
+
+
 def test_rouge_counts_words_and_chinese_characters():
     said, right = "the bidder bought eleven lots", "the bidder bought lots in April"
     scores = rouge([said], [right])

@@ -5,13 +5,13 @@ import torch
 
 from moe_lib.training.loop import StepReport
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.figure import (
+from moe_lib.views.balance_dashboard.figure import balance_figure
+from moe_lib.views.balance_dashboard.payload import (
     LAYER_LINES,
     LOAD_COLOURS,
-    balance_figure,
     load_stops,
+    step_rows,
 )
-from moe_lib.views.balance_dashboard.payload import step_rows
 from moe_lib.views.balance_dashboard.words import run_title, run_words
 from moe_lib.views.kit.palette import contrast
 

@@ -135,13 +135,13 @@ def test_view_holds_every_setting_among_its_values(calculator):
 
 
 def test_messages_of_the_page(calculator):
-    calculator._on_message(calculator, {"set": {"batch_size": 64, "kind": "MHA"}}, [])
+    calculator.receive({"set": {"batch_size": 64, "kind": "MHA"}})
     assert (calculator.batch_size, calculator.kind) == (64, "MHA") and calculator.view["changed"]
-    calculator._on_message(calculator, {"set": {"num_attention_heads": 4}}, [])
+    calculator.receive({"set": {"num_attention_heads": 4}})
     assert calculator.sizes.num_key_value_heads == 4, "8 groups of 4 heads cannot be"
-    calculator._on_message(calculator, {"set": {"head_dim": 0}}, [])
+    calculator.receive({"set": {"head_dim": 0}})
     assert "head_dim" in calculator.view["problem"] and calculator.sizes.head_dim == 128
-    calculator._on_message(calculator, {"reset": True}, [])
+    calculator.receive({"reset": True})
     assert (
         calculator.changed == {}
         and calculator.view["problem"] == ""

@@ -112,13 +112,13 @@ def test_experts_of_two_layers_can_be_off(explorer, model, tokenizer):
 
 
 def test_the_browser_may_toggle_and_is_told_when_it_may_not(explorer):
-    explorer._on_message(explorer.panel, {"toggle": 5, "layer": 1}, [])
+    explorer.receive({"toggle": 5, "layer": 1})
     assert explorer.off == {1: (5,)}
-    explorer._on_message(explorer.panel, {"toggle": 5, "layer": 1}, [])
+    explorer.receive({"toggle": 5, "layer": 1})
     assert explorer.off == {}
     explorer.layer = 1
     explorer.switch_off(range(6))  # 2 of 8 left, as many as a token needs
-    explorer._on_message(explorer.panel, {"toggle": 6, "layer": 1}, [])
+    explorer.receive({"toggle": 6, "layer": 1})
     assert explorer.off == {1: tuple(range(6))} and "at least 2 left" in explorer.panel.problem
     explorer.switch_off([])
     assert explorer.panel.problem == ""

@@ -146,5 +146,5 @@ def test_wrong_arguments_are_named(model, twin, tokenizer):
         explore(model, tokenizer, TEXT, compare_model=twin).compare_text = OTHER
     with pytest.raises(ValueError, match="^compared"):
         explore(model, tokenizer, TEXT).select_token(0, compared=True)
-    with pytest.raises(TypeError, match="^model"):
+    with pytest.raises(TypeError, match="^compare_model"):
         explore(model, tokenizer, TEXT, compare_model="a model")

@@ -5,7 +5,9 @@ import warnings
 import pytest
 
 from moe_lib.views import affinity_figure, explorer_figure, load_figure, token_figure
-from moe_lib.views.explorer.words import NO_TEXT, layer_words, max_violation, ordinal
+from moe_lib.views.explorer.layer_facts import max_violation
+from moe_lib.views.explorer.words import NO_TEXT, layer_words
+from moe_lib.views.kit.wording import ordinal
 from tests.views.conftest import EXPERTS, LOAD
 
 

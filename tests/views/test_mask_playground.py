@@ -128,15 +128,15 @@ def test_masks_stay_on_their_words_when_the_text_changes(playground):
 
 
 def test_messages_of_the_page(playground):
-    playground._on_message(playground, {"masked": [2]}, [])
+    playground.receive({"masked": [2]})
     assert (
         playground.masked == [2]
         and playground.view["masked"] == [2]
         and len(playground.view["cards"]) >= 1
     )
-    playground._on_message(playground, {"masked": [999]}, [])
+    playground.receive({"masked": [999]})
     assert "999" in playground.view["problem"] and playground.masked == [2]
-    playground._on_message(playground, {"text": "Short text."}, [])
+    playground.receive({"text": "Short text."})
     assert playground.text == "Short text." and playground.view["problem"] == ""
 
 

@@ -75,16 +75,16 @@ def test_view_holds_every_setting_among_its_values(explorer):
 
 
 def test_messages_of_the_page(explorer):
-    explorer._on_message(explorer, {"set": {"batch_size": 64, "precision": "fp8"}}, [])
+    explorer.receive({"set": {"batch_size": 64, "precision": "fp8"}})
     assert (explorer.batch_size, explorer.precision) == (64, "fp8")
-    explorer._on_message(explorer, {"set": {"n_routed_experts": 1}}, [])
+    explorer.receive({"set": {"n_routed_experts": 1}})
     assert explorer.sizes.num_experts_per_tok == 1, "k follows E down"
-    explorer._on_message(explorer, {"set": {"num_experts_per_tok": 2}}, [])
+    explorer.receive({"set": {"num_experts_per_tok": 2}})
     assert (
         "num_experts_per_tok" in explorer.view["problem"]
         and explorer.sizes.num_experts_per_tok == 1
     )
-    explorer._on_message(explorer, {"reset": True}, [])
+    explorer.receive({"reset": True})
     assert explorer.changed == {} and explorer.view["problem"] == ""
 
 

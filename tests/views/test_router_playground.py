@@ -259,13 +259,13 @@ def test_messages_are_small_and_hold_the_picture():
 def test_the_page_is_always_answered():
     playground = RouterPlayground()
     moved = [[0.5, 0.5], *playground.tokens[1:]]
-    playground._on_message(None, {"asked": 1, "change": {"tokens": moved}}, [])
+    playground.receive({"asked": 1, "change": {"tokens": moved}})
     assert playground.tokens[0] == [0.5, 0.5] and playground.view["asked"] == 1
-    playground._on_message(None, {"asked": 2, "change": {"tokens": moved}}, [])  # nothing new
+    playground.receive({"asked": 2, "change": {"tokens": moved}})  # nothing new
     assert playground.view["asked"] == 2
-    playground._on_message(None, {"asked": 3, "change": {"temperature": 0}}, [])
+    playground.receive({"asked": 3, "change": {"temperature": 0}})
     assert playground.view["asked"] == 3 and "temperature" in playground.view["problem"]
-    playground._on_message(None, {"asked": 4, "change": {"reset": True}}, [])
+    playground.receive({"asked": 4, "change": {"reset": True}})
     assert (
         playground.view["asked"] == 4
         and playground.tokens[0] != [0.5, 0.5]

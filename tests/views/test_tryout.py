@@ -241,11 +241,11 @@ def test_words_and_view_say_what_the_record_says():
 
 def test_messages_of_the_page():
     box = TryOut(plain, examples=[("one two", "which?"), ("ten", "why?")])
-    box._on_message(box, {"example": 1}, [])
+    box.receive({"example": 1})
     assert (box.text, box.question) == ("ten", "why?") and box.view["answer"] == "ten"
-    box._on_message(box, {"text": "eleven", "question": "who?"}, [])
+    box.receive({"text": "eleven", "question": "who?"})
     assert box.view["answer"] == "ele" and box.view["problem"] == ""
-    box._on_message(box, {"text": "x" * 5000, "question": "who?"}, [])
+    box.receive({"text": "x" * 5000, "question": "who?"})
     assert (
         "text: got '5000 characters'; wants at most 4000" in box.view["problem"]
         and box.text == "eleven"

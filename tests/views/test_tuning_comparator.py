@@ -204,7 +204,7 @@ def test_a_run_can_be_stopped_and_tells_where_it_is():
         comparator.start()
     assert comparator.view["progress"]["share"] == 0.25
     assert comparator.view["progress"]["words"].startswith("run 2 of 4, full, seed 1, step ")
-    comparator._on_message(comparator, {"act": "stop"}, [])
+    comparator.receive({"act": "stop"})
     comparator.wait(60)
     assert (
         comparator.state == "stopped" and len(seen) < 10_000 and comparator.view["progress"] is None
@@ -228,12 +228,12 @@ def test_a_run_that_fails_is_shown_and_raised_by_wait():
 
 
 def test_messages_of_the_page(comparator):
-    comparator._on_message(comparator, {"task": "sentiment"}, [])
-    comparator._on_message(comparator, {"methods": ["prefix"]}, [])
+    comparator.receive({"task": "sentiment"})
+    comparator.receive({"methods": ["prefix"]})
     assert comparator.view["task"] == "sentiment" and comparator.methods == ["prefix"]
-    comparator._on_message(comparator, {"n_train": 7}, [])
+    comparator.receive({"n_train": 7})
     assert "n_train: got 7; wants one of [50]" in comparator.view["problem"]
-    comparator._on_message(comparator, {"act": "run"}, [])
+    comparator.receive({"act": "run"})
     assert "only stored runs" in comparator.view["problem"] and comparator.state == "ready"
 
 

@@ -28,7 +28,7 @@ from moe_lib.model.fast.plan_layers import (
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
-from moe_lib.model.rotary import rotary_angles, turns_of
+from moe_lib.model.rotary import rotary_angles, rotation
 from moe_lib.model.routers import BiasedTopKRouter, GroupLimitedRouter, TopKRouter
 
 FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it does not pay
@@ -64,20 +64,20 @@ def decoding_plan(
     attention_mask  (batch, held positions), False at padding, as the model took it
 
     None on another device than a CPU, in another type than float32 or float64, for many rows or few
-    steps, and for every model that is more than its weights (`is_plain`).
+    steps, and for every model that is more than its weights (`computes_by_weights_alone`).
     """
     rows = cache.keys[0].shape[0]
     if (
         cache.room is None
         or cache.room - cache.length < FEWEST_STEPS
         or rows > MOST_ROWS
-        or not is_plain(model)
+        or not computes_by_weights_alone(model)
     ):
         return None
     return DecodingPlan(model, cache, attention_mask)
 
 
-def is_plain(model: nn.Module) -> bool:
+def computes_by_weights_alone(model: nn.Module) -> bool:
     """Do the weights alone say what the model computes? Not with hooks, adapters, quantised
     weights, replaced methods, subclasses, autocast, or a module left in training mode: the plan
     would pass over them."""
@@ -149,10 +149,10 @@ def _setting(model: nn.Module, cache: KVCache, attention_mask: Tensor | None) ->
         positions = positions - (~real).sum(1, keepdim=True)  # padding does not count
         hide = torch.zeros(batch, 1, cache.room, dtype=cache.keys[0].dtype)
         hide[:, 0, :past].masked_fill_(~real, -torch.inf)
-    turns = turns_of(
+    rotated = rotation(
         rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
     )
-    factors = torch.cat((turns.cos, turns.sin), dim=-1).to(
+    factors = torch.cat((rotated.cos, rotated.sin), dim=-1).to(
         cache.keys[0].dtype
     )  # (batch or 1, 1, positions, 2r)
     return Setting(batch, past, cache.room, factors, hide)

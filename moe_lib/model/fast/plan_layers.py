@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from moe_lib.model.attention import Attention
 from moe_lib.model.cache import KVCache
-from moe_lib.model.experts import SOME_PAIRS, choose_way
+from moe_lib.model.fast.ways import SOME_PAIRS, choose_way
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer

@@ -1,7 +1,10 @@
-"""Every router of the lineage, each a small class with its paper, all returning the same
-`Routing`."""
+"""Every router of the lineage, each a small class with its paper, all returning the same `Routing`.
 
-from moe_lib.errors import require
+To add one: write its class in a file of this folder (`base` says what a router is), and put it into
+`ROUTERS`.
+"""
+
+from moe_lib.errors import require_one_of
 from moe_lib.model.routers.assigned import BASERouter, ExpertChoiceRouter, HashRouter
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.early import DenseRouter, GShardRouter, NoisyTopKRouter, SwitchRouter
@@ -21,9 +24,9 @@ ROUTERS: dict[str, type[Router]] = {
     "hash": HashRouter,
     "expert_choice": ExpertChoiceRouter,
     "topk": TopKRouter,
-    "topk_softmax": TopKSoftmaxRouter,
     "group_limited": GroupLimitedRouter,
     "biased_topk": BiasedTopKRouter,
+    "topk_softmax": TopKSoftmaxRouter,
 }
 
 
@@ -35,23 +38,5 @@ def make_router(
     Raises ValueError for a name that is not there and for options out of range, TypeError for an
     option that this router does not have.
     """
-    require(name in ROUTERS, "router", name, f"one of {', '.join(ROUTERS)}")
+    require_one_of("router", name, ROUTERS)
     return ROUTERS[name](hidden_size, n_routed_experts, num_experts_per_tok, **options)
-
-
-__all__ = [
-    "ROUTERS",
-    "BASERouter",
-    "BiasedTopKRouter",
-    "DenseRouter",
-    "ExpertChoiceRouter",
-    "GShardRouter",
-    "GroupLimitedRouter",
-    "HashRouter",
-    "NoisyTopKRouter",
-    "Router",
-    "SwitchRouter",
-    "TopKRouter",
-    "TopKSoftmaxRouter",
-    "make_router",
-]

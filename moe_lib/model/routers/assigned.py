@@ -1,7 +1,9 @@
 """Balanced by construction: experts choose tokens, tokens are assigned, or a table decides."""
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model.routers.base import Router
@@ -19,34 +21,30 @@ class ExpertChoiceRouter(Router):
     so in eval mode as well.
     """
 
-    causal = False
-
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
-    ):
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        require(
-            self.capacity_factor is None,
-            "capacity_factor",
-            self.capacity_factor,
-            "None: in expert choice num_experts_per_tok is the capacity factor",
-        )
+    name, title = "expert_choice", "Expert choice (2022)"
+    options = ("routed_scaling_factor", "n_group")
+    balanced_by, collapses = (), False
+    causal, how_many = False, "on average"
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
         scores = logits.softmax(-1)
-        tokens, n_experts = scores.shape
-        open_to = (
-            (logits > -torch.inf) if mask is None else (logits > -torch.inf) & mask.bool()[:, None]
-        )
-        real = tokens if mask is None else int(mask.sum())
-        room = min(real, capacity(real * self.num_experts_per_tok, n_experts, 1.0))
+        tokens, open_to = len(scores), logits > -torch.inf  # (tokens, E)
+        if mask is not None:
+            open_to = open_to & mask.bool()[:, None]
+        room = self._room(tokens if mask is None else int(mask.sum()))
         wanted = scores.detach().masked_fill(~open_to, -torch.inf)
         picks = wanted.topk(room, dim=0).indices  # (room, E): column e holds the tokens of expert e
-        picked = torch.zeros_like(open_to).scatter(0, picks, True) & open_to
+        picked = torch.zeros_like(open_to).scatter(0, picks, True) & open_to  # (tokens, E)
         width = max(1, int(picked.sum(1).max())) if tokens else 1
         experts = scores.detach().masked_fill(~picked, -1.0).topk(width, dim=-1).indices
-        chosen = picked.gather(1, experts)
+        chosen = picked.gather(1, experts)  # (tokens, width)
         return self.routing(experts, scores.gather(1, experts) * chosen, scores, logits, chosen)
+
+    def _room(self, tokens: int) -> int:
+        return min(tokens, capacity(tokens * self.num_experts_per_tok, self.n_routed_experts, 1.0))
+
+    def room(self, routing: Routing) -> int:
+        return self._room(len(routing.logits))
 
 
 class HashRouter(Router):
@@ -56,51 +54,36 @@ class HashRouter(Router):
     A fixed random table, made once from a seed, gives each token id k different experts, each with
     weight 1/k. Ids fall evenly on the experts; tokens do so only as far as no single id is
     frequent.
+
+    Options besides: vocab_size, the number of token ids (required), and seed.
     """
 
-    def __init__(
-        self,
-        hidden_size: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        *,
-        vocab_size: int,
-        seed: int = 0,
-        **options,
-    ):
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        require_whole("vocab_size", vocab_size)
-        del self.weight  # no learned router
-        generator = torch.Generator().manual_seed(seed)
+    name, title = "hash", "Hash of the token (2021)"
+    learned, balanced_by, collapses = (), (), False
+    options = (*Router.options, "vocab_size", "seed")
+    vocab_size, seed = None, 0
+    by_token_id, sums_to_one = True, True
+
+    def __init__(self, hidden_size: int, n_routed_experts: int, *k: int, **options):
+        super().__init__(hidden_size, n_routed_experts, *k, **options)
+        require_whole("vocab_size", self.vocab_size)
+        # A draw thrown away: the random numbers after a router are the same whether it learns or
+        # not.
+        nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
         # On the CPU also while a checkpoint's model is built without memory: a generator is of one
         # device.
-        draws = torch.rand(vocab_size, n_routed_experts, generator=generator, device="cpu")
-        table = draws.argsort(-1)[:, :num_experts_per_tok].contiguous()
+        generator = torch.Generator().manual_seed(self.seed)
+        draws = torch.rand(self.vocab_size, n_routed_experts, generator=generator, device="cpu")
+        table = draws.argsort(-1)[:, : self.num_experts_per_tok].contiguous()
         self.register_buffer("table", table)  # (vocab_size, k) int64
 
-    def forward(
-        self,
-        x: Tensor,
-        input_ids: Tensor | None = None,
-        mask: Tensor | None = None,
-        n_sequences: int = 1,
-    ) -> Routing:
-        require(
-            input_ids is not None,
-            "input_ids",
-            input_ids,
-            "the token ids (tokens,): a hash router looks them up",
-        )
-        experts = self.table[input_ids]
-        weights = torch.full(
-            experts.shape,
-            1 / self.num_experts_per_tok,
-            device=x.device,
-            dtype=torch.promote_types(x.dtype, torch.float32),
-        )
-        scores = torch.zeros(
-            len(experts), self.n_routed_experts, device=x.device, dtype=weights.dtype
-        )
+    def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> Routing:
+        wants = "the token ids (tokens,): a hash router looks them up"
+        require(input_ids is not None, "input_ids", input_ids, wants)
+        experts = self.table[input_ids]  # (tokens, k)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        weights = torch.ones(experts.shape, device=x.device, dtype=dtype) / experts.shape[1]
+        scores = weights.new_zeros(len(experts), self.n_routed_experts)  # (tokens, E)
         scores = scores.scatter(1, experts, weights)
         return self.limit(self.routing(experts, weights, scores, scores.log()), mask, n_sequences)
 
@@ -115,25 +98,13 @@ class BASERouter(Router):
     hundreds of tokens, not for tens of thousands.
     """
 
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int = 1, **options
-    ):
-        require(
-            num_experts_per_tok == 1,
-            "num_experts_per_tok",
-            num_experts_per_tok,
-            "1: BASE assigns one expert",
-        )
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        require(
-            self.capacity_factor is None,
-            "capacity_factor",
-            self.capacity_factor,
-            "None: the assignment is even by itself",
-        )
+    name, title = "base", "BASE, even assignment (2021)"
+    options = ("routed_scaling_factor", "n_group")
+    balanced_by, collapses = (), False
+    only_k, assigns = 1, True
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
-        experts = logits.argmax(-1, keepdim=True)
+        experts = logits.argmax(-1, keepdim=True)  # (tokens, 1)
         if self.training and len(logits):
             real = torch.arange(len(logits)) if mask is None else mask.bool().nonzero()[:, 0].cpu()
             experts[real.to(experts.device)] = self.assign(logits.detach()[real.to(logits.device)])
@@ -145,12 +116,10 @@ class BASERouter(Router):
         E) per expert."""
         from scipy.optimize import linear_sum_assignment  # here, because it is slow to import
 
-        tokens, n_experts = logits.shape
-        places = capacity(tokens, n_experts, 1.0)
-        gain = torch.nan_to_num(logits.double(), neginf=-1e9).repeat_interleave(
-            places, dim=1
-        )  # a column per place
-        row, column = linear_sum_assignment(gain.cpu().numpy(), maximize=True)
+        tokens, places = len(logits), capacity(*logits.shape, 1.0)
+        gain = torch.nan_to_num(logits.cpu().double(), neginf=-1e9)
+        gain = gain.repeat_interleave(places, dim=1)  # (tokens, E · places): a column per place
+        row, column = linear_sum_assignment(gain.numpy(), maximize=True)
         experts = torch.empty(tokens, 1, dtype=torch.long)
         experts[row, 0] = torch.from_numpy(column) // places
         return experts.to(logits.device)

@@ -1,5 +1,5 @@
-"""What all routers share: a row of weights per expert, logits in float32, capacity while
-training."""
+"""What all routers share: facts for the rest of the library, a row of weights per expert, logits in
+float32, capacity while training."""
 
 import math
 
@@ -7,112 +7,145 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
-from moe_lib.model.routers.capacity import limit_devices, limit_experts
+from moe_lib.errors import require, require_one_of, require_whole
+from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
 
 
 class Router(nn.Module):
-    """A router gives each token its experts. A subclass says in `route` how logits become choices.
+    """A router gives each token its experts.
 
-    hidden_size, n_routed_experts (E), num_experts_per_tok (k)
-    routed_scaling_factor   constant that multiplies the weights (DeepSeek-V2: 16, V3: 2.5)
-    capacity_factor         room of an expert or device in multiples of its even share; None:
-                            nothing is dropped. Only in training mode: in eval mode no router drops,
-                            so that a token's experts depend neither on the length of the input nor
-                            on what stands beside it.
-    capacity_per            "expert": first come, first served. "device": lowest affinity is dropped
-                            first
-    n_group                 equal blocks of experts, one per device
-    never_drop_share        share of the sequences, drawn anew each step, whose tokens are never
-                            dropped (capacity_per "device"; DeepSeek-V2 uses about 0.1)
+    A new one is a subclass in a file of its own and a line in `routers/__init__.py`. Its `route`
+    says how logits become choices, its facts below what it is: ModelConfig, counting, upcycling,
+    tracing and the playground ask the class for them and know no router by name.
 
-    forward(x (tokens, hidden_size), input_ids=None (tokens,), mask=None (tokens,) bool,
-    n_sequences=1) -> Routing
-        input_ids    needed by HashRouter alone
-        mask         False at padding, which takes no room and no part in assignments
-        n_sequences  the tokens are that many sequences, one after the other, equally long
-
-    Raises ValueError or TypeError for options out of range.
+    Router(hidden_size, n_routed_experts (E), num_experts_per_tok (k), **options): the options are
+    fields of ModelConfig, those that the class names. ValueError or TypeError names one that is out
+    of range or not this router's.
     """
 
+    name = ""  # in `ROUTERS`, and so in ModelConfig(router=…)
+    title = ""  # for readers, with its year
+    variants: dict[str, tuple[str, dict]] = {}  # in the playground besides: name -> title, options
+    learned = ("weight",)  # parameters: (E, hidden_size) each, (E,) if called bias
+    options = ("routed_scaling_factor", "n_group", "capacity_factor", "capacity_per")
+    options += ("never_drop_share",)
+    balanced_by = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
+    balanced_by += ("router_z_loss_alpha",)  # settings of ModelConfig that change its load
+    collapses = True  # without help: ModelConfig then balances it by default
+    only_k: int | str | None = None  # the one num_experts_per_tok it is made for, or "all"
+    fewest_k = 1  # to learn with; 2 with norm_topk_prob
+    smallest_group = 1  # experts
+    needs_groups = False  # n_group 1 would make it another router
+    takes_k_best = False  # the k experts of the best scores, for whatever k
+    sums_to_one = False  # a token's weights do; with norm_topk_prob any router's do
     causal = True  # in eval mode a token's experts depend on nothing that comes after it
+    by_token_id = False  # experts follow from the token's id: there are no logits to change
+    assigns = False  # in training a token's experts depend on the other tokens
+    how_many = ""  # experts of a token, where not k in every pass: "at most", "on average"
+
+    # The options, with the values that mean "not in use".
+    routed_scaling_factor, n_group, topk_group = 1.0, 1, None
+    capacity_factor, capacity_per, never_drop_share = None, "expert", 0.0
+    scoring_func, norm_topk_prob = "softmax", False
 
     def __init__(
-        self,
-        hidden_size: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        *,
-        routed_scaling_factor: float = 1.0,
-        capacity_factor: float | None = None,
-        capacity_per: str = "expert",
-        n_group: int = 1,
-        never_drop_share: float = 0.0,
+        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
     ):
         super().__init__()
         require_whole("hidden_size", hidden_size)
         require_whole("n_routed_experts", n_routed_experts)
-        require_whole("num_experts_per_tok", num_experts_per_tok)
-        require_whole("n_group", n_group)
-        require(
-            num_experts_per_tok <= n_routed_experts,
-            "num_experts_per_tok",
-            num_experts_per_tok,
-            f"at most n_routed_experts ({n_routed_experts})",
-        )
-        require(
-            n_routed_experts % n_group == 0,
-            "n_group",
-            n_group,
-            f"a divisor of n_routed_experts ({n_routed_experts})",
-        )
-        require(
-            capacity_factor is None or capacity_factor > 0,
-            "capacity_factor",
-            capacity_factor,
-            "None or more than 0",
-        )
-        require(
-            capacity_per in ("expert", "device"),
-            "capacity_per",
-            capacity_per,
-            '"expert" or "device"',
-        )
-        require(
-            capacity_per == "expert" or n_group > 1,
-            "n_group",
-            n_group,
-            '2 or more with capacity_per "device": the number of devices',
-        )
-        require(
-            0 <= never_drop_share <= 1, "never_drop_share", never_drop_share, "a share from 0 to 1"
-        )
-        require(
-            never_drop_share == 0 or capacity_per == "device",
-            "never_drop_share",
-            never_drop_share,
-            '0 with capacity_per "expert"',
-        )
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
-        self.routed_scaling_factor = routed_scaling_factor
-        self.capacity_factor, self.capacity_per = capacity_factor, capacity_per
-        self.n_group, self.never_drop_share = n_group, never_drop_share
-        self.weight = nn.Parameter(torch.empty(n_routed_experts, hidden_size))
-        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # nn.Linear's default
+        for name, value in options.items():
+            wants = f"some of {', '.join(self.options)}"
+            require(name in self.options or name in _SOME_TAKE, "options", name, wants, TypeError)
+            setattr(self, name, value)
+        if self.topk_group is None:
+            self.topk_group = self.n_group
+        self.check(self)
+        for name, shape in self.parameter_shapes(hidden_size, n_routed_experts).items():
+            setattr(self, name, nn.Parameter(torch.zeros(shape)))
+        if hasattr(self, "weight"):
+            nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # nn.Linear's default
 
-    def forward(
-        self,
-        x: Tensor,
-        input_ids: Tensor | None = None,
-        mask: Tensor | None = None,
-        n_sequences: int = 1,
-    ) -> Routing:
-        """x (tokens, hidden_size) -> Routing"""
-        if torch.is_autocast_enabled(x.device.type):
-            with torch.autocast(x.device.type, enabled=False):
-                return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
-        return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+    @classmethod
+    def parameter_shapes(
+        cls, hidden_size: int, n_routed_experts: int
+    ) -> dict[str, tuple[int, ...]]:
+        rows = {name: () if name == "bias" else (hidden_size,) for name in cls.learned}
+        return {name: (n_routed_experts, *row) for name, row in rows.items()}
+
+    @classmethod
+    def k_range(cls, given) -> tuple[int, int]:
+        """Smallest and largest num_experts_per_tok to train with; `given` as for `check`."""
+        if cls.only_k is not None:
+            only = given.n_routed_experts if cls.only_k == "all" else cls.only_k
+            return only, only
+        fewest = max(cls.fewest_k, 2 if given.norm_topk_prob else 1)
+        return fewest, given.topk_group * given.n_routed_experts // given.n_group
+
+    @classmethod
+    def check(cls, given) -> None:
+        """Raise ValueError or TypeError, naming the setting, for what this router cannot do.
+
+        given holds the options as attributes: a router in the making, or a ModelConfig (dense if
+        its n_routed_experts is 0: then k is not looked at).
+        """
+        experts, groups, most = given.n_routed_experts, given.n_group, given.topk_group
+        which = f'with router "{cls.name}"'
+        require_whole("n_group", groups)
+        require_whole("topk_group", most)
+        require(most <= groups, "topk_group", most, f"at most n_group ({groups})")
+        divisor = f"a divisor of n_routed_experts ({experts})"
+        require(experts % groups == 0, "n_group", groups, divisor)
+        require(groups > 1 or not cls.needs_groups, "n_group", groups, f"2 or more {which}")
+        for name, idle in (_SOME_TAKE | {"topk_group": groups}).items():
+            wants = f"{idle!r} {which}; others go with {', '.join(_takers(name))}"
+            require(
+                name in cls.options or getattr(given, name) == idle,
+                name,
+                getattr(given, name),
+                wants,
+            )
+        require_one_of("scoring_func", given.scoring_func, ("softmax", "sigmoid"))
+        _check_capacity(given)
+        if experts:
+            cls._check_k(given, which)
+            large = groups == 1 or experts >= cls.smallest_group * groups
+            require(
+                large, "n_group", groups, f"groups of {cls.smallest_group} experts or more {which}"
+            )
+
+    @classmethod
+    def _check_k(cls, given, which: str) -> None:
+        k, experts = given.num_experts_per_tok, given.n_routed_experts
+        require_whole("num_experts_per_tok", k)
+        require(k <= experts, "num_experts_per_tok", k, f"at most n_routed_experts ({experts})")
+        if given.norm_topk_prob and k == 1:
+            raise ValueError(
+                "norm_topk_prob: got True with num_experts_per_tok 1; wants False: one weight "
+                "divided by itself is always 1, so the language-model loss would send the router "
+                "no gradient at all"
+            )
+        fewest, most = cls.k_range(given)
+        wants = (
+            f"{fewest} or more {which}: a softmax over one logit is always 1 and teaches nothing"
+        )
+        if cls.only_k is not None:
+            wants = f"{fewest} {which}"
+        elif k > most:
+            wants = f"at most {most}, the experts in topk_group ({given.topk_group}) groups"
+        require(fewest <= k <= most, "num_experts_per_tok", k, wants)
+
+    def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> Routing:
+        """x (tokens, hidden_size) -> Routing.
+
+        input_ids    (tokens,) int64, for a router by token id
+        mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
+        n_sequences  the tokens are that many sequences, one after the other, equally long
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
@@ -121,29 +154,59 @@ class Router(nn.Module):
         return F.linear(x.to(dtype), self.weight.to(dtype))
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
-        """The choice as a function of the logits (tokens, E) alone: -inf keeps an expert from being
-        chosen."""
+        """The choice, from the logits (tokens, E) alone; -inf keeps an expert from being chosen."""
         raise NotImplementedError
 
+    def routing(self, experts, weights, scores, logits, chosen=None) -> Routing:
+        """The record, before any dropping."""
+        kept = torch.ones_like(experts, dtype=torch.bool) if chosen is None else chosen
+        return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
+
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity, in training mode only."""
+        """Drop what is beyond the capacity, in training mode only: else a token's experts would
+        depend on the length of the input and on what stands beside it."""
         if self.capacity_factor is None or not self.training:
             return routing
         if self.capacity_per == "expert":
             return limit_experts(routing, self.capacity_factor, mask)
         tokens, device = len(routing.experts), routing.experts.device
         lucky = torch.rand(n_sequences, device=device) < self.never_drop_share
-        protected = lucky.repeat_interleave(tokens // n_sequences)
+        protected = lucky.repeat_interleave(tokens // n_sequences)  # (tokens,)
         return limit_devices(routing, self.capacity_factor, self.n_group, mask, protected)
 
-    def routing(
-        self,
-        experts: Tensor,
-        weights: Tensor,
-        scores: Tensor,
-        logits: Tensor,
-        chosen: Tensor | None = None,
-    ) -> Routing:
-        """The record, before any dropping."""
-        kept = torch.ones_like(experts, dtype=torch.bool) if chosen is None else chosen
-        return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
+    def room(self, routing: Routing) -> int | None:
+        """How many tokens one expert, or device, could take in this pass; None: all of them."""
+        if self.training and self.assigns:
+            return capacity(*routing.logits.shape, 1.0)
+        if self.capacity_factor is None or not self.training:
+            return None
+        places = self.n_group if self.capacity_per == "device" else self.n_routed_experts
+        return capacity(int(routing.choices().sum()), places, self.capacity_factor)
+
+    def update_bias(self, load: Tensor, speed: float) -> None:
+        """One step of balancing without a gradient, by the load (E,) of a whole optimiser step."""
+        raise TypeError(f"router: got {type(self).__name__}; wants one with a selection bias")
+
+
+# Options that only some routers take, and what they have to be with the others.
+_SOME_TAKE = {
+    name: getattr(Router, name)
+    for name in ("scoring_func", "norm_topk_prob", "topk_group", *Router.options[2:])
+}
+
+
+def _takers(option: str) -> list[str]:
+    from moe_lib.model.routers import ROUTERS  # here: that file reads this one first
+
+    return [name for name, router in ROUTERS.items() if option in router.options]
+
+
+def _check_capacity(given) -> None:
+    factor, per, share = given.capacity_factor, given.capacity_per, given.never_drop_share
+    require(factor is None or factor > 0, "capacity_factor", factor, "None or more than 0")
+    require_one_of("capacity_per", per, ("expert", "device"))
+    devices = '2 or more with capacity_per "device": the number of devices'
+    require(per == "expert" or given.n_group > 1, "n_group", given.n_group, devices)
+    require(0 <= share <= 1, "never_drop_share", share, "a share from 0 to 1")
+    alone = '0 with capacity_per "expert"'
+    require(share == 0 or per == "device", "never_drop_share", share, alone)

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from moe_lib.errors import require
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.topk import TopKRouter
 from moe_lib.model.routing import NoisyRouting, Routing
@@ -17,22 +16,10 @@ class DenseRouter(Router):
     """Every expert runs on every token, weighted by softmax(W x) (Jacobs, Jordan, Nowlan and Hinton
     1991)."""
 
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
-    ):
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        require(
-            num_experts_per_tok == n_routed_experts,
-            "num_experts_per_tok",
-            num_experts_per_tok,
-            f"n_routed_experts ({n_routed_experts}): the dense mixture runs every expert",
-        )
-        require(
-            self.capacity_factor is None,
-            "capacity_factor",
-            self.capacity_factor,
-            "None: the load of a dense mixture is even",
-        )
+    name, title = "dense", "Dense mixture (1991)"
+    options = ("routed_scaling_factor", "n_group")
+    balanced_by, collapses = (), False  # the load is even
+    only_k, sums_to_one = "all", True
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
         scores = logits.softmax(-1)
@@ -47,58 +34,35 @@ class NoisyTopKRouter(Router):
     largest H are kept, the others set to -inf, and the weights are the softmax of what is left.
     """
 
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
-    ):
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        self.noise_weight = nn.Parameter(torch.zeros(n_routed_experts, hidden_size))
+    name, title = "noisy_topk", "Noisy top-k (Shazeer, 2017)"
+    learned = ("weight", "noise_weight")
+    balanced_by = (*Router.balanced_by, "importance_loss_alpha", "load_loss_alpha")
+    collapses = False  # two losses of its own see to it
 
-    def forward(
-        self,
-        x: Tensor,
-        input_ids: Tensor | None = None,
-        mask: Tensor | None = None,
-        n_sequences: int = 1,
-    ) -> NoisyRouting:
+    def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> NoisyRouting:
         with torch.autocast(x.device.type, enabled=False):
-            clean = self.logits(x)
+            clean = self.logits(x)  # (tokens, E)
             noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))
             noisy = clean + torch.randn_like(clean) * noise_std if self.training else clean
             routing = self.limit(self.route(noisy, mask), mask, n_sequences)
             return replace(routing, clean_logits=clean, noise_std=noise_std)
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> NoisyRouting:
-        best, experts = logits.topk(self.num_experts_per_tok, dim=-1)
+        best, experts = logits.topk(self.num_experts_per_tok, dim=-1)  # (tokens, k) each
         weights = best.softmax(-1)
-        scores = torch.zeros_like(logits).scatter(
-            1, experts, weights
-        )  # G(x): 0 for all but the chosen
-        return NoisyRouting(**vars(self.routing(experts, weights, scores, logits)))
+        gates = torch.zeros_like(logits).scatter(1, experts, weights)  # G(x): 0 for the others
+        return NoisyRouting(**vars(self.routing(experts, weights, gates, logits)))
 
 
 class SwitchRouter(TopKRouter):
     """Switch Transformer (Fedus et al. 2021): the one best expert, weighted by its raw probability.
 
-    Raw, because a single weight divided by itself would be 1 and the router would learn nothing
-    (PITFALLS 1).
+    Raw, because a single weight divided by itself would be 1 and the router would learn nothing.
     """
 
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int = 1, **options
-    ):
-        require(
-            num_experts_per_tok == 1,
-            "num_experts_per_tok",
-            num_experts_per_tok,
-            "1: Switch chooses one expert",
-        )
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        require(
-            self.scoring_func == "softmax" and not self.norm_topk_prob,
-            "options",
-            options,
-            "neither scoring_func nor norm_topk_prob: Switch takes the raw softmax",
-        )
+    name, title = "switch", "Switch top-1 (2021)"
+    variants, options = {}, Router.options
+    only_k = 1
 
 
 class GShardRouter(Router):
@@ -109,20 +73,12 @@ class GShardRouter(Router):
     never depends on a draw.
     """
 
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int = 2, **options
-    ):
-        require(
-            num_experts_per_tok == 2,
-            "num_experts_per_tok",
-            num_experts_per_tok,
-            "2: GShard chooses two experts",
-        )
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
+    name, title = "gshard", "GShard top-2 (2020)"
+    only_k, how_many, sums_to_one = 2, "at most", True
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
         scores = logits.softmax(-1)
-        weights, experts = scores.topk(2, dim=-1)
+        weights, experts = scores.topk(2, dim=-1)  # (tokens, 2) each
         weights = weights / weights.sum(-1, keepdim=True)
         chosen = None
         if self.training:

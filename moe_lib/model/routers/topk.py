@@ -2,9 +2,9 @@
 and weight."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routing import Routing
 
@@ -17,55 +17,29 @@ class TopKRouter(Router):
     (`norm_topk_prob`: Mixtral, DeepSeek-V3).
     """
 
-    def __init__(
-        self,
-        hidden_size: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        norm_topk_prob: bool = False,
-        routed_scaling_factor: float = 1.0,
-        *,
-        scoring_func: str = "softmax",
-        **options,
-    ):
-        super().__init__(
-            hidden_size,
-            n_routed_experts,
-            num_experts_per_tok,
-            routed_scaling_factor=routed_scaling_factor,
-            **options,
-        )
-        require(
-            scoring_func in ("softmax", "sigmoid"),
-            "scoring_func",
-            scoring_func,
-            '"softmax" or "sigmoid"',
-        )
-        if norm_topk_prob and num_experts_per_tok == 1:
-            raise ValueError(
-                "norm_topk_prob: got True with num_experts_per_tok 1; wants False: one "
-                "weight divided by itself is "
-                "always 1, so the language-model loss would send the router no gradient at all"
-            )
-        self.norm_topk_prob, self.scoring_func = norm_topk_prob, scoring_func
+    name, title = "topk", "Top-k, raw weights (DeepSeekMoE, 2024)"
+    variants = {
+        "topk_normalised": ("Top-k, renormalised (Mixtral, 2023)", {"norm_topk_prob": True})
+    }
+    options = (*Router.options, "scoring_func", "norm_topk_prob")
+    takes_k_best = True
+    follows_decoding_plan = True  # said by a class for itself, not for its subclasses
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
         scores = logits.softmax(-1) if self.scoring_func == "softmax" else logits.sigmoid()
-        experts = self.select(scores.detach(), logits == -torch.inf)
-        weights = scores.gather(1, experts)
+        experts = self.select(scores.detach(), logits == -torch.inf)  # (tokens, k)
+        weights = scores.gather(1, experts)  # (tokens, k)
         if self.norm_topk_prob:
-            weights = weights / weights.sum(-1, keepdim=True).clamp(
-                min=torch.finfo(weights.dtype).tiny
-            )
+            smallest = torch.finfo(weights.dtype).tiny
+            weights = weights / weights.sum(-1, keepdim=True).clamp(min=smallest)
         return self.routing(experts, weights, scores, logits)
 
     def select(self, scores: Tensor, forbidden: Tensor) -> Tensor:
         """scores (tokens, E), forbidden (tokens, E) bool -> the chosen experts (tokens, k), best
         first."""
-        # -inf and not 0: a biased score can be negative, and then 0 would win (PITFALLS 11)
-        return (
-            scores.masked_fill(forbidden, -torch.inf).topk(self.num_experts_per_tok, dim=-1).indices
-        )
+        # -inf and not 0: a biased score can be negative, and then a forbidden expert would win.
+        open_scores = scores.masked_fill(forbidden, -torch.inf)
+        return open_scores.topk(self.num_experts_per_tok, dim=-1).indices
 
 
 class GroupLimitedRouter(TopKRouter):
@@ -76,81 +50,70 @@ class GroupLimitedRouter(TopKRouter):
     topk_group devices at most.
     """
 
-    def __init__(
-        self,
-        hidden_size: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        *,
-        n_group: int,
-        topk_group: int,
-        **options,
-    ):
-        super().__init__(
-            hidden_size, n_routed_experts, num_experts_per_tok, n_group=n_group, **options
-        )
-        self.topk_group = _checked_groups(
-            n_routed_experts, num_experts_per_tok, n_group, topk_group
-        )
+    name, title = "group_limited", "Group-limited top-k (DeepSeek-V2, 2024)"
+    options = (*Router.options, "topk_group")
+    needs_groups = True
+    follows_decoding_plan = True
 
     def select(self, scores: Tensor, forbidden: Tensor) -> Tensor:
         scores = scores.masked_fill(forbidden, -torch.inf)
         group_scores = scores.unflatten(-1, (self.n_group, -1)).amax(-1)  # (tokens, n_group)
-        return super().select(
-            scores, forbidden | outside_best_groups(group_scores, self.topk_group, scores)
-        )
+        outside = outside_best_groups(group_scores, self.topk_group, scores)  # (tokens, E)
+        return super().select(scores, forbidden | outside)
 
 
 class BiasedTopKRouter(TopKRouter):
     """DeepSeek-V3: a bias per expert takes part in the choice, never in the weight (equations 12 to
     16).
 
-    Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it a
-    small step up for experts with less than the mean load and down for the others
-    (`moe_lib.training.load_balance.update_selection_bias`; Loss-Free Balancing, 2024, algorithm 1).
-    With n_group above 1 the choice is node-limited: a group is as good as its two best experts
-    together (V3, section 2.1.2).
+    Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it by
+    `update_bias`, once per optimiser step. With topk_group below n_group the choice is
+    node-limited: a group is as good as its two best experts together (V3, section 2.1.2).
     """
 
-    def __init__(
-        self,
-        hidden_size: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        *,
-        scoring_func: str = "sigmoid",
-        norm_topk_prob: bool = True,
-        n_group: int = 1,
-        topk_group: int | None = None,
-        **options,
-    ):
-        super().__init__(
-            hidden_size,
-            n_routed_experts,
-            num_experts_per_tok,
-            norm_topk_prob,
-            scoring_func=scoring_func,
-            n_group=n_group,
-            **options,
-        )
-        topk_group = n_group if topk_group is None else topk_group
-        self.topk_group = _checked_groups(
-            n_routed_experts, num_experts_per_tok, n_group, topk_group
-        )
-        require(
-            n_group == 1 or n_routed_experts >= 2 * n_group,
-            "n_group",
-            n_group,
-            "groups of at least two experts: a group is scored by its two best",
-        )
-        self.register_buffer("selection_bias", torch.zeros(n_routed_experts))
+    name, title = "biased_topk", "Sigmoid, selection bias (DeepSeek-V3, 2024)"
+    variants = {}
+    options = (*TopKRouter.options, "topk_group")
+    scoring_func, norm_topk_prob = "sigmoid", True
+    balanced_by, collapses = (*Router.balanced_by, "bias_update_speed"), False
+    smallest_group = 2  # a group is scored by its two best
+    follows_decoding_plan = True
+
+    def __init__(self, *sizes: int, **options):
+        super().__init__(*sizes, **options)
+        self.register_buffer("selection_bias", torch.zeros(self.n_routed_experts))
 
     def select(self, scores: Tensor, forbidden: Tensor) -> Tensor:
         biased = (scores + self.selection_bias.to(scores.dtype)).masked_fill(forbidden, -torch.inf)
         if self.topk_group < self.n_group:
-            group_scores = biased.unflatten(-1, (self.n_group, -1)).topk(2, dim=-1).values.sum(-1)
+            groups = biased.unflatten(-1, (self.n_group, -1))  # (tokens, n_group, E / n_group)
+            group_scores = groups.topk(2, dim=-1).values.sum(-1)  # (tokens, n_group)
             forbidden = forbidden | outside_best_groups(group_scores, self.topk_group, scores)
         return super().select(biased, forbidden)
+
+    @torch.no_grad()
+    def update_bias(self, load: Tensor, speed: float) -> None:
+        """Auxiliary-loss-free balancing: b_i += speed · sign(mean load − load_i).
+
+        load (E,) is that of a whole, finished optimiser step: counted from the sequence at hand it
+        would tell a token about later ones (Loss-Free Balancing 2024, algorithm 1; DeepSeek-V3
+        section 2.1.2, speed 0.001). Raises ValueError for a load of another length.
+        """
+        bias = self.selection_bias
+        require(load.shape == bias.shape, "load", tuple(load.shape), f"shape {tuple(bias.shape)}")
+        # The sign of E · (mean − load), in whole numbers and without float64, which Apple's GPU
+        # lacks.
+        sign = (load.sum() - len(load) * load).sign()
+        bias += speed * sign.to(bias)
+
+    def _apply(self, fn, recurse: bool = True):
+        """The bias keeps at least float32 when the model turns to half precision: at 1 a bfloat16
+        moves by steps of 0.008, and a speed of 0.001 would be rounded away."""
+        before = self.selection_bias
+        super()._apply(fn, recurse)
+        if torch.finfo(self.selection_bias.dtype).bits < 32:
+            self.selection_bias = before.to(self.selection_bias.device, torch.float32)
+        return self
 
 
 class TopKSoftmaxRouter(Router):
@@ -160,44 +123,20 @@ class TopKSoftmaxRouter(Router):
     The weights equal Mixtral's softmax over all, renormalised: the same numbers by another road.
     """
 
-    def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
-    ):
-        super().__init__(hidden_size, n_routed_experts, num_experts_per_tok, **options)
-        require(
-            num_experts_per_tok > 1,
-            "num_experts_per_tok",
-            num_experts_per_tok,
-            "2 or more: a softmax over one logit is always 1 and teaches the router nothing",
-        )
-        self.bias = nn.Parameter(torch.zeros(n_routed_experts))
+    name, title = "topk_softmax", "Softmax over the chosen (gpt-oss, 2025)"
+    learned, fewest_k, sums_to_one = ("weight", "bias"), 2, True
 
     def logits(self, x: Tensor) -> Tensor:
         return super().logits(x) + self.bias
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
-        best, experts = logits.topk(self.num_experts_per_tok, dim=-1)
+        best, experts = logits.topk(self.num_experts_per_tok, dim=-1)  # (tokens, k) each
         return self.routing(experts, best.softmax(-1), logits.softmax(-1), logits)
 
 
 def outside_best_groups(group_scores: Tensor, topk_group: int, like: Tensor) -> Tensor:
     """group_scores (tokens, n_group) -> (tokens, E) bool, True for experts outside the topk_group
     best groups."""
-    best = group_scores.topk(topk_group, dim=-1).indices
+    best = group_scores.topk(topk_group, dim=-1).indices  # (tokens, topk_group)
     outside = torch.ones_like(group_scores, dtype=torch.bool).scatter(1, best, False)
     return outside.repeat_interleave(like.shape[-1] // group_scores.shape[-1], dim=-1)
-
-
-def _checked_groups(
-    n_routed_experts: int, num_experts_per_tok: int, n_group: int, topk_group: int
-) -> int:
-    require_whole("topk_group", topk_group)
-    require(topk_group <= n_group, "topk_group", topk_group, f"at most n_group ({n_group})")
-    reachable = topk_group * n_routed_experts // n_group
-    require(
-        num_experts_per_tok <= reachable,
-        "num_experts_per_tok",
-        num_experts_per_tok,
-        f"at most {reachable}, the experts in topk_group ({topk_group}) groups",
-    )
-    return topk_group

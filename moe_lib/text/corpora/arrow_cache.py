@@ -5,6 +5,8 @@ own and renamed. A killed process leaves such a folder behind, never half a cach
 that write at once, one wins.
 """
 
+import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -14,8 +16,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+from moe_lib.text_files import parse_json, read_text
+
 _UNFINISHED = ".unfinished-"
 _STALE_SECONDS = 24 * 3600
+_SUMS = "check_sums.json"
 
 
 def cache_folder() -> Path:
@@ -41,6 +46,7 @@ def cached_dataset(folder: Path, name: str, build: Callable):
     target = folder / name
     if target.is_dir():
         try:
+            _check_sums(target)
             return Dataset.load_from_disk(str(target))
         except Exception as error:  # damaged files raise many kinds of errors, from json to pyarrow
             warnings.warn(
@@ -60,6 +66,8 @@ def cached_dataset(folder: Path, name: str, build: Callable):
     try:
         with quiet_datasets():
             dataset.save_to_disk(str(unfinished / "dataset"))
+        sums = json.dumps(_sums(unfinished / "dataset"), indent=2)
+        (unfinished / "dataset" / _SUMS).write_text(sums, encoding="utf-8")
         os.replace(unfinished / "dataset", target)
     except OSError as error:
         if not target.is_dir():  # otherwise another process was first, and its result is as good
@@ -69,6 +77,26 @@ def cached_dataset(folder: Path, name: str, build: Callable):
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return dataset
+
+
+def _sums(folder: Path) -> dict[str, str]:
+    """The check sum of every file of a saved dataset, by its name."""
+    sums = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != _SUMS:
+            with path.open("rb") as file:
+                sums[path.name] = hashlib.file_digest(file, "blake2b").hexdigest()
+    return sums
+
+
+def _check_sums(folder: Path) -> None:
+    """Raise ValueError naming the first file that is not as it was saved: Arrow itself would take
+    changed bytes for text. Other files are none of its business: `datasets` keeps results there."""
+    saved = parse_json(read_text(folder / _SUMS), folder / _SUMS)
+    found = _sums(folder)
+    for name in saved:
+        if saved[name] != found.get(name):
+            raise ValueError(f"{name} is not as it was saved")
 
 
 @contextmanager

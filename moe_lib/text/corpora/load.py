@@ -2,6 +2,7 @@
 Hub."""
 
 import hashlib
+import os
 import socket
 import sys
 import sysconfig
@@ -10,8 +11,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from moe_lib.errors import require, require_unicode
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.arrow_cache import cache_folder, cached_dataset, quiet_datasets
+from moe_lib.text.corpora.package_docs import NAME as PACKAGE_DOCS
+from moe_lib.text.corpora.package_docs import package_docs
 from moe_lib.text.corpora.readers import FILE_TYPES, read_documents, row_document
 from moe_lib.text.corpora.splitting import (
     hash_fraction,
@@ -19,17 +23,20 @@ from moe_lib.text.corpora.splitting import (
     split_positions,
     split_threshold,
 )
+from moe_lib.text_files import path_of
 
 PYTHON_CORPORA = ("python", "python_code", "python_docstrings", "python_reference")
 MIXTURE = "mixture"  # "python" and all written corpora: what the course pretrains on
 _COLUMNS = ("text", "domain", "source")
-_RECIPE = 2  # raise it when python_sources.py or splitting.py changes what they produce
+# raise it when python_sources.py or splitting.py changes what they produce, or arrow_cache.py how
+# that is kept
+_RECIPE = 3
 
 
 def corpus_names() -> list[str]:
     """The names that load_corpus knows on this machine. "python" and "mixture" are made of the
     others."""
-    return sorted({*PYTHON_CORPORA, MIXTURE, *_written_names()})
+    return sorted({*PYTHON_CORPORA, PACKAGE_DOCS, MIXTURE, *_written_names()})
 
 
 def _written_names() -> list[str]:
@@ -49,7 +56,8 @@ def load_corpus(
     source.
 
     name_or_path   a name (see corpus_names); "python" is its three corpora together, "mixture"
-                   these and the written ones, with the domain of each document;
+                   these and the written ones, with the domain of each document; "package_docs",
+                   the docstrings of the course's pinned packages, is not among them;
                    or a .txt, .jsonl, .json, .csv, .tsv or .parquet file, or a folder of .txt files;
                    or "hub:owner/name" or "hub:owner/name:config", a data set of the Hub, when
                    online
@@ -57,8 +65,9 @@ def load_corpus(
     domain         the domain of all documents; by default each document's own, or the name of the
                    file
     split          "train" or "heldout": return that Dataset alone
-    limit          use so many documents: of the Python corpora a mixed choice, the same every time;
-                   of anything else the first ones; of "mixture" so many from each of its parts
+    limit          use so many documents: of the Python corpora and "package_docs" a mixed choice,
+                   the same every time; of anything else the first ones; of "mixture" so many from
+                   each of its parts
     held_out       the share of documents held out (about: a hash decides), 0 for none
 
     The split is by document and depends on the document, not on its place. Near copies stay on one
@@ -70,23 +79,39 @@ def load_corpus(
     for a missing file or a Python without its library sources, ConnectionError when a Hub data set
     is out of reach.
     """
-    if split not in (None, "train", "heldout"):
-        raise ValueError(f"split: got {split!r}, wanted None, 'train' or 'heldout'")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ValueError(f"limit: got {limit!r}, wanted None or a whole number of at least 1")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out: got {held_out!r}, wanted a share from 0 up to 1, not 1 itself")
+    _check_arguments(name_or_path, text_column, domain, split, limit, held_out)
     name = str(name_or_path)
     if name == MIXTURE:
         return _mixture(domain=domain, split=split, limit=limit, held_out=held_out)
     if name in PYTHON_CORPORA:
         dataset = _python_corpus(name, limit)
+    elif name == PACKAGE_DOCS:
+        dataset = _mixed_choice(package_docs(), limit)
     elif name.startswith("hub:"):
         dataset = _positioned(_hub_documents(name, text_column, limit))
     else:
         path = _find_path(name_or_path)
         dataset = _positioned(read_documents(path, text_column=text_column, limit=limit))
     return _split(dataset, name, domain, split, held_out)
+
+
+def _check_arguments(name_or_path, text_column, domain, split, limit, held_out) -> None:
+    wants = "the name of a corpus, a path, or 'hub:owner/name'"
+    require(isinstance(name_or_path, str | Path), "name_or_path", name_or_path, wants, TypeError)
+    require(str(name_or_path).strip() != "", "name_or_path", name_or_path, wants)
+    known = isinstance(split, str | None) and split in (None, "train", "heldout")
+    require(known, "split", split, "None, 'train' or 'heldout'")
+    at_least_1 = limit is None or (type(limit) is int and limit > 0)
+    require(at_least_1, "limit", limit, "None or a whole number of at least 1")
+    wants = "a share from 0 up to 1, not 1 itself"
+    number = isinstance(held_out, int | float) and not isinstance(held_out, bool)
+    require(number, "held_out", held_out, wants, TypeError)
+    require(0 <= held_out < 1, "held_out", held_out, wants)
+    for argument, value in (("text_column", text_column), ("domain", domain)):
+        if value is not None or argument == "text_column":
+            require(isinstance(value, str), argument, value, "a text", TypeError)
+            require(value.strip() != "", argument, value, "a text that is not empty")
+            require_unicode(argument, value)
 
 
 def _mixture(split: str | None, **options):
@@ -105,11 +130,12 @@ def _find_path(name_or_path: str | Path) -> Path:
     name = str(name_or_path)
     if name in corpus_names():
         return DATA / "corpora" / name
-    path = Path(name_or_path).expanduser()
-    if path.exists() or path.suffix.lower() in FILE_TYPES or len(path.parts) > 1:
+    path = path_of("name_or_path", name_or_path)
+    # os.path and not Path: a long text given for a path is no file, and no error of the system's
+    if os.path.exists(path) or path.suffix.lower() in FILE_TYPES or len(path.parts) > 1:
         return path  # read_documents says so if it does not exist
     raise ValueError(
-        f"name_or_path: got {name!r}, which is neither a corpus nor a file; wanted one of "
+        f"name_or_path: got {name[:80]!r}, which is neither a corpus nor a file; wants one of "
         f"{', '.join(corpus_names())}, or a path, or 'hub:owner/name'"
     )
 
@@ -125,13 +151,19 @@ def _python_corpus(name: str, limit: int | None):
     dataset = cached_dataset(
         cache_folder() / "corpora", folder_name, lambda: _positioned(python_documents())
     )
-    chosen = [index for index, domain in enumerate(dataset["domain"]) if name in ("python", domain)]
-    if limit is not None and limit < len(chosen):
-        sources = dataset["source"][:]
-        chosen = sorted(
-            sorted(chosen, key=lambda index: hash_fraction("limit", sources[index]))[:limit]
-        )
-    return dataset if len(chosen) == len(dataset) else dataset.select(chosen)
+    if name != "python":
+        domains = dataset["domain"][:]
+        dataset = dataset.select([i for i, domain in enumerate(domains) if domain == name])
+    return _mixed_choice(dataset, limit)
+
+
+def _mixed_choice(dataset, limit: int | None):
+    """`limit` rows by the hash of their source, in order; all of them for None."""
+    if limit is None or limit >= len(dataset):
+        return dataset
+    sources = dataset["source"][:]
+    mixed = sorted(range(len(sources)), key=lambda index: hash_fraction("limit", sources[index]))
+    return dataset.select(sorted(mixed[:limit]))
 
 
 def _positioned(documents: list[dict]):

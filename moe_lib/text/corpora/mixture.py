@@ -21,7 +21,8 @@ _TASK_COLUMNS = {
 
 
 def repeat_written(documents, times: int = WRITTEN_TIMES):
-    """A Dataset with every document that does not come from Python's own library `times` times.
+    """A Dataset with every document that comes neither from Python's own library nor from a package
+    `times` times.
 
     Raises ValueError if `times` is no whole number of at least 1.
     """
@@ -31,7 +32,7 @@ def repeat_written(documents, times: int = WRITTEN_TIMES):
     written = [
         index
         for index, domain in enumerate(documents["domain"])
-        if not domain.startswith("python_")
+        if not domain.startswith(("python_", "package_"))
     ]
     return concatenate_datasets([documents, *[documents.select(written)] * (times - 1)])
 

@@ -1,132 +1,95 @@
 """Find documents that are copies or near copies of each other.
 
 A document becomes the set of its three-word shingles; two documents are near copies when the
-Jaccard similarity |A and B| / |A or B| of their sets reaches a threshold. Comparing all pairs is
-slow, so only pairs that can reach the threshold are compared. The result is exact, not an estimate.
+Jaccard similarity |A and B| / |A or B| of their sets reaches a threshold. The sets are the rows of
+a sparse matrix of ones and zeros (scikit-learn's CountVectorizer), and the product of that matrix
+with itself counts the shared shingles of all pairs at once: exact, not an estimate.
 
-Source of the filter: Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", WWW 2007.
+scikit-learn and scipy are imported on use, so that `import moe_lib.text` stays quick.
 """
 
-import math
 import re
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
+
+from moe_lib.errors import require, require_texts
 
 # A Chinese or Japanese character counts as a word of its own: such text has no spaces between
 # words.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W_]+")
-_WORD_BITS = 21
+_ROWS = 512  # documents compared with all others at a time: bounds the memory of the product
 
 
-def near_duplicate_groups(texts: list[str], threshold: float = 0.5) -> list[int]:
+def near_duplicate_groups(texts: Sequence[str], threshold: float = 0.5) -> list[int]:
     """Group near copies: for each text, the index of the first text of its group.
 
     Groups are closed under "is a near copy of": if A is like B and B is like C, all three share a
     group. Upper and lower case, punctuation and spaces are ignored. Deterministic.
 
-    Raises ValueError if `threshold` is not in (0, 1].
+    Raises ValueError if `threshold` is not in (0, 1], TypeError if `texts` is no list of texts.
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold: got {threshold}, wanted a number in (0, 1]")
-    sets = _shingles(texts)
-    groups = Groups(len(texts))
-    members = [frozenset(shingles.tolist()) for shingles in sets]
-    for first, second in _candidate_pairs(sets, threshold):
-        if groups.find(first) == groups.find(second):
-            continue
-        common = len(members[first] & members[second])
-        if common >= threshold * (len(members[first]) + len(members[second]) - common):
-            groups.join(first, second)
-    return [groups.find(index) for index in range(len(texts))]
+    _check(texts, threshold)
+    pairs = []
+    for first, second, common, sizes in _shared(texts):
+        alike = common >= threshold * (sizes[first] + sizes[second] - common)
+        pairs.append(np.stack([first[alike], second[alike]], axis=1))
+    return first_of_linked(len(texts), np.concatenate(pairs) if pairs else ())
 
 
-def containers(texts: list[str], threshold: float = 0.5) -> list[list[int]]:
+def containers(texts: Sequence[str], threshold: float = 0.5) -> list[list[int]]:
     """For each text, the other texts that hold at least `threshold` of its shingles, in order.
 
     A short text quoted in a long one is no near copy by Jaccard similarity, but whoever read the
-    long one knows it.
+    long one knows it. Raises as `near_duplicate_groups`.
     """
-    sets = _shingles(texts)
-    members = [frozenset(shingles.tolist()) for shingles in sets]
-    holders: dict[int, list[int]] = {}
-    for index, shingles in enumerate(members):
-        for shingle in shingles:
-            holders.setdefault(shingle, []).append(index)
-    result = []
-    for index, shingles in enumerate(members):
-        # a text that holds enough of them holds at least one of the rarest n - ceil(threshold * n)
-        # + 1
-        rarest = sorted(shingles, key=lambda shingle: (len(holders[shingle]), shingle))
-        prefix = rarest[: len(rarest) - math.ceil(threshold * len(rarest)) + 1]
-        candidates = {other for shingle in prefix for other in holders[shingle]} - {index}
-        enough = threshold * len(shingles)
-        result.append(
-            sorted(other for other in candidates if len(shingles & members[other]) >= enough)
-        )
-    return result
+    _check(texts, threshold)
+    found: list[list[int]] = [[] for _ in texts]
+    for first, second, common, sizes in _shared(texts):
+        holds = (common >= threshold * sizes[first]) & (first != second)
+        for text, holder in zip(first[holds].tolist(), second[holds].tolist(), strict=True):
+            found[text].append(holder)
+    return [sorted(holders) for holders in found]
 
 
-class Groups:
-    """Disjoint sets of the numbers 0 .. n-1; the smallest number of a set stands for it
-    (union-find)."""
+def first_of_linked(n: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of 0 .. n-1, the smallest number that a chain of `pairs` links it to, itself
+    included."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def __init__(self, n: int):
-        self._parent = list(range(n))
-
-    def find(self, index: int) -> int:
-        while self._parent[index] != index:
-            self._parent[index] = self._parent[self._parent[index]]  # halve the path
-            index = self._parent[index]
-        return index
-
-    def join(self, first: int, second: int) -> None:
-        low, high = sorted((self.find(first), self.find(second)))
-        self._parent[high] = low
+    ends = np.array([*pairs], dtype=np.int64).reshape(-1, 2)
+    graph = coo_array((np.ones(len(ends), dtype=np.int8), (ends[:, 0], ends[:, 1])), shape=(n, n))
+    _, component = connected_components(graph, directed=False)
+    _, first, number = np.unique(component, return_index=True, return_inverse=True)
+    return first[number].tolist()
 
 
-def _shingles(texts: list[str]) -> list[np.ndarray]:
-    """Per text, the sorted distinct three-word shingles, each as one integer made of three word
-    numbers."""
-    numbers: dict[str, int] = {}
-    result = []
-    for text in texts:
-        words = _WORD.findall(text.lower()) or [text]
-        ids = np.array(
-            [numbers.setdefault(word, len(numbers) + 1) for word in words], dtype=np.uint64
-        )
-        ids %= np.uint64(1 << _WORD_BITS)
-        ids = np.pad(ids, (0, max(0, 3 - len(ids))))
-        shift = np.uint64(_WORD_BITS)
-        result.append(np.unique((ids[:-2] << shift << shift) | (ids[1:-1] << shift) | ids[2:]))
-    return result
+def _check(texts: Sequence[str], threshold: float) -> None:
+    require_texts("texts", texts)
+    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    require(number, "threshold", threshold, "a number in (0, 1]", TypeError)
+    require(0 < threshold <= 1, "threshold", threshold, "a number in (0, 1]")
 
 
-def _candidate_pairs(sets: list[np.ndarray], threshold: float) -> list[tuple[int, int]]:
-    """Pairs that may reach the threshold, in order.
+def _shingles(text: str) -> list[str]:
+    """Three words in a row, at every place; a shorter text is one shingle, filled up."""
+    words = _WORD.findall(text.lower()) or [text]
+    words += [""] * (3 - len(words))
+    return [" ".join(three) for three in zip(words, words[1:], words[2:], strict=False)]
 
-    Sort each set from its rarest shingle to its commonest. If two sets are similar enough, they
-    must already share one among the first n - ceil(threshold * n) + 1: otherwise too few are left
-    to share.
-    """
-    if not sets:
-        return []
-    lengths = np.array([len(shingles) for shingles in sets])
-    _, number, counts = np.unique(np.concatenate(sets), return_inverse=True, return_counts=True)
-    owners: dict[int, list[int]] = {}
-    start = 0
-    for document, length in enumerate(lengths.tolist()):
-        mine = number[start : start + length]
-        start += length
-        prefix = length - math.ceil(threshold * length) + 1
-        order = np.lexsort((mine, counts[mine]))
-        for shingle in mine[order[:prefix]].tolist():
-            if counts[shingle] > 1:
-                owners.setdefault(shingle, []).append(document)
-    pairs = set()
-    for documents in owners.values():
-        for position, second in enumerate(documents):
-            for first in documents[:position]:
-                low, high = sorted((lengths[first], lengths[second]))
-                if low >= threshold * high:
-                    pairs.add((first, second))
-    return sorted(pairs)
+
+def _shared(texts: Sequence[str]) -> Iterator[tuple[np.ndarray, ...]]:
+    """(first, second, common, sizes) for blocks of texts: the pairs of texts that share a shingle,
+    how many they share, and, for all texts, how many shingles each has."""
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    if not texts:
+        return
+    vectorizer = CountVectorizer(analyzer=_shingles, binary=True, dtype=np.int32)
+    rows = vectorizer.fit_transform(texts)  # (texts, shingles), 1 where the text has the shingle
+    sizes = np.diff(rows.indptr)
+    columns = rows.T.tocsr()
+    for start in range(0, rows.shape[0], _ROWS):
+        block = (rows[start : start + _ROWS] @ columns).tocoo()
+        yield block.row + start, block.col, block.data, sizes

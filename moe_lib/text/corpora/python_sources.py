@@ -120,7 +120,7 @@ def _library_documents() -> list[dict]:
         except (UnicodeDecodeError, SyntaxError, ValueError):
             continue  # a handful of library files are kept broken or in other encodings on purpose
         name = relative.as_posix()
-        for qualified_name, docstring in _docstrings(tree):
+        for qualified_name, docstring in docstrings_of(tree):
             if len(docstring) >= MIN_DOCSTRING:
                 source = f"{name}#{qualified_name}" if qualified_name else name
                 docstrings.append(
@@ -142,7 +142,7 @@ def _library_documents() -> list[dict]:
     return docstrings + code
 
 
-def _docstrings(tree: ast.AST, prefix: str = ""):
+def docstrings_of(tree: ast.AST, prefix: str = ""):
     """Yield (qualified name, docstring) of a module, its classes and functions, in source order."""
     if isinstance(tree, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
         docstring = ast.get_docstring(tree)
@@ -153,7 +153,7 @@ def _docstrings(tree: ast.AST, prefix: str = ""):
             name = (
                 getattr(child, "name", None) if not isinstance(child, ast.ExceptHandler) else None
             )
-            yield from _docstrings(child, f"{prefix}.{name}".strip(".") if name else prefix)
+            yield from docstrings_of(child, f"{prefix}.{name}".strip(".") if name else prefix)
 
 
 def _without_docstrings(text: str, tree: ast.AST) -> str:

@@ -5,10 +5,12 @@ A document is a dictionary with `text`, `domain`, `source` and `key`, as in pyth
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+
+from moe_lib.errors import require
+from moe_lib.text_files import check_text, parse_json, read_text, require_regular
 
 # A text file longer than this is cut at blank lines into documents of about CHUNK characters.
 LONG_TEXT, CHUNK = 4_000, 2_000  # characters
@@ -28,16 +30,19 @@ def read_documents(
     Raises FileNotFoundError if there is no such file, ValueError if it is unreadable, empty, not
     UTF-8, of an unknown type, or has a row without text.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+    require(isinstance(text_column, str), "text_column", text_column, "a column's name", TypeError)
     if path.is_dir():
         documents = _read_folder(path, text_column, limit)
-    elif path.suffix.lower() == ".txt":
-        documents = list(islice(_text_documents(path, path.name), limit))
     else:
-        documents = list(islice(_row_documents(path, text_column), limit))
+        require_regular(path)
+        rows = (
+            _text_documents(path, path.name)
+            if path.suffix.lower() == ".txt"
+            else _row_documents(path, text_column)
+        )
+        documents = list(islice(rows, limit))
     if not documents:
-        raise ValueError(f"{path}: has no documents, wanted at least one")
+        raise ValueError(f"{path}: has no documents; wants at least one")
     return documents
 
 
@@ -46,21 +51,23 @@ def row_document(row: dict, place: str, text_column: str, domain: str, source: s
     if text_column not in row or row[text_column] is None:
         columns = ", ".join(repr(name) for name in row)
         raise ValueError(f'{place} has no "{text_column}"; it has {columns or "nothing"}')
-    text = row[text_column]
-    if not isinstance(text, str):
-        raise ValueError(f'{place}: "{text_column}" is {type(text).__name__}, wanted text')
-    if not text.strip():
-        raise ValueError(f'{place}: "{text_column}" is empty')
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError(
-            f'{place}: "{text_column}" has half a surrogate pair, which is not valid Unicode'
-        )
+    check_text(row[text_column], f'{place}: "{text_column}"')
     return {
-        "text": text,
-        "domain": str(row.get("domain") or domain),
-        "source": str(row.get("source") or source),
-        "key": None if row.get("id") is None else f"{domain}:{row['id']}",
+        "text": row[text_column],
+        "domain": _named(row, "domain", place) or domain,
+        "source": _named(row, "source", place) or source,
+        "key": None if row.get("id") is None else f"{domain}:{_named(row, 'id', place)}",
     }
+
+
+def _named(row: dict, column: str, place: str) -> str:
+    """A name in a row: a text or a number; "" where there is none, or 0 for a domain or source."""
+    value = row.get(column)
+    if not isinstance(value, str | int | float | None) or isinstance(value, bool):
+        raise ValueError(f'{place}: "{column}" is {type(value).__name__}; wants text')
+    if isinstance(value, str) and value:
+        check_text(value, f'{place}: "{column}"')
+    return str(value) if value or column == "id" else ""
 
 
 def _read_folder(folder: Path, text_column: str, limit: int | None) -> list[dict]:
@@ -69,7 +76,9 @@ def _read_folder(folder: Path, text_column: str, limit: int | None) -> list[dict
             islice(_row_documents(folder / "documents.jsonl", text_column, folder.name), limit)
         )
     paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() == ".txt" and path.is_file()
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() == ".txt" and path.is_file() and not is_hidden(path, folder)
     )
     if not paths:
         raise ValueError(f"{folder}: has no documents.jsonl and no .txt files")
@@ -81,6 +90,13 @@ def _read_folder(folder: Path, text_column: str, limit: int | None) -> list[dict
         source = path.relative_to(folder).as_posix()
         documents += islice(_text_documents(path, source, folder.name), wanted)
     return documents
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Is a file below `folder` hidden or a system's own: Jupyter's .ipynb_checkpoints (which hold
+    copies), macOS's ._name and __MACOSX?"""
+    parts = path.relative_to(folder).parts
+    return any(part.startswith((".", "__MACOSX")) for part in parts)
 
 
 def _text_documents(path: Path, source: str, domain: str | None = None) -> Iterator[dict]:
@@ -129,12 +145,12 @@ def _row_documents(path: Path, text_column: str, domain: str | None = None) -> I
         rows = _parquet_rows(path)
     else:
         raise ValueError(
-            f"{path}: unknown file type {kind!r}, wanted one of {', '.join(FILE_TYPES)}"
+            f"{path}: unknown file type {kind!r}; wants one of {', '.join(FILE_TYPES)}"
         )
     for number, row in rows:
         place = f"{path}: {'line' if kind == '.jsonl' else 'row'} {number}"
         if not isinstance(row, dict):
-            raise ValueError(f"{place} is {type(row).__name__}, wanted an object with fields")
+            raise ValueError(f"{place} is {type(row).__name__}; wants an object with fields")
         yield row_document(row, place, text_column, domain or path.stem, f"{path.name}:{number}")
 
 
@@ -142,21 +158,13 @@ def _jsonl_rows(path: Path) -> Iterator[tuple[int, object]]:
     # Not splitlines(): a JSON text may hold other line separators, such as U+2028.
     for number, line in enumerate(_read_utf8(path).split("\n"), start=1):
         if line.strip():
-            try:
-                yield number, json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(
-                    f"{path}: line {number} is not valid JSON ({error.msg})"
-                ) from error
+            yield number, parse_json(line, path, number)
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
-    try:
-        rows = json.loads(_read_utf8(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: line {error.lineno} is not valid JSON ({error.msg})") from error
+    rows = parse_json(_read_utf8(path), path)
     if not isinstance(rows, list):
-        raise ValueError(f"{path}: holds {type(rows).__name__}, wanted a list of objects")
+        raise ValueError(f"{path}: holds {type(rows).__name__}; wants a list of objects")
     yield from enumerate(rows, start=1)
 
 
@@ -167,9 +175,12 @@ def _csv_rows(path: Path, delimiter: str) -> Iterator[tuple[int, dict]]:
     )  # the default refuses long documents
     number = 0
     try:
-        for number, row in enumerate(
-            csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), start=1
-        ):
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = reader.fieldnames or []
+        twice = sorted({name for name in header if header.count(name) > 1})
+        if twice:
+            raise ValueError(f"{path}: the header has {twice[0]!r} twice; wants each column once")
+        for number, row in enumerate(reader, start=1):
             if None in row:
                 raise ValueError(f"{path}: row {number} has more fields than the header")
             yield number, row
@@ -183,6 +194,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
     import pyarrow
     import pyarrow.parquet
 
+    require_regular(path)
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: is empty")
     number = 0
@@ -200,18 +212,8 @@ def _parquet_rows(path: Path) -> Iterator[tuple[int, dict]]:
 
 
 def _read_utf8(path: Path) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path}: line {line} is not valid UTF-8 (byte 0x{raw[error.start]:02x}); save "
-            "the file as UTF-8"
-        ) from error
+    """The text of a file that is not empty."""
+    text = read_text(path)
     if not text.strip():
         raise ValueError(f"{path}: is empty")
     return text

@@ -2,7 +2,11 @@
 
 import hashlib
 
-from moe_lib.text.corpora.near_duplicates import Groups, containers, near_duplicate_groups
+from moe_lib.text.corpora.near_duplicates import (
+    containers,
+    first_of_linked,
+    near_duplicate_groups,
+)
 
 
 def split_positions(documents: list[dict]) -> list[float]:
@@ -11,23 +15,19 @@ def split_positions(documents: list[dict]) -> list[float]:
     It depends on the document's key (or, without one, its text), not on its place in the list. Near
     copies, and documents with equal keys, share one number, so they land on the same side.
     """
-    groups = Groups(len(documents))
-    for index, first in enumerate(
-        near_duplicate_groups([document["text"] for document in documents])
-    ):
-        groups.join(index, first)
+    pairs = list(enumerate(near_duplicate_groups([document["text"] for document in documents])))
     first_with_key: dict[str, int] = {}
     for index, document in enumerate(documents):
         if document["key"] is not None:
-            groups.join(index, first_with_key.setdefault(document["key"], index))
+            pairs.append((index, first_with_key.setdefault(document["key"], index)))
+    groups = first_of_linked(len(documents), pairs)
     lowest: dict[int, float] = {}
-    for index, document in enumerate(documents):
+    for group, document in zip(groups, documents, strict=True):
         own = hash_fraction(
             "split", document["text"] if document["key"] is None else document["key"]
         )
-        group = groups.find(index)
         lowest[group] = min(own, lowest.get(group, 1.0))
-    return [lowest[groups.find(index)] for index in range(len(documents))]
+    return [lowest[group] for group in groups]
 
 
 def highest_containers(documents: list[dict], positions: list[float]) -> list[float]:

@@ -4,11 +4,13 @@ moments."""
 import json
 from pathlib import Path
 
+from moe_lib.errors import require
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.readers import _jsonl_rows
 from moe_lib.text.tasks.public import load_public
 from moe_lib.text.tasks.row_checks import check_row, check_unique
 from moe_lib.text.tasks.schema import PRODUCT_FIELDS, TASKS, Field, features
+from moe_lib.text_files import path_of
 
 PUBLIC = "public:"
 
@@ -44,19 +46,27 @@ def load_task(
     and the row), FileNotFoundError for a missing file, ConnectionError when a public set is out of
     reach.
     """
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise ValueError(f"limit: got {limit!r}, wanted None or a whole number of at least 1")
-    if isinstance(name, str) and name.startswith(PUBLIC):
+    require(
+        limit is None or (type(limit) is int and limit > 0),
+        "limit",
+        limit,
+        "None or a whole number of at least 1",
+    )
+    _check_name(name)
+    require(
+        isinstance(split, str | None), "split", split, "the name of a split, or None", TypeError
+    )
+    if name.startswith(PUBLIC):
         fields, rows = load_public(name.removeprefix(PUBLIC), path, limit)
     elif name in TASKS:
         fields = TASKS[name].fields
         rows = {side: part[:limit] for side, part in _read_task(name, path).items()}
     else:
         raise ValueError(
-            f"name: got {name!r}, wanted one of {', '.join(task_names())}, or '{PUBLIC}' and a name"
+            f"name: got {name!r}; wants one of {', '.join(task_names())}, or '{PUBLIC}' and a name"
         )
     if split is not None and split not in rows:
-        raise ValueError(f"split: got {split!r}, wanted None or one of {', '.join(rows)}")
+        raise ValueError(f"split: got {split!r}; wants None or one of {', '.join(rows)}")
     if split is not None:
         return _dataset(rows[split], fields)
     from datasets import DatasetDict
@@ -87,10 +97,11 @@ def load_second_labels(name: str, path: str | Path | None = None) -> dict[str, s
 
     Raises ValueError if the set has none or an id or a label is not one of the set's.
     """
+    _check_name(name)
     if name not in TASKS or TASKS[name].label is None:
         classified = [key for key, task in TASKS.items() if task.label]
         raise ValueError(
-            f"name: got {name!r}, wanted a classified set, one of {', '.join(classified)}"
+            f"name: got {name!r}; wants a classified set, one of {', '.join(classified)}"
         )
     ids = {row["id"] for rows in _read_task(name, path).values() for row in rows}
     fields = {"id": Field("text"), "label": TASKS[name].fields[TASKS[name].label]}
@@ -102,8 +113,12 @@ def load_second_labels(name: str, path: str | Path | None = None) -> dict[str, s
     return labels
 
 
+def _check_name(name: object) -> None:
+    require(isinstance(name, str), "name", name, "the name of a labelled set", TypeError)
+
+
 def _folder(name: str, path: str | Path | None) -> Path:
-    return DATA / "tasks" / name if path is None else Path(path).expanduser()
+    return DATA / "tasks" / name if path is None else path_of("path", path)
 
 
 def _read_task(name: str, path: str | Path | None) -> dict[str, list[dict]]:
@@ -131,8 +146,6 @@ def _read_rows(
     file: Path, fields: dict[str, Field], seen: dict[str, str]
 ) -> list[tuple[str, dict]]:
     """The rows of a JSONL file, each with its place ("FILE: line N"), checked."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file")
     rows = []
     for number, row in _jsonl_rows(file):
         place = f"{file}: line {number}"

@@ -13,10 +13,12 @@ from pathlib import Path
 
 from moe_lib.text.corpora.arrow_cache import quiet_datasets
 from moe_lib.text.corpora.load import _offline_if_unreachable
+from moe_lib.text.corpora.readers import is_hidden
 from moe_lib.text.tasks.public_files import Rows, split_of, table_rows
 from moe_lib.text.tasks.public_sets import CORPUS, PUBLIC_SETS, PublicSet
 from moe_lib.text.tasks.row_checks import check_offsets, check_row
 from moe_lib.text.tasks.schema import DOCUMENT_FIELDS, OUT_OF_SCOPE, TASKS, Field
+from moe_lib.text_files import path_of, require_regular
 
 _TABLES = ("*.parquet", "*.jsonl", "*.csv")
 # A file, or a split of the Hub: the split that its rows are in if they don't say so themselves, and
@@ -38,7 +40,7 @@ def load_public(
     out, and one warning says how many. A row with other columns or types raises ValueError.
     """
     if name not in PUBLIC_SETS:
-        raise ValueError(f"name: got 'public:{name}', wanted one of {', '.join(public_names())}")
+        raise ValueError(f"name: got 'public:{name}'; wants one of {', '.join(public_names())}")
     public = PUBLIC_SETS[name]
     fields = _fields(public)
     parts = _hub_parts(name, public) if path is None else _local_parts(public, path)
@@ -147,19 +149,18 @@ def _articles(lines: Rows) -> Rows:
 
 
 def _local_parts(public: PublicSet, path: str | Path) -> Iterator[Part]:
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file or folder")
+    path = path_of("path", path)
     if path.is_dir():
         found = sorted(
-            file for file in path.rglob("*") if file.is_file() and _belongs(file.name, public)
+            file
+            for file in path.rglob("*")
+            if file.is_file() and _belongs(file.name, public) and not is_hidden(file, path)
         )
         if not found:
             wanted = ", ".join([*public.originals, *(f"train{table[1:]}" for table in _TABLES)])
-            raise ValueError(
-                f"{path}: has no file of {public.title}; wanted names such as {wanted}"
-            )
+            raise ValueError(f"{path}: has no file of {public.title}; wants names such as {wanted}")
     else:
+        require_regular(path)
         found = [path]
     for file in found:
         yield split_of(file.name) or "train", _file_rows(file, public)
@@ -170,7 +171,7 @@ def _file_rows(file: Path, public: PublicSet) -> Rows:
         return table_rows(file)
     if public.read is None:
         raise ValueError(
-            f"{file}: unknown file type {file.suffix!r}, wanted one of {', '.join(public.tables)}"
+            f"{file}: unknown file type {file.suffix!r}; wants one of {', '.join(public.tables)}"
         )
     return public.read(file)
 

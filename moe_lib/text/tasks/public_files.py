@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from moe_lib.text.corpora.readers import _csv_rows, _jsonl_rows, _parquet_rows, _read_utf8
+from moe_lib.text_files import parse_json, require_regular
 
 Rows = Iterator[tuple[str | None, str, dict]]
 _SPLIT_WORDS = {
@@ -47,7 +48,7 @@ def table_rows(path: Path) -> Rows:
     for number, row in readers[kind](path):
         place = f"{path}: {'line' if kind == '.jsonl' else 'row'} {number}"
         if not isinstance(row, dict):
-            raise ValueError(f"{place} is {type(row).__name__}, wanted an object with fields")
+            raise ValueError(f"{place} is {type(row).__name__}; wants an object with fields")
         for column, known in names.items():
             if type(row.get(column)) is int and 0 <= row[column] < len(known):
                 row[column] = known[row[column]]
@@ -64,28 +65,32 @@ def _parquet_label_names(path: Path) -> dict[str, list[str]]:
         found = json.loads(metadata.get(b"huggingface", b"{}"))
     except (pyarrow.ArrowException, OSError, ValueError):
         return {}  # _parquet_rows says what is wrong with the file
-    columns = found.get("info", {}).get("features", {})
+    try:
+        columns = found["info"]["features"].items()
+    except (AttributeError, KeyError, TypeError):
+        return {}
     return {
         name: column["names"]
-        for name, column in columns.items()
-        if isinstance(column, dict) and "names" in column
+        for name, column in columns
+        if isinstance(column, dict) and isinstance(column.get("names"), list)
     }
 
 
 def squad_rows(path: Path) -> Rows:
     """SQuAD's JSON: data > paragraphs > qas."""
-    data = _json(path)
+    data = parse_json(_read_utf8(path), path)
     if not isinstance(data, dict) or not isinstance(data.get("data"), list):
-        raise ValueError(f'{path}: has no list "data", wanted the JSON of SQuAD 2')
-    for article in data["data"]:
-        for number, paragraph in enumerate(article.get("paragraphs", []), start=1):
-            place = f"{path}: {article.get('title')!r}, paragraph {number}"
+        raise ValueError(f'{path}: has no list "data"; wants the JSON of SQuAD 2')
+    for here, article in _objects(data["data"], f"{path}: article"):
+        here = f"{path}: {article['title']!r}" if "title" in article else here
+        for place, paragraph in _objects(article.get("paragraphs", []), f"{here}, paragraph"):
             if not {"context", "qas"} <= set(paragraph):
                 raise ValueError(
-                    f'{place} has {", ".join(paragraph) or "nothing"}, wanted "context" and "qas"'
+                    f'{place} has {", ".join(paragraph) or "nothing"}; wants "context" and "qas"'
                 )
-            for question in paragraph["qas"]:
-                answers = question.get("answers", [])
+            for asked, question in _objects(paragraph["qas"], f"{place}, question"):
+                given = _objects(question.get("answers", []), f"{asked}, answer")
+                answers = [answer for _, answer in given]
                 row = {
                     "id": question.get("id"),
                     "title": article.get("title"),
@@ -112,7 +117,7 @@ def ag_news_rows(path: Path) -> Rows:
         place = f"{path}: row {number}"
         if len(row) != 3 or row[0] not in ("1", "2", "3", "4"):
             raise ValueError(
-                f"{place} is {row!r}, wanted a class from 1 to 4, a title and a description"
+                f"{place} is {row!r}; wants a class from 1 to 4, a title and a description"
             )
         yield None, place, {"text": f"{row[1]} {row[2]}", "label": int(row[0]) - 1}
 
@@ -122,7 +127,7 @@ def json_lines(path: Path) -> Rows:
     for number, row in _jsonl_rows(path):
         if not isinstance(row, dict):
             raise ValueError(
-                f"{path}: line {number} is {type(row).__name__}, wanted an object with fields"
+                f"{path}: line {number} is {type(row).__name__}; wants an object with fields"
             )
         yield None, f"{path}: line {number}", row
 
@@ -133,25 +138,24 @@ def phrasebank_rows(path: Path) -> Rows:
         if line.strip():
             sentence, sign, label = line.rpartition("@")
             if not sign:
-                raise ValueError(f"{path}: line {number} has no @, wanted sentence@label")
+                raise ValueError(f"{path}: line {number} has no @; wants sentence@label")
             yield None, f"{path}: line {number}", {"sentence": sentence, "label": label.strip()}
 
 
 def clinc_rows(path: Path) -> Rows:
     """CLINC150's data_full.json: train, val, test and oos_train, oos_val, oos_test, lists of [text,
     intent]."""
-    data = _json(path)
+    data = parse_json(_read_utf8(path), path)
     if not isinstance(data, dict):
         raise ValueError(
-            f"{path}: holds {type(data).__name__}, wanted an object with train, val and test"
+            f"{path}: holds {type(data).__name__}; wants an object with train, val and test"
         )
     for part in ("train", "oos_train", "val", "oos_val", "test", "oos_test"):
         if part not in data:
             raise ValueError(f'{path}: has no "{part}"; it has {", ".join(data) or "nothing"}')
-        for number, row in enumerate(data[part], start=1):
-            place = f"{path}: {part}, row {number}"
+        for place, row in _numbered(data[part], f"{path}: {part}, row"):
             if not isinstance(row, list) or len(row) != 2:
-                raise ValueError(f"{place} is {row!r}, wanted [text, intent]")
+                raise ValueError(f"{place} is {row!r}; wants [text, intent]")
             yield _SPLIT_WORDS[part.removeprefix("oos_")], place, {"text": row[0], "intent": row[1]}
 
 
@@ -178,12 +182,14 @@ def opus_rows(path: Path) -> Rows:
 def xsum_rows(path: Path) -> Rows:
     """XSum: a JSON file with the ids of each split, and beside it (or in a folder there) one
     ID.summary each."""
-    splits = _json(path)
+    splits = parse_json(_read_utf8(path), path)
     if not isinstance(splits, dict) or not set(splits) <= set(_SPLIT_WORDS):
-        raise ValueError(f"{path}: wanted an object with the ids of train, validation and test")
+        raise ValueError(f"{path}: wants an object with the ids of train, validation and test")
     files = {file.stem: file for file in path.parent.rglob("*.summary")}
     for part, ids in splits.items():
-        for row_id in ids:
+        for place, row_id in _numbered(ids, f"{path}: {part}, id"):
+            if not isinstance(row_id, str):
+                raise ValueError(f"{place} is {row_id!r}; wants text")
             if row_id not in files:
                 raise FileNotFoundError(
                     f"{path.parent / row_id}.summary: no such file, but {path.name} names it"
@@ -261,15 +267,24 @@ def story_rows(path: Path) -> Rows:
         yield None, f"{path}: line {start}", {"text": "\n".join(story).strip()}
 
 
-def _json(path: Path) -> object:
-    try:
-        return json.loads(_read_utf8(path))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: line {error.lineno} is not valid JSON ({error.msg})") from error
+def _numbered(items: object, place: str) -> Iterator[tuple[str, object]]:
+    """(place and number, item) of a list; ValueError if it is none."""
+    if not isinstance(items, list):
+        raise ValueError(f"{place}s: holds {type(items).__name__}; wants a list")
+    yield from ((f"{place} {number}", item) for number, item in enumerate(items, start=1))
+
+
+def _objects(items: object, place: str) -> Iterator[tuple[str, dict]]:
+    """The same for a list of objects; ValueError naming the first that is none."""
+    for here, item in _numbered(items, place):
+        if not isinstance(item, dict):
+            raise ValueError(f"{here} is {type(item).__name__}; wants an object with fields")
+        yield here, item
 
 
 def _lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """Line by line, for files too large to read whole. Only a newline ends a line."""
+    require_regular(path)
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             try:

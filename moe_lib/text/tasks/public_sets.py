@@ -98,7 +98,7 @@ def _intent(*columns: str) -> Callable[[dict, str], dict]:
             isinstance(intent, str) and intent.isdecimal()
         ):
             raise ValueError(
-                f"has the number {intent!r} as its label, wanted a name, as in the original files"
+                f"has the number {intent!r} as its label; wants a name, as in the original files"
             )
         intent = OUT_OF_SCOPE if intent == "oos" else intent
         return {"id": row_id, "text": _need(row, "text"), "intent": intent, "language": "en"}

@@ -11,6 +11,7 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, MoELayer, Routing
 from moe_lib.model.experts import Experts
+from moe_lib.shapes_only import shapes_only
 from moe_lib.tuning.methods.base import Method, Wrapped, Wrapper
 
 GROUPS = ("attention", "dense_ffn", "shared", "experts")
@@ -201,7 +202,7 @@ def _group(model: LanguageModel, group: str) -> dict[str, nn.Module]:
 def target_shapes(config: ModelConfig, targets: tuple[str, ...]) -> list[tuple[int, int]]:
     """(out, in) of every matrix that the targets name, each expert's three counted apart; nothing
     is allocated."""
-    with torch.device("meta"):
+    with shapes_only():
         model = LanguageModel(config)
     shapes = []
     for module in find_targets(model, targets).values():

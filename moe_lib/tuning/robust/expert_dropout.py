@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer, Routing
-from moe_lib.model.experts import Experts, grouped_linear
+from moe_lib.model.experts import Experts
 from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert
+from moe_lib.model.fast.grouped import grouped_linear
 from moe_lib.model.layers import SwiGLU
 
 
@@ -106,7 +107,7 @@ class AttachedDropout:
 def run_with_dropout(
     x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor, rate: float
 ) -> Tensor:
-    """`moe_lib.model.experts.run_sorted` with dropout on the inner numbers: each (token, expert)
+    """`moe_lib.model.fast.ways.run_grouped` with dropout on the inner numbers: each (token, expert)
     pair draws its own.
 
     x (tokens, d) -> (tokens, d)

@@ -12,6 +12,8 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
 from moe_lib.views.explorer.figure import printable
+from moe_lib.views.kit.messages import said
+from moe_lib.views.kit.messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
 
 SENTENCE = "The list is sorted in place, and None is returned."
@@ -92,7 +94,16 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
     def __init__(
         self, models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE, max_tokens: int = 32
     ):
-        require(bool(models), "models", models, "at least one model by name")
+        wants = "a dict of at least one model"
+        require(isinstance(models, Mapping), "models", type(models).__name__, wants, TypeError)
+        require(len(models) > 0, "models", {}, wants)
+        for name, model in models.items():
+            check_text("models", name)
+            config = getattr(model, "config", None)
+            layered = isinstance(model, nn.Module) and hasattr(config, "num_attention_heads")
+            place, got = f"models[{name!r}]", type(model).__name__
+            require(layered, place, got, "a moe_lib LanguageModel", TypeError)
+        check_text("text", text)
         layers = min(model.config.num_hidden_layers for model in models.values())
         heads = min(model.config.num_attention_heads for model in models.values())
         self._models, self._tokenizer, self._max_tokens = dict(models), tokenizer, max_tokens
@@ -113,7 +124,7 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
         )
         self._read()
         super().__init__([self.text_box, controls, self.picture, self.words])
-        self.text_box.observe(lambda change: self._read(), "value")
+        self.text_box.observe(self._on_text, "value")
         for slider in (self.layer_slider, self.head_slider):
             slider.observe(lambda change: self._show(), "value")
 
@@ -138,7 +149,17 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
             name: attention_maps(model, self._tokenizer, text, limit)
             for name, model in self._models.items()
         }
+        self._text = text
         self._show()
+
+    def _on_text(self, change) -> None:
+        """A text was typed. A refusal is said, and the last text that could be read comes back."""
+        try:
+            check_text("text", change.new)
+            self._read()
+        except Exception as error:  # the page cannot raise
+            self.text_box.value = self._text
+            self.words.value = f'<p role="alert">{escape(said(error))}</p>{self.words.value}'
 
     def _show(self) -> None:
         encoded, words = b64encode(self.png()).decode("ascii"), escape(self.summary)

@@ -2,7 +2,6 @@
 axes."""
 
 from collections.abc import Sequence
-from math import sqrt
 from textwrap import fill
 
 from matplotlib.axes import Axes
@@ -11,28 +10,13 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.words import run_title
-
-# Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart.
-# Even is pale.
-LOAD_COLOURS = ("#00314f", "#4a9bd1", "#f5f5f2", "#ee9a4d", "#8c2d00")
-# One line per layer: colours of at least 3:1 on light and on dark ground, and different strokes.
-LAYER_LINES = (
-    ("#0072b2", "solid"),
-    ("#d55e00", (0, (4, 2))),
-    ("#009e73", (0, (1, 1.5))),
-    ("#7f7f7f", (0, (5, 1, 1, 1))),
+from moe_lib.views.balance_dashboard.payload import (
+    LAYER_LINES,
+    LOAD_COLOURS,
+    MAX_RUNS,
+    load_stops,
 )
-MAX_RUNS = 4
-
-
-def load_stops(n_experts: int, k: int) -> list[float]:
-    """Where on the scale of load / even share the LOAD_COLOURS stand: 0, ½, 1 (even), √top and top.
-
-    top is the largest possible share, E / k: every token chooses the expert.
-    """
-    top = max(2.0, n_experts / k)
-    return [0.0, 0.5, 1.0, sqrt(top), top]
+from moe_lib.views.balance_dashboard.words import run_title
 
 
 def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:

@@ -1,8 +1,30 @@
 """What the page of the balance dashboard is sent: a line per run, and a few numbers per step."""
 
+from math import sqrt
+
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.figure import LAYER_LINES, LOAD_COLOURS, load_stops
 from moe_lib.views.balance_dashboard.words import run_title, run_words
+
+# Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart.
+# Even is pale.
+LOAD_COLOURS = ("#00314f", "#4a9bd1", "#f5f5f2", "#ee9a4d", "#8c2d00")
+# One line per layer: colours of at least 3:1 on light and on dark ground, and different strokes.
+LAYER_LINES = (
+    ("#0072b2", "solid"),
+    ("#d55e00", (0, (4, 2))),
+    ("#009e73", (0, (1, 1.5))),
+    ("#7f7f7f", (0, (5, 1, 1, 1))),
+)
+MAX_RUNS = 4
+
+
+def load_stops(n_experts: int, k: int) -> list[float]:
+    """Where on the scale of load / even share the LOAD_COLOURS stand: 0, ½, 1 (even), √top and top.
+
+    top is the largest possible share, E / k: every token chooses the expert.
+    """
+    top = max(2.0, n_experts / k)
+    return [0.0, 0.5, 1.0, sqrt(top), top]
 
 
 def run_entry(run: BalanceRecorder, state: str, shown: bool) -> dict:

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Iterable
+from inspect import signature
 
 import anywidget
 import traitlets
@@ -20,12 +21,22 @@ from moe_lib.training.live import (
     LiveTraining,
     fresh_model,
 )
-from moe_lib.training.loop import StepReport
+from moe_lib.training.loop import StepReport, train
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.figure import MAX_RUNS, balance_figure
-from moe_lib.views.balance_dashboard.payload import colours, run_entry, step_rows
+from moe_lib.views.balance_dashboard.payload import MAX_RUNS, colours, run_entry, step_rows
 from moe_lib.views.balance_dashboard.words import balance_words
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import (
+    Form,
+    MessageWidget,
+    fields,
+    is_whole,
+    number,
+    one_of,
+    several,
+    text,
+    whole,
+)
 from moe_lib.views.kit.static_display import StaticDisplay
 
 ALPHAS = (
@@ -40,7 +51,21 @@ ALPHAS = (
     1.0,
 )  # places of the sliders; code may set any value
 SPEEDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+# What may be handed on to `train`: all but what the dashboard sets itself.
+TRAIN_OPTIONS = set(signature(train).parameters) - {
+    *("model", "batches", "steps", "learning_rate", "callback")
+}
 UPDATE_EVERY = 0.22  # seconds between two messages to the page
+
+
+_NAMES = {"cure": "kind", "speed": "bias_update_speed"}  # of the page's settings in a Cure
+_SETTINGS = {  # what the page may set
+    "cure": text,
+    "alpha": number,
+    "scope": text,
+    "speed": number,
+    "seed": whole(),
+}
 
 
 def _setting(name: str, words: str) -> property:
@@ -52,7 +77,7 @@ def _setting(name: str, words: str) -> property:
     )
 
 
-class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
+class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Train models of one config, each with its cure against an uneven load; up to four runs side
     by side.
 
@@ -81,6 +106,13 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("balance_plots", "balance_dashboard")
     _css = style("balance_dashboard")
+    FORMS = (
+        Form("_press", needs={"act": one_of("hello", "start", "pause", "resume", "stop")}),
+        Form("_set", needs={"act": one_of("set"), "settings": fields(_SETTINGS)}),
+        Form("_show", needs={"act": one_of("show"), "places": several(whole())}),
+        Form("_forget", needs={"act": one_of("forget"), "place": whole()}),
+    )
+    KEPT = ("_cure", "_seed", "runs", "_hidden")
     view = traitlets.Dict().tag(
         sync=True
     )  # controls and words; the numbers of the steps travel as messages
@@ -113,21 +145,44 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             TypeError,
         )
         require(config.n_routed_experts > 0, "config", "a dense model", "a model with experts")
+        require(
+            callable(getattr(batches, "at", None)),
+            "batches",
+            type(batches).__name__,
+            "batches with .at(step), e.g. moe_lib.text.Batches",
+            TypeError,
+        )
+        whole(1)("steps", steps)
+        number("learning_rate", learning_rate)
+        require(learning_rate > 0, "learning_rate", learning_rate, "a number above 0")
+        unknown = sorted(set(options) - TRAIN_OPTIONS)
+        wants = f"some of {', '.join(sorted(TRAIN_OPTIONS))}"
+        require(not unknown, "options", unknown, wants, TypeError)
         self._config, self._batches = config, batches
         self._options = {"steps": steps, "learning_rate": learning_rate, **options}
         self._cure = Cure(cure, alpha, scope, bias_update_speed)
         self._cure.fields(config)  # raises if they do not go together
-        self.seed, self.runs = seed, []
+        self.seed = seed
+        self.runs, self._failure = [], ""
         self._hidden: set[str] = set()
         self._ends: dict[str, str] = {}  # how each run ended
         self._sent: tuple[str, int] = (
             "",
             0,
         )  # the run whose steps the page has, and how many of them
-        self._status, self._problem, self._last_update = "Nothing has been trained yet.", "", 0.0
+        self._status, self._last_update = "Nothing has been trained yet.", 0.0
         self._lock = threading.RLock()  # the training's thread publishes too
         super().__init__(view=self._view())
-        self.on_msg(self._on_message)
+
+    @property
+    def seed(self) -> int:
+        """Of the weights of the next run."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        whole()("seed", seed)
+        self._seed = seed
 
     @property
     def state(self) -> str:
@@ -163,7 +218,8 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             on_change=lambda: self._follow(run, training),
             **self._options,
         )
-        self._problem, self.training, self.runs = "", training, [*self.runs, run]
+        self._problem = self._failure = ""
+        self.training, self.runs = training, [*self.runs, run]
         self._hidden |= {old.name for old in self.shown[:-MAX_RUNS]}
         training.start()
 
@@ -196,8 +252,9 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
 
     def show_runs(self, places: Iterable[int]) -> None:
         """Show these runs beside each other, one to four of them, by their places in `runs`."""
-        chosen = list(places)
-        known = all(isinstance(place, int) and 0 <= place < len(self.runs) for place in chosen)
+        chosen = list(places) if isinstance(places, range | set) else places
+        several(whole())("places", chosen)
+        known = all(place < len(self.runs) for place in chosen)
         require(
             known and 1 <= len(set(chosen)) <= MAX_RUNS,
             "places",
@@ -210,7 +267,7 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     def forget(self, place: int) -> None:
         """Throw a run away. ValueError for a place that `runs` does not have, or the run that is
         going on."""
-        known = isinstance(place, int) and 0 <= place < len(self.runs)
+        known = is_whole(place) and 0 <= place < len(self.runs)
         require(known, "place", place, f"a place from 0 to {len(self.runs) - 1}")
         require(
             not (self._alive and place == len(self.runs) - 1),
@@ -224,10 +281,18 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
     @property
     def summary(self) -> str:
         """What is shown, in words."""
-        return " ".join(part for part in (self._problem, balance_words(self.shown)) if part)
+        return " ".join(part for part in (self._said(), balance_words(self.shown)) if part)
+
+    def _said(self) -> str:
+        """What went wrong: with the last message, else with the last run."""
+        return self._problem or self._failure
 
     def figure(self):
         """The runs on show, as a matplotlib figure."""
+        from moe_lib.views.balance_dashboard.figure import (
+            balance_figure,  # matplotlib waits for a picture
+        )
+
         return balance_figure(self.shown or BalanceRecorder("no run"))
 
     @property
@@ -264,7 +329,7 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             FAILED: f"{words} failed {at}.",
         }[training.state]
         if training.state == FAILED:
-            self._problem = (
+            self._failure = (
                 f"{words} failed {at}: {type(training.error).__name__}: {training.error}"
             )
         if not training.alive:
@@ -291,7 +356,7 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
         return {
             "state": self.state,
             "status": self._status,
-            "problem": self._problem,
+            "problem": self._said(),
             "cures": CURES,
             "scopes": SCOPES,
             "has_bias": self._config.router == "biased_topk",
@@ -316,39 +381,27 @@ class BalanceDashboard(StaticDisplay, anywidget.AnyWidget):
             ],
         }
 
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """balance_dashboard.js reports a press or a new setting. Nothing here waits for the
-        training."""
-        act, training = content.get("act"), self.training
-        self._problem = "" if act != "hello" else self._problem
-        try:
-            if act == "start":
-                self.start()
-            elif act == "pause" and training:
-                training.pause(wait=False)
-            elif act == "resume" and training:
-                training.resume()
-            elif act == "stop" and training:
-                training.stop(wait=False)
-            elif act == "set":
-                self._take(content["settings"])
-            elif act == "show":
-                self.show_runs(content["places"])
-            elif act == "forget":
-                self.forget(content["place"])
-            elif act == "hello":  # a page that has just been opened has no steps
-                self._publish(every_row=True)
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-            self._publish()
+    # What the page says. Nothing here waits for the training.
 
-    def _take(self, settings: dict) -> None:
-        names = {"cure": "kind", "speed": "bias_update_speed"}
-        seed = settings.pop("seed", self.seed)
-        require(isinstance(seed, int) and seed >= 0, "seed", seed, "a whole number of at least 0")
-        self.seed = seed
-        self._change(**{names.get(name, name): value for name, value in settings.items()})
+    def _press(self, act: str) -> None:
+        if act == "hello":  # a page that has just been opened has no steps
+            self._publish(every_row=True)
+        elif act == "start":
+            self.start()
+        elif self.training is not None:
+            {
+                "pause": lambda: self.training.pause(wait=False),
+                "resume": self.training.resume,
+                "stop": lambda: self.training.stop(wait=False),
+            }[act]()
+
+    def _set(self, act: str, settings: dict) -> None:
+        cure = {_NAMES.get(name, name): one for name, one in settings.items() if name != "seed"}
+        self.seed = settings.get("seed", self.seed)
+        self._change(**cure)
+
+    def _show(self, act: str, places: list[int]) -> None:
+        self.show_runs(places)
+
+    def _forget(self, act: str, place: int) -> None:
+        self.forget(place)

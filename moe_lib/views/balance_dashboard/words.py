@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.explorer.words import count
+from moe_lib.views.kit.wording import count
 
 END = 10  # the last steps over which the words take means: single steps jump
 RARE = 0.1  # of an even share; an expert below it has next to no work

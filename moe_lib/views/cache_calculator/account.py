@@ -116,7 +116,7 @@ def cache_account(
     for name, value in (("context", context), ("batch_size", batch_size), ("memory", memory)):
         require_whole(name, value)
     require(
-        precision in BYTES_PER_NUMBER,
+        isinstance(precision, str) and precision in BYTES_PER_NUMBER,
         "precision",
         precision,
         f"one of {', '.join(BYTES_PER_NUMBER)}",

@@ -14,8 +14,8 @@ from moe_lib.views.cache_calculator.account import (
     cache_sizes_of,
     kind_of,
 )
-from moe_lib.views.cache_calculator.figure import cache_figure
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import size_words
 
@@ -34,7 +34,7 @@ SETTINGS = {  # setting -> label, values of its slider
 }
 
 
-class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
+class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Choose a published model, or sizes of your own, and compare its cache under four kinds of
     attention.
 
@@ -51,6 +51,30 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("settings", "cache_calculator")
     _css = style("settings", "cache_calculator")
+    FORMS = (
+        Form(
+            "_follow",
+            needs={
+                "set": fields(
+                    {
+                        **{name: text for name in ("model", "kind", "precision")},
+                        **{name: whole(1) for name in (*SETTINGS, *SIZES)},
+                    }
+                )
+            },
+        ),
+        Form("_back", needs={"reset": one_of(True)}),
+    )
+    KEPT = (
+        "model",
+        "kind",
+        "sizes",
+        "context",
+        "batch_size",
+        "precision",
+        "memory",
+        "account",
+    )
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; cache_calculator.js only reads it
 
     def __init__(
@@ -71,7 +95,6 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
         )
         self.account = cache_account(self.sizes, context, batch_size, precision, memory)
         super().__init__(view=self._view())
-        self.on_msg(self._on_message)
 
     @property
     def own_kind(self) -> str:
@@ -159,6 +182,10 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.cache_calculator.figure import (
+            cache_figure,  # matplotlib waits for a picture
+        )
+
         return cache_figure(self._title(), self._rows(), self.memory * GB, self._headings())
 
     def _named(self, kind: str) -> str:
@@ -230,31 +257,24 @@ class CacheCalculator(StaticDisplay, anywidget.AnyWidget):
             "memory": self.memory * GB,
             "memory_words": f"{self.memory} GB",
             "summary": self.summary,
-            "problem": "",
+            "problem": self._problem,
         }
 
     @staticmethod
     def _control(name: str, label: str, values, now: int) -> dict:
         return {"name": name, "label": label, "values": sorted({*values, now}), "value": now}
 
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """cache_calculator.js reports moved controls: {"set": {...}} or {"reset": true}."""
-        try:
-            if content.get("reset"):
-                self.reset()
-                return
-            changes = dict(content["set"])
-            heads, groups = changes.get("num_attention_heads"), self.sizes.num_key_value_heads
-            if heads is not None and heads % groups:
-                changes.setdefault(
-                    "num_key_value_heads", heads
-                )  # groups follow the heads: the page cannot ask first
-            self.set(**changes)
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self.view = self._view() | {"problem": str(error)}
+    def _follow(self, set: dict) -> None:
+        """The page reports moved controls."""
+        changes = dict(set)
+        heads, groups = changes.get("num_attention_heads"), self.sizes.num_key_value_heads
+        if heads is not None and heads % groups:
+            # groups follow the heads: the page cannot ask first
+            changes.setdefault("num_key_value_heads", heads)
+        self.set(**changes)
+
+    def _back(self, reset: bool) -> None:
+        self.reset()
 
 
 def _that_fit(number: int) -> str:

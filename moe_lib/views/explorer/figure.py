@@ -11,16 +11,10 @@ from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
 from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
-from moe_lib.views.explorer.words import (
-    NO_TEXT,
-    choices_of,
-    cut_words,
-    dense_layers,
-    layer_words,
-    max_violation,
-    ordinal,
-)
+from moe_lib.views.explorer.layer_facts import choices_of, dense_layers, max_violation
+from moe_lib.views.explorer.words import NO_TEXT, cut_words, layer_words
 from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.wording import ordinal
 
 WIDTH = 10.0  # inches
 _LINE = 100  # characters of the token strip per line

@@ -1,14 +1,17 @@
-"""The part of the routing explorer that is drawn in the browser, and the ipywidgets above it."""
+"""The part of the routing explorer that is drawn in the browser."""
 
 import anywidget
-import ipywidgets as widgets
 import traitlets
 
-from moe_lib.views.explorer.readings import Readings
-from moe_lib.views.explorer.words import ordinal
+from moe_lib.errors import require
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import is_whole, said
 
 SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
+
+
+class RefusedTrait(traitlets.TraitError, ValueError):
+    """A value that a trait of the panel cannot have. traitlets puts the old one back."""
 
 
 class RoutingPanel(anywidget.AnyWidget):
@@ -34,94 +37,48 @@ class RoutingPanel(anywidget.AnyWidget):
     problem = traitlets.Unicode().tag(sync=True)
     live = traitlets.Bool(True).tag(sync=True)  # False where there is no kernel to change the model
 
+    def set_state(self, sync_data: dict) -> None:
+        """What the page sets. If a value cannot be, nothing changes: the page says why, and gets
+        the old values back."""
+        self.problem = ""
+        try:
+            super().set_state(sync_data)
+        except Exception as error:  # a page has nobody to raise to
+            self.problem = said(error)
+            self.send_state([name for name in self.keys if name in sync_data])
 
-class Controls:
-    """The ipywidgets of the explorer; `k` is the number of choices in the first layer."""
+    @traitlets.validate("layer", "rank", "token", "side", "expert")
+    def _check(self, proposal):
+        """RefusedTrait, a ValueError, for what is not in the payload."""
+        name, value = proposal["trait"].name, proposal["value"]
+        if self.payload:
+            known, wants = getattr(self, f"_known_{name}")()
+            fits = is_whole(value) and value in known
+            require(fits, name, value, wants, RefusedTrait)
+        return value
 
-    def __init__(
-        self, text: str, other_text: str | None, layers: list[int], k: int, readings: Readings
-    ):
-        style = {"description_width": "45px"}
-        self.text_area = widgets.Textarea(
-            text,
-            description="Text",
-            placeholder="Type any text",
-            rows=4,
-            style=style,
-            layout={"width": "98%"},
-            tooltip="Any text. The picture below follows as you type.",
-        )
-        self.compare_area = widgets.Textarea(
-            other_text or "",
-            description="Other",
-            placeholder="Type another text",
-            rows=4,
-            style=style,
-            layout={"width": "98%"},
-            tooltip="The text to compare with.",
-        )
-        self.compare_button = widgets.ToggleButton(
-            other_text is not None,
-            description="Compare with another text",
-            layout={"width": "200px"},
-        )
-        self.compare_button.layout.display = "none" if readings.two_models else None
-        self.layer_slider = widgets.SelectionSlider(
-            options=[(str(index), index) for index in layers],
-            description="Layer",
-            style=style,
-            layout={"width": "300px"},
-        )
-        self.rank_buttons = widgets.ToggleButtons(
-            options=rank_options(k),
-            description="Choice",
-            style={**style, "button_width": "52px"},
-            layout={"width": "auto", "flex": "0 0 auto"},
-            tooltips=["Which of its chosen experts colours a token"] * k,
-        )
-        self.k_slider = _k_slider(readings.ks, readings.trained_k)
-        self.k_words = widgets.Label(
-            readings.k_note, layout={"display": "none" if readings.ks else None}
-        )
-        self.all_on_button = widgets.Button(
-            description="Switch all experts on", disabled=True, layout={"width": "180px"}
-        )
-        self.follow_compare()
+    def _shown_layer(self) -> dict:
+        layers = self.payload["layers"]
+        return next((one for one in layers if one["index"] == self.layer), layers[0])
 
-    def follow_compare(self) -> None:
-        """Show the second text where it is asked for."""
-        self.compare_area.layout.display = None if self.compare_button.value else "none"
+    def _known_layer(self):
+        numbers = [layer["index"] for layer in self.payload["layers"]]
+        return numbers, f"a layer with experts: {numbers}"
 
-    def children(self) -> list[widgets.Widget]:
-        rows = (
-            [self.layer_slider, self.rank_buttons],
-            [self.k_slider, self.k_words, self.all_on_button, self.compare_button],
-        )
-        layout = {"flex_flow": "row wrap", "align_items": "center"}
-        return [
-            self.text_area,
-            self.compare_area,
-            *(widgets.HBox(row, layout=layout) for row in rows),
-        ]
+    def _known_rank(self):
+        most = max(layer["k"] for layer in self.payload["layers"])
+        return range(1, most + 1), f"1 to {most}"
 
+    def _known_token(self):
+        shown = self.comparison["other"] if self.side and self.comparison else self.payload
+        tokens = len(shown["tokens"])
+        return range(-1, tokens), f"-1 for none, or one of {tokens} tokens, counted from 0"
 
-def rank_options(k: int) -> list[tuple[str, int]]:
-    return [(ordinal(rank), rank) for rank in range(1, k + 1)]
+    def _known_side(self):
+        if not self.comparison:
+            return (0,), "0: there is no second reading"
+        return (0, 1), "0 or 1"
 
-
-def _k_slider(ks: list[int], trained: int) -> widgets.SelectionSlider:
-    """From 1 to the largest k; the model's own is named. 0 stands for "as trained" where layers
-    differ."""
-    options = [(f"{k} (as trained)" if k == trained else str(k), k) for k in ks]
-    if trained not in ks:
-        options = [("as trained", trained), *options]
-    slider = widgets.SelectionSlider(
-        options=options,
-        value=trained,
-        description="Experts per token",
-        continuous_update=False,
-        style={"description_width": "120px"},
-        layout={"width": "430px", "display": None if ks else "none"},
-    )
-    slider.add_class("moe-k")
-    return slider
+    def _known_expert(self):
+        n_experts = self._shown_layer()["nExperts"]
+        return range(-1, n_experts), f"-1 for none, or 0 to {n_experts - 1}"

@@ -7,14 +7,13 @@ import numpy as np
 
 from moe_lib.tracing import Change, Prediction, Reading
 from moe_lib.tracing.trace import LayerTrace
+from moe_lib.views.explorer.layer_facts import dense_layers, max_violation
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.explorer.words import (
     NO_TEXT,
     comparison_words,
     cut_words,
-    dense_layers,
     layer_words,
-    max_violation,
     what_if_title,
 )
 from moe_lib.views.kit.palette import expert_colour

@@ -15,6 +15,7 @@ from moe_lib.tracing import (
     trained_k,
 )
 from moe_lib.views.explorer import words
+from moe_lib.views.kit.messages import text as check_text
 
 
 class Readings:
@@ -42,6 +43,17 @@ class Readings:
         names: tuple[str, str],
     ):
         self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        require(
+            other_model is None or isinstance(other_model, nn.Module),
+            "compare_model",
+            type(other_model).__name__,
+            "another language model, or None",
+            TypeError,
+        )
+        pair = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+        require(pair and len(names) == 2, "names", names, "two texts, (first, second)")
+        for name in names:
+            check_text("names", name)
         self._other_model = other_model
         self._other_tokenizer = tokenizer if other_tokenizer is None else other_tokenizer
         self.names, self.two_models = tuple(names), other_model is not None
@@ -49,6 +61,16 @@ class Readings:
         self.comparison: Comparison | None = None
         self.changes: list[Change] = []
         self._asked: tuple = ()
+
+    @property
+    def text(self) -> str:
+        """The text that was asked for; `reading.text` is the part of it that was read."""
+        return self._asked[0]
+
+    @property
+    def other_text(self) -> str | None:
+        """The second text that was asked for."""
+        return self._asked[1]
 
     def read(self, text: str, other_text: str | None, off: dict, k: int | None) -> None:
         """Read again what these four change. After an error all is as it was."""
@@ -58,6 +80,9 @@ class Readings:
             "a text, with a compare_model",
             "one of the two: another text, or another model for the same text",
         )
+        check_text("text", text)
+        if other_text is not None:
+            check_text("compare_text", other_text)
         arguments = (self._model, self._tokenizer, text, self._max_tokens)
         known = self._asked[:1] == (text,)
         baseline = self.baseline if known else read_text(*arguments)

@@ -2,18 +2,16 @@
 chosen."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
-import pandas as pd
 import traitlets
 from torch import nn
 
-from moe_lib.errors import require
-from moe_lib.tracing import Change, Comparison, Reading
 from moe_lib.views.explorer import words
+from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
-from moe_lib.views.explorer.figure import explorer_figure
-from moe_lib.views.explorer.panel import Controls, RoutingPanel, rank_options
+from moe_lib.views.explorer.panel import RoutingPanel
 from moe_lib.views.explorer.payload import (
     changes_payload,
     comparison_payload,
@@ -21,7 +19,12 @@ from moe_lib.views.explorer.payload import (
     what_if_payload,
 )
 from moe_lib.views.explorer.readings import Readings
+from moe_lib.views.explorer.state import ExplorerState
+from moe_lib.views.kit.messages import Form, MessageWidget, said, whole
 from moe_lib.views.kit.static_display import StaticDisplay
+
+if TYPE_CHECKING:
+    pass
 
 EXAMPLE = (
     "def area(radius):\n    return 3.14 * radius ** 2\n\nThe list is sorted in place, and None "
@@ -31,7 +34,7 @@ _TEXTS, _MODELS = ("First text", "Second text"), ("This model", "Other model")
 _STATE = ("payload", "comparison", "before", "layer", "rank", "token", "side", "expert", "changes")
 
 
-class RoutingExplorer(StaticDisplay, widgets.VBox):
+class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox):
     """Shows which experts of a model read each token of a text.
 
     Controls, also for code:  text_area, compare_button, compare_area, layer_slider, rank_buttons,
@@ -45,6 +48,8 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
                               be changed, or ""), summary (in words)
     """
 
+    FORMS = (Form("_toggle", needs={"layer": whole(), "toggle": whole()}),)
+
     def __init__(
         self,
         model: nn.Module,
@@ -57,14 +62,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         compare_tokenizer=None,
         names: tuple[str, str] | None = None,
     ):
-        require(
-            compare_text is None or isinstance(compare_text, str),
-            "compare_text",
-            type(compare_text).__name__,
-            "a str or None",
-            TypeError,
-        )
-        names = names or (_TEXTS if compare_model is None else _MODELS)
+        names = (_TEXTS if compare_model is None else _MODELS) if names is None else names
         self._readings = Readings(
             model, tokenizer, max_tokens, compare_model, compare_tokenizer, names
         )
@@ -73,7 +71,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         layers = [layer.index for layer in self.reading.trace.layers]
         # With all it draws: a busy browser may draw it before it hears of a change.
         self.panel = RoutingPanel(layer=layers[0], **self._drawn())
-        self._controls = Controls(text, compare_text, layers, self._k(layers[0]), self._readings)
+        self._controls = Controls(layers, self._k(layers[0]), self._readings)
         for name in (
             "text_area",
             "compare_area",
@@ -84,183 +82,28 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
             "all_on_button",
         ):
             setattr(self, name, getattr(self._controls, name))
-        self._follow()
         self._say()
         super().__init__([*self._controls.children(), self.panel])
         self.add_class("moe-explorer-box")
         self._connect()
 
     def _connect(self) -> None:
-        self.text_area.observe(lambda change: self._read(self.off, self.reading.k), "value")
-        for control in (self.compare_area, self.compare_button):
-            control.observe(lambda change: self._read(self.off, self.reading.k), "value")
+        for control in (self.text_area, self.compare_area, self.compare_button):
+            control.observe(self._on_text, "value")
         traitlets.link((self.layer_slider, "value"), (self.panel, "layer"))
         traitlets.link((self.rank_buttons, "value"), (self.panel, "rank"))
         self.panel.observe(self._on_layer, "layer")
         self.panel.observe(lambda change: self._say(), ["rank", "token", "side", "expert"])
-        self.panel.on_msg(self._on_message)
+        self.panel.on_msg(lambda panel, content, buffers: self.receive(content))
         self.k_slider.observe(self._on_k, "value")
-        self.all_on_button.on_click(lambda button: self._read({}, self.reading.k))
+        self.all_on_button.on_click(lambda button: self._try({"off": {}}))
 
-    # What a caller may do
-
-    @property
-    def reading(self) -> Reading:
-        return self._readings.reading
-
-    @property
-    def baseline(self) -> Reading:
-        return self._readings.baseline
-
-    @property
-    def compared(self) -> Reading | None:
-        return self._readings.compared
-
-    @property
-    def comparison(self) -> Comparison | None:
-        return self._readings.comparison
-
-    @property
-    def k_note(self) -> str:
-        """Why the number of experts per token cannot be changed; "" if it can."""
-        return self._readings.k_note
-
-    @property
-    def text(self) -> str:
-        return self.text_area.value
-
-    @text.setter
-    def text(self, text: str) -> None:
-        require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
-        self.text_area.value = text
-
-    @property
-    def compare_text(self) -> str | None:
-        """The text to compare with; None: no comparison of texts."""
-        return self.compare_area.value if self.compare_button.value else None
-
-    @compare_text.setter
-    def compare_text(self, text: str | None) -> None:
-        require(
-            text is None or isinstance(text, str),
-            "compare_text",
-            type(text).__name__,
-            "a str or None",
-            TypeError,
-        )
-        require(
-            not self._readings.two_models,
-            "compare_text",
-            text,
-            "no other text where two models are compared",
-        )
-        if text is not None:
-            self.compare_area.value = text
-        self.compare_button.value = text is not None
-
-    @property
-    def layer(self) -> int:
-        return self.panel.layer
-
-    @layer.setter
-    def layer(self, layer: int) -> None:
-        self.reading.trace.layer(layer)  # raises ValueError for a layer without experts
-        self.layer_slider.value = layer
-
-    @property
-    def rank(self) -> int:
-        return self.panel.rank
-
-    @rank.setter
-    def rank(self, rank: int) -> None:
-        k = self._k(self.layer)
-        require(
-            rank in range(1, k + 1),
-            "rank",
-            rank,
-            f"1 to {k}: each token chooses {words.count(k, 'expert')}",
-        )
-        self.rank_buttons.value = rank
-
-    @property
-    def k(self) -> int:
-        """Experts per token (num_experts_per_tok) in the chosen layer. Set it to read with another;
-        None: as trained.
-
-        Setting raises ValueError for a k out of range, or a model whose k cannot be changed.
-        """
-        return self.reading.k or self._readings.trained_k or self._k(self.layer)
-
-    @k.setter
-    def k(self, k: int | None) -> None:
-        self._read(self.off, k)
-
-    @property
-    def off(self) -> dict[int, tuple[int, ...]]:
-        """{layer: experts} that are switched off."""
-        return self.reading.off
-
-    @property
-    def selected(self) -> dict[str, int | None]:
-        """{"token": number or None, "expert": number or None}."""
-        return {
-            name: None if (value := getattr(self.panel, name)) < 0 else value
-            for name in ("token", "expert")
-        }
-
-    @property
-    def changes(self) -> pd.DataFrame:
-        """The predictions whose most probable token changed, one row each; empty while nothing is
-        changed."""
-        columns = list(Change.__dataclass_fields__)
-        return pd.DataFrame([vars(change) for change in self._readings.changes], columns=columns)
-
-    @property
-    def summary(self) -> str:
-        """What is shown, in words."""
-        return self.panel.summary
-
-    def select_token(self, token: int | None, compared: bool = False) -> None:
-        """Show one token's affinities; None shows none. `compared`: a token of the second reading.
-
-        ValueError if the text has no such token, or there is no second reading.
-        """
-        require(
-            not compared or self.compared is not None,
-            "compared",
-            True,
-            "False: there is no second reading",
-        )
-        reading = self.compared if compared else self.reading
-        known = token is None or token in range(len(reading))
-        require(
-            known,
-            "token",
-            token,
-            f"None, or one of the text's {len(reading)} tokens, counted from 0",
-        )
-        with self.panel.hold_trait_notifications():
-            self.panel.side, self.panel.token = int(compared), -1 if token is None else token
-
-    def select_expert(self, expert: int | None) -> None:
-        """Show the tokens that choose one expert of the layer; None shows none. ValueError if there
-        is no such one."""
-        experts = self.reading.trace.layer(self.layer).n_experts
-        known = expert is None or expert in range(experts)
-        require(known, "expert", expert, f"None, or 0 to {experts - 1}")
-        self.panel.expert = -1 if expert is None else expert
-
-    def switch_off(self, experts) -> None:
-        """Switch these experts of the chosen layer off, all its others on; [] switches all of them
-        on.
-
-        The model reads the text again. Raises ValueError if there is no such expert or too few are
-        left.
-        """
-        self._read({**self.off, self.layer: tuple(experts)}, self.reading.k)
+    # What is handed out
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.explorer.figure import explorer_figure  # matplotlib waits for a picture
+
         both, words_of_both = self._readings, ""
         if both.comparison is not None:
             words_of_both = words.comparison_words(
@@ -290,21 +133,29 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
 
     # What happens
 
-    def _k(self, layer: int) -> int:
-        return self.reading.trace.layer(layer).experts.shape[-1]
-
-    def _read(self, off: dict, k: int | None) -> None:
-        """Read what has changed, and show it."""
+    def _read(self, **asked) -> None:
+        """Read with another text, other_text, off or k, and show it. After an error all is as it
+        was."""
+        readings = self._readings
+        now = {"text": self.text, "other_text": self.compare_text, "off": self.off}
+        asked = {**now, "k": self.reading.k, **asked}
         old = self.compared if self.panel.side else self.reading
-        self._readings.read(
-            self.text, self.compare_text, off, None if k == self._readings.trained_k else k
-        )
+        if asked["k"] == readings.trained_k:
+            asked["k"] = None
+        readings.read(**asked)
         new = self.compared if self.panel.side else self.reading
         token = self.panel.token
-        if token >= 0 and (new is None or new.pieces[: token + 1] != old.pieces[: token + 1]):
+        if new is None or (token >= 0 and new.pieces[: token + 1] != old.pieces[: token + 1]):
             self.select_token(None)  # another token stands there now
-        self._controls.follow_compare()
         self._show()
+
+    def _try(self, asked: dict, stays: str = "") -> None:
+        """What a control asks for. A refusal is said, and the control goes back."""
+        try:
+            self._read(**asked)
+        except Exception as error:  # a page has nobody to raise to
+            self._controls.follow()
+            self.panel.problem = stays + said(error)
 
     def _drawn(self) -> dict:
         return {
@@ -321,11 +172,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
             for name, value in self._drawn().items():
                 setattr(self.panel, name, value)
             self._say()
-        self._follow()
-
-    def _follow(self) -> None:
-        self.all_on_button.disabled = not self.off
-        self.k_slider.value = self._slider_k()
+        self._controls.follow()
 
     def _say(self) -> None:
         panel, chosen = self.panel, self.selected
@@ -334,10 +181,7 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         )
 
     def _fit_ranks(self) -> None:
-        if len(self.rank_buttons.options) != (k := self._k(self.layer)):
-            rank = min(self.rank, k)
-            self.rank_buttons.options = rank_options(k)
-            self.rank_buttons.value = rank
+        self._controls.follow_ranks(self._k(self.layer), self.rank)
 
     def _on_layer(self, change) -> None:
         if self.panel.expert >= self.reading.trace.layer(self.layer).n_experts:
@@ -345,27 +189,29 @@ class RoutingExplorer(StaticDisplay, widgets.VBox):
         self._fit_ranks()
         self._say()
 
-    def _slider_k(self) -> int:
-        return self.reading.k or self._readings.trained_k
+    def _on_text(self, change) -> None:
+        """A text was typed, or the button of the second one pressed."""
+        asked = self._controls.asked
+        changed = asked != {"text": self.text, "other_text": self.compare_text}
+        if changed and not self._controls.following:
+            self._try(asked)
 
     def _on_k(self, change) -> None:
-        """The slider moved: by a reader, or because k was set."""
-        if change.new == self._slider_k():
-            return
-        try:
-            self.k = change.new or None
-        except ValueError as error:
-            self.k_slider.value = self._slider_k()
-            self.panel.problem = f"The number of experts per token stays as it is: {error}"
+        """The slider was moved."""
+        if not self._controls.following:
+            stays = "The number of experts per token stays as it is: "
+            self._try({"k": change.new or None}, stays)
 
-    def _on_message(self, panel, content: dict, buffers) -> None:
+    def _toggle(self, layer: int, toggle: int) -> None:
         """explorer.js asks to switch one expert off or on."""
-        layer, expert = int(content["layer"]), int(content["toggle"])
-        experts = set(self.off.get(layer, ())) ^ {expert}
+        experts = set(self.off.get(layer, ())) ^ {toggle}
         try:
-            self._read({**self.off, layer: tuple(sorted(experts))}, self.reading.k)
+            self._read(off={**self.off, layer: tuple(sorted(experts))})
         except ValueError as error:
-            self.panel.problem = f"Expert {expert} stays as it is: {error}"
+            raise ValueError(f"Expert {toggle} stays as it is: {error}") from error
+
+    def _publish(self) -> None:
+        self.panel.problem = self._problem
 
 
 def explore(

@@ -3,55 +3,11 @@
 import torch
 
 from moe_lib.tracing import Change, Comparison, Reading
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import LayerTrace
+from moe_lib.views.explorer.layer_facts import choices_of, groups_of, max_violation
+from moe_lib.views.kit.wording import count, ordinal
 
 NO_TEXT = "There is no text yet. Type some to see which experts read it."
-
-
-def ordinal(rank: int) -> str:
-    """1 -> "1st", 2 -> "2nd", 11 -> "11th"."""
-    ending = (
-        "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
-    )
-    return f"{rank}{ending}"
-
-
-def count(number: int, thing: str) -> str:
-    """1, "token" -> "1 token"; 3, "token" -> "3 tokens"."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
-
-
-def max_violation(load: list[int]) -> float:
-    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has
-    it all."""
-    return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
-
-
-def dense_layers(trace: RoutingTrace) -> list[int]:
-    """Numbers of the layers without experts; none if the model does not say how many layers it
-    has."""
-    with_experts = {layer.index for layer in trace.layers}
-    return [index for index in range(trace.n_layers or 0) if index not in with_experts]
-
-
-def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float, bool]]:
-    """(expert, weight, kept) of each choice of one token of the first text, in the order of their
-    rank."""
-    experts = layer.experts[0, token]
-    chosen = (
-        torch.ones_like(experts, dtype=torch.bool)
-        if layer.chosen is None
-        else layer.chosen[0, token]
-    )
-    kept = torch.ones_like(chosen) if layer.kept is None else layer.kept[0, token]
-    columns = zip(
-        experts.tolist(),
-        layer.weights[0, token].tolist(),
-        kept.tolist(),
-        chosen.tolist(),
-        strict=True,
-    )
-    return [(expert, weight, there) for expert, weight, there, choice in columns if choice]
 
 
 def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
@@ -96,16 +52,6 @@ def beside_words(layer: LayerTrace) -> list[str]:
             f"a token may use at most {count(layer.topk_group, 'group')}."
         )
     return said
-
-
-def groups_of(layer: LayerTrace, token: int) -> list[int]:
-    """Groups that hold an expert of one token, in group-limited routing; else none."""
-    size = layer.n_experts // layer.n_group
-    return (
-        sorted({expert // size for expert, _, _ in choices_of(layer, token)})
-        if layer.n_group > 1
-        else []
-    )
 
 
 def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:

@@ -11,10 +11,11 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.tracing.masked_words import MaskedPrediction, predict_masked, rows_of, split_words
-from moe_lib.views.explorer.words import count
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import Form, MessageWidget, several, whole
+from moe_lib.views.kit.messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.mask_playground.figure import playground_figure
+from moe_lib.views.kit.wording import count
 
 EXAMPLE = (
     "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    "
@@ -23,7 +24,7 @@ EXAMPLE = (
 MAX_TOKENS = 256  # keeps an update well under 0.3 s on one core
 
 
-class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
+class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Press words of a text to mask them; the bars show the model's most probable tokens at every
     masked position.
 
@@ -39,6 +40,11 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("mask_playground")
     _css = style("mask_playground")
+    FORMS = (
+        Form("_read", needs={"text": check_text}),
+        Form("_hide", needs={"masked": several(whole())}),
+    )
+    KEPT = ("_text", "_ids", "words", "_tail", "_cut", "_masked", "predictions")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; mask_playground.js only reads it
 
     def __init__(self, model: nn.Module, tokenizer, text: str = EXAMPLE):
@@ -50,7 +56,7 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
             TypeError,
         )
         require(
-            not model.config.causal,
+            getattr(model.config, "causal", True) is False,
             "model",
             "a causal model",
             "a masked one (config.causal is False)",
@@ -76,10 +82,9 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
         )
         self._model, self._tokenizer = model, tokenizer
         self._max_tokens = min(MAX_TOKENS, model.config.max_position_embeddings)
-        self.words, self.predictions, self._masked, self._problem = [], [], [], ""
+        self.words, self.predictions, self._masked = [], [], []
         self._read(text)
         super().__init__(view=self._view())
-        self.on_msg(self._on_message)
 
     @property
     def text(self) -> str:
@@ -144,6 +149,10 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.mask_playground.figure import (
+            playground_figure,  # matplotlib waits for a picture
+        )
+
         return playground_figure(self.words, self._masked, self.predictions, self.loss)
 
     def _known(self, words: Iterable[int]) -> set[int]:
@@ -161,29 +170,31 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
         return set(chosen)
 
     def _read(self, text: str) -> None:
-        require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+        check_text("text", text)
         old = [word.text for word in self.words]
-        self._ids, self.words, self._tail, self._cut = split_words(
-            text, self._tokenizer, self._max_tokens
-        )
-        self._text = text
+        ids, words, tail, cut = split_words(text, self._tokenizer, self._max_tokens)
         # A masked word stays masked while the text around it changes.
         same = SequenceMatcher(
-            None, old, [word.text for word in self.words], autojunk=False
+            None, old, [word.text for word in words], autojunk=False
         ).get_matching_blocks()
         moved = {block.a + step: block.b + step for block in same for step in range(block.size)}
-        self._masked = sorted(moved[word] for word in self._masked if word in moved)
-        self._predict()
+        masked = sorted(moved[word] for word in self._masked if word in moved)
+        self.predictions = self._predicted(ids, words, masked)
+        self._text, self._ids, self.words, self._tail, self._cut = text, ids, words, tail, cut
+        self._masked = masked
 
     def _set_masked(self, words: set[int]) -> None:
-        self._masked = sorted(words)
-        self._predict()
+        self._hide(sorted(words))
         self.view = self._view()
 
-    def _predict(self) -> None:
-        self.predictions = predict_masked(
-            self._model, self._tokenizer, self._ids, self.words, self._masked
-        )
+    def _hide(self, masked: list[int]) -> None:
+        """Mask these words and no others."""
+        masked = sorted(self._known(masked))
+        self.predictions = self._predicted(self._ids, self.words, masked)
+        self._masked = masked
+
+    def _predicted(self, ids: list[int], words: list, masked: list[int]) -> list:
+        return predict_masked(self._model, self._tokenizer, ids, words, masked)
 
     def _view(self) -> dict:
         return {
@@ -207,24 +218,6 @@ class MaskPlayground(StaticDisplay, anywidget.AnyWidget):
                 for p in self.predictions
             ],
         }
-
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """mask_playground.js reports a new text, or the numbers of the words that are masked
-        now."""
-        self._problem = ""
-        try:
-            if "text" in content:
-                self._read(content["text"])
-            else:
-                self._masked = sorted(self._known(content["masked"]))
-                self._predict()
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-        self.view = self._view()
-        self._problem = ""
 
 
 def _prediction_words(p: MaskedPrediction) -> str:

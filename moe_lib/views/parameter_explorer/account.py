@@ -58,7 +58,7 @@ def account_of(sizes: ModelSizes, batch_size: int, precision: str) -> ParameterA
     be."""
     require_whole("batch_size", batch_size)
     require(
-        precision in BYTES_PER_PARAMETER,
+        isinstance(precision, str) and precision in BYTES_PER_PARAMETER,
         "precision",
         precision,
         f"one of {', '.join(BYTES_PER_PARAMETER)}",

@@ -8,6 +8,7 @@ from moe_lib.counting import BYTES_PER_PARAMETER
 from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes, published, published_names
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,
@@ -17,7 +18,6 @@ from moe_lib.views.parameter_explorer.account import (
     operations,
     size_words,
 )
-from moe_lib.views.parameter_explorer.figure import parameter_figure
 
 SIZES = {  # field that moves -> label, values of its slider
     "num_experts_per_tok": ("Experts per token, k", tuple(range(1, 17))),
@@ -30,7 +30,7 @@ SIZES = {  # field that moves -> label, values of its slider
 }
 
 
-class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
+class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Choose a published model, move its sizes, and see total against active parameters, FLOPs and
     bytes.
 
@@ -45,14 +45,29 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("settings", "parameter_explorer")
     _css = style("settings", "parameter_explorer")
+    FORMS = (
+        Form(
+            "_follow",
+            needs={
+                "set": fields(
+                    {
+                        "model": text,
+                        "precision": text,
+                        "batch_size": whole(1),
+                        **{name: whole() for name in SIZES},
+                    }
+                )
+            },
+        ),
+        Form("_back", needs={"reset": one_of(True)}),
+    )
+    KEPT = ("account", "_state")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; parameter_explorer.js only reads it
 
     def __init__(self, model: str = "DeepSeek-V2", batch_size: int = 1, precision: str = "bf16"):
         self._state = (published(model).name, published(model).sizes, batch_size, precision)
         self.account = account_of(*self._state[1:])
-        self._problem = ""
         super().__init__(view=self._view())
-        self.on_msg(self._on_message)
 
     @property
     def model(self) -> str:
@@ -141,6 +156,10 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.parameter_explorer.figure import (
+            parameter_figure,  # matplotlib waits for a picture
+        )
+
         return parameter_figure(self._title(), self.account, self.batch_size, self.precision)
 
     def _title(self) -> str:
@@ -224,27 +243,17 @@ class ParameterExplorer(StaticDisplay, anywidget.AnyWidget):
             "problem": self._problem,
         }
 
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """parameter_explorer.js reports moved controls: {"set": {...}} or {"reset": true}."""
-        self._problem = ""
-        try:
-            if content.get("reset"):
-                self.reset()
-            else:
-                changes = dict(content["set"])
-                experts = changes.get("n_routed_experts")
-                if experts is not None and experts < self.sizes.num_experts_per_tok:
-                    changes.setdefault(
-                        "num_experts_per_tok", experts
-                    )  # k follows E down: the page cannot ask first
-                self.set(**changes)
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-            self.view = self._view()
-            self._problem = ""
+    def _follow(self, set: dict) -> None:
+        """The page reports moved controls."""
+        changes = dict(set)
+        experts = changes.get("n_routed_experts")
+        if experts is not None and experts < self.sizes.num_experts_per_tok:
+            # k follows E down: the page cannot ask first
+            changes.setdefault("num_experts_per_tok", experts)
+        self.set(**changes)
+
+    def _back(self, reset: bool) -> None:
+        self.reset()
 
 
 def _bars(words, rows) -> list[dict]:

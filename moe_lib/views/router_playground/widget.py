@@ -20,9 +20,20 @@ from moe_lib.tracing.routing_in_the_plane import (
     route_plane,
 )
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import (
+    Form,
+    MessageWidget,
+    fields,
+    flag,
+    number,
+    one_of,
+    optional,
+    several,
+    text,
+    whole,
+)
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.router_playground.figure import playground_figure
 from moe_lib.views.router_playground.words import plane_words, region_words
 
 MAX_EXPERTS, MAX_TOKENS = 12, 48
@@ -44,9 +55,24 @@ _STEPS = (
 )  # where the next one of the same word lies
 _EXPERTS = ((2.0, 0.7), (0.6, 1.9), (-1.1, 1.6), (-1.4, -1.5), (0.2, -1.6), (1.4, -0.9))
 _SETTINGS = tuple(PlaneSettings.__dataclass_fields__)
+_PAIRS = several(several(number))
+_CHANGES = {  # what the page may change
+    "reset": one_of(True),
+    "tokens": _PAIRS,
+    "experts": _PAIRS,
+    "selected": whole(),
+    "method": text,
+    "num_experts_per_tok": whole(1),
+    "temperature": number,
+    "noise": number,
+    "capacity_factor": optional(number),
+    "training": flag,
+    "selection_bias": several(number),
+    "seed": whole(),
+}
 
 
-class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
+class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Tokens are points, experts are arrows; drag them, or Tab to one and press the arrow keys.
 
     The routing is that of the library's own router, run in the kernel at every change: the arrows
@@ -68,26 +94,18 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("router_playground")
     _css = style("router_playground")
+    FORMS = (Form("_follow", needs={"asked": whole(), "change": fields(_CHANGES)}),)
+    KEPT = ("tokens", "experts", "selected", *_SETTINGS)
     look = traitlets.Dict().tag(
         sync=True
     )  # what never changes: words, colours, names of the routers
     view = traitlets.Dict().tag(
         sync=True
     )  # all the rest that is drawn; router_playground.js only reads it
-    # Any, because the validators below say what is wrong better than a trait's type would.
-    tokens, experts, selected = traitlets.Any(), traitlets.Any(), traitlets.Any()
-    method, num_experts_per_tok, temperature, noise = (
-        traitlets.Any(),
-        traitlets.Any(),
-        traitlets.Any(),
-        traitlets.Any(),
-    )
-    capacity_factor, training, selection_bias, seed = (
-        traitlets.Any(),
-        traitlets.Any(),
-        traitlets.Any(),
-        traitlets.Any(),
-    )
+    # Of no type, because the validators below say what is wrong better than a trait's type would.
+    tokens, experts, selected = (traitlets.TraitType() for _ in range(3))
+    method, num_experts_per_tok, temperature, noise = (traitlets.TraitType() for _ in range(4))
+    capacity_factor, training, selection_bias, seed = (traitlets.TraitType() for _ in range(4))
 
     def __init__(
         self,
@@ -99,7 +117,9 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
         selected: int = 0,
         **settings,
     ):
-        self.labels = list(TEXT.split() if labels is None else labels)
+        own_labels, labels = labels, TEXT.split() if labels is None else labels
+        several(text)("labels", labels)
+        self._labels = list(labels)
         require(
             1 <= len(self.labels) <= MAX_TOKENS,
             "labels",
@@ -107,7 +127,10 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
             f"1 to {MAX_TOKENS}",
         )
         require(
-            tokens is not None or labels is None, "tokens", tokens, "coordinates for your labels"
+            tokens is not None or own_labels is None,
+            "tokens",
+            tokens,
+            "coordinates for your labels",
         )
         tokens = _coordinates("tokens", _example_tokens(self.labels) if tokens is None else tokens)
         experts = _coordinates("experts", _EXPERTS if experts is None else experts)
@@ -135,11 +158,15 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
         self.result = route_plane(
             torch.tensor(tokens), torch.tensor(experts), PlaneSettings(**settings), self._ids
         )
-        self._asked, self._problem = 0, ""
+        self._asked = 0
         super().__init__(look=self._look(len(experts)), **self._start)
         self.view = self._view()
         self.observe(self._on_change, names=list(self._start))
-        self.on_msg(self._on_message)
+
+    @property
+    def labels(self) -> list[str]:
+        """One word per token, as they were given."""
+        return list(self._labels)
 
     def move_token(self, token: int, x: float, y: float) -> None:
         """Put a token elsewhere. ValueError if there is no such token or it would lie outside the
@@ -167,6 +194,10 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.router_playground.figure import (
+            playground_figure,  # matplotlib waits for a picture
+        )
+
         return playground_figure(
             self.result, self.settings, self.labels, self.tokens, self.experts, self.selected
         )
@@ -196,6 +227,8 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
     def _check_setting(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
         if name == "selection_bias":
+            value = value.tolist() if hasattr(value, "tolist") else value
+            several(number)(name, value)
             value = tuple(value)
             wanted = len(self._start["experts"])
             require(len(value) == wanted, name, value, f"{wanted} numbers, one per expert")
@@ -207,26 +240,21 @@ class RouterPlayground(StaticDisplay, anywidget.AnyWidget):
             self.result = route_plane(points, directions, self.settings, self._ids)
         self.view = self._view()
 
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """router_playground.js reports what was moved: {"asked": number of the question, "change":
-        {name: value}}."""
-        self._asked, self._problem = content["asked"], ""
-        before = self.view
-        try:
-            if content["change"].pop("reset", False):
-                self.reset()
-            for name, value in content["change"].items():
+    def receive(self, message: object) -> str:
+        """Also answers: {"asked": number of the question, "change": {name: value}}. The page waits
+        for the number to come back in the view."""
+        asked = message.get("asked") if isinstance(message, dict) else None
+        if type(asked) is int:
+            self._asked = asked
+        return super().receive(message)
+
+    def _follow(self, asked: int, change: dict) -> None:
+        """The page reports what was moved."""
+        if "reset" in change:
+            self.reset()
+        for name, value in change.items():
+            if name != "reset":
                 setattr(self, name, value)
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-        if (
-            self.view is before or self._problem
-        ):  # nothing changed, yet the page waits for its answer
-            self.view = self._view()
-        self._problem = ""
 
     def _look(self, n_experts: int) -> dict:
         colours = [expert_colour(expert) for expert in range(n_experts)]

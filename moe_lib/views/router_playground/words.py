@@ -1,7 +1,7 @@
 """What the router playground shows, in plain sentences."""
 
 from moe_lib.tracing.routing_in_the_plane import METHODS, N_GROUPS, PlaneRouting, PlaneSettings
-from moe_lib.views.explorer.words import count
+from moe_lib.views.kit.wording import count
 
 
 def plane_words(

@@ -6,6 +6,7 @@ Styles stand in each element: JupyterLab removes style sheets from notebooks tha
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 
@@ -13,7 +14,9 @@ import ipywidgets as widgets
 
 from moe_lib.errors import require
 from moe_lib.tracing.reading import visible
-from moe_lib.views.explorer.words import count
+from moe_lib.views.kit.messages import number
+from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.wording import count
 
 EXAMPLE = (
     "Tokens are pieces of words.\nfor i in range(1024):\n    total += prices[i]\n分词 "
@@ -67,7 +70,7 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
     Raises TypeError for a text that is no str or a tokenizer that is not fast, ValueError if it is
     not byte-level.
     """
-    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+    check_text("text", text)
     require(
         getattr(tokenizer, "is_fast", False),
         "tokenizer",
@@ -82,24 +85,24 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
         verbose=False,
         split_special_tokens=split_special_tokens,
     )
-    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special = {one for one, token in tokenizer.added_tokens_decoder.items() if token.special}
     ids, places = encoded["input_ids"], encoded["offset_mapping"]
     names = tokenizer.convert_ids_to_tokens(ids)
     tokens = []
-    for i, (number, (start, end), name) in enumerate(zip(ids, places, names, strict=True)):
+    for i, (one, (start, end), name) in enumerate(zip(ids, places, names, strict=True)):
         shared = (i > 0 and places[i - 1][1] > start) or (
             i + 1 < len(ids) and places[i + 1][0] < end
         )
-        if number in special:
-            tokens.append(Token(number, name, "special", (start, end), name))
+        if one in special:
+            tokens.append(Token(one, name, "special", (start, end), name))
         elif shared:
             tokens.append(
-                Token(number, _hexadecimal(name), "part", (start, end), visible(text[start:end]))
+                Token(one, _hexadecimal(name), "part", (start, end), visible(text[start:end]))
             )
         else:
             kind = "one" if end - start == 1 else "several"
             label = visible(text[start:end])
-            tokens.append(Token(number, label, kind, (start, end), label))
+            tokens.append(Token(one, label, kind, (start, end), label))
     return tokens
 
 
@@ -157,13 +160,16 @@ class TokenTable:
     """
 
     def __init__(self, samples: dict[str, str], rates: dict[str, float], tokenizer):
-        missing = sorted(set(samples) - set(rates))
-        require(
-            samples and not missing,
-            "rates",
-            sorted(rates),
-            f"a number for each of {sorted(samples)}",
-        )
+        for name, given in (("samples", samples), ("rates", rates)):
+            wants = "a dict with at least one entry"
+            require(isinstance(given, Mapping), name, given, wants, TypeError)
+            require(len(given) > 0, name, given, wants)
+        for name, text in samples.items():
+            check_text("samples", name)
+            check_text(f"samples[{name!r}]", text)
+            require(name in rates, "rates", list(rates), f"a number for each of {list(samples)}")
+            number(f"rates[{name!r}]", rates[name])
+            require(rates[name] >= 0, f"rates[{name!r}]", rates[name], "0 or more")
         self.tokens = {
             name: cut(text, tokenizer, split_special_tokens=True) for name, text in samples.items()
         }
@@ -177,7 +183,7 @@ class TokenTable:
         )
 
     def _repr_html_(self) -> str:
-        longest = max(self.rates.values())
+        longest = max(self.rates.values()) or 1.0
         rows = "".join(self._row(name, longest) for name in self.tokens)
         kinds = [
             kind
@@ -242,7 +248,7 @@ class TokenView(widgets.VBox):
 
     @text.setter
     def text(self, text: str) -> None:
-        require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+        check_text("text", text)
         self.text_area.value = text
 
     @property
@@ -258,7 +264,11 @@ class TokenView(widgets.VBox):
         )
 
     def _show(self) -> None:
-        self.tokens = cut(self.text, self._tokenizer)
+        try:
+            self.tokens = cut(self.text, self._tokenizer)
+        except ValueError as error:  # typed: the page cannot raise, and the boxes stay
+            self._boxes.value = f'<p role="alert">{escape(str(error))}</p>{self._boxes.value}'
+            return
         self._boxes.value = self.html()
 
     def _repr_mimebundle_(self, **options) -> dict:

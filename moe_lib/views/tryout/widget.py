@@ -8,16 +8,17 @@ import traitlets
 
 from moe_lib.errors import require
 from moe_lib.tuning.tried_text import TriedText
-from moe_lib.views.explorer.words import count
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.messages import Form, MessageWidget, optional, whole
+from moe_lib.views.kit.messages import text as check_text
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.tryout.figure import tryout_figure
+from moe_lib.views.kit.wording import count
 
 MAX_CHARACTERS = 4000
 
 
-class TryOut(StaticDisplay, anywidget.AnyWidget):
+class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Type a text (and a question) and see the answer marked in it, or a bar for each label, and
     the routing.
 
@@ -40,6 +41,11 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("tryout")
     _css = style("tryout")
+    FORMS = (
+        Form("_ask", needs={"text": check_text}, may={"question": optional(check_text)}),
+        Form("_press", needs={"example": whole()}),
+    )
+    KEPT = ("text", "question", "result")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tryout.js only reads it
 
     def __init__(
@@ -57,10 +63,19 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
             "a function that gives a TriedText",
             TypeError,
         )
-        pairs = [(one, None) if isinstance(one, str) else tuple(one) for one in examples]
+        require(
+            isinstance(examples, list | tuple),
+            "examples",
+            type(examples).__name__,
+            "a list of texts, or of pairs (text, question)",
+            TypeError,
+        )
+        pairs = [tuple(one) if isinstance(one, list | tuple) else (one, None) for one in examples]
         asks = bool(
             getattr(
-                answer, "asks", question is not None or any(ask is not None for _, ask in pairs)
+                answer,
+                "asks",
+                question is not None or any(pair[1:] not in ((), (None,)) for pair in pairs),
             )
         )
         for index, pair in enumerate(pairs):
@@ -77,11 +92,10 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
             )
         first = pairs[0] if pairs else ("", None)
         self._answer, self._examples, self.asks = answer, pairs, asks
-        self._problem, self.result = "", None
+        self.result = None
         question = first[1] if question is None else question
         self._ask(first[0] if text is None else text, question if asks else None)
         super().__init__(view=self._view())
-        self.on_msg(self._on_message)
 
     def ask(self, text: str, question: str | None = None) -> TriedText | None:
         """Ask the model, show it, and return what it says. The question stays if none is given."""
@@ -109,6 +123,8 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.tryout.figure import tryout_figure  # matplotlib waits for a picture
+
         return tryout_figure(self.text, self.question, self.result)
 
     def _named(self) -> list[tuple[str, float]]:
@@ -138,8 +154,14 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
             f"{'; '.join(said)}."
         )
 
-    def _ask(self, text: str, question: str | None) -> None:
-        require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
+    def _press(self, example: int) -> None:
+        """An example was pressed."""
+        known = example < len(self._examples)
+        require(known, "example", example, f"one of {len(self._examples)}, counted from 0")
+        self._ask(*self._examples[example])
+
+    def _ask(self, text: str, question: str | None = None) -> None:
+        check_text("text", text)
         require(
             len(text) <= MAX_CHARACTERS,
             "text",
@@ -148,9 +170,7 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
         )
         if self.asks:
             question = "" if question is None else question
-            require(
-                isinstance(question, str), "question", type(question).__name__, "a str", TypeError
-            )
+            check_text("question", question)
         whole = text.strip() != "" and (not self.asks or question.strip() != "")
         result = (
             None if not whole else self._answer(text, question) if self.asks else self._answer(text)
@@ -185,22 +205,6 @@ class TryOut(StaticDisplay, anywidget.AnyWidget):
                 for one in map(expert_colour, range(experts))
             ],
         }
-
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """tryout.js reports a text and a question, or the number of an example that was pressed."""
-        self._problem = ""
-        try:
-            if "example" in content:
-                self._ask(*self._examples[content["example"]])
-            else:
-                self._ask(content["text"], content.get("question"))
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-        self.view = self._view()
-        self._problem = ""
 
 
 def _percent(share: float) -> str:

@@ -12,15 +12,15 @@ from moe_lib.errors import require
 from moe_lib.tuning.comparison.results import Comparison
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.background import BackgroundCall
+from moe_lib.views.kit.messages import Form, MessageWidget, one_of, several, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.tuning_comparator.figure import comparator_figure
 from moe_lib.views.tuning_comparator.payload import chart_payload, curve_names, table_payload
 from moe_lib.views.tuning_comparator.words import comparator_words
 
 _ENDS = {"failed": "The run failed.", "stopped": "Stopped.", "finished": "The run has finished."}
 
 
-class TuningComparator(StaticDisplay, anywidget.AnyWidget):
+class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Choose a task, methods and a number of labels; see quality with intervals, cost, forgetting,
     gap, and curves.
 
@@ -50,6 +50,14 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("tuning_comparator")
     _css = style("tuning_comparator")
+    FORMS = (
+        Form(
+            "_choose",
+            may={"task": text, "methods": several(text), "n_train": whole(1), "curve": text},
+        ),
+        Form("_press", needs={"act": one_of("run", "stop")}),
+    )
+    KEPT = ("_task", "_methods", "_n_train", "_curve")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tuning_comparator.js only reads it
     _call: BackgroundCall | None = None
 
@@ -64,6 +72,7 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
             TypeError,
         )
         for name, one in comparisons.items():
+            text("comparisons", name)
             fits = isinstance(one, Comparison) and len(one.runs) > 0
             require(
                 fits,
@@ -80,11 +89,10 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
             TypeError,
         )
         self._comparisons, self._run = dict(comparisons), run
-        self._status, self._problem, self._progress = "", "", None
+        self._status, self._progress = "", None
         self._lock = threading.RLock()  # the run's thread publishes too
         self._choose_task(next(iter(self._comparisons)))
         super().__init__(view=self._view())
-        self.on_msg(self._on_message)
 
     @property
     def comparison(self) -> Comparison:
@@ -97,6 +105,7 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     @task.setter
     def task(self, task: str) -> None:
+        text("task", task)
         require(task in self._comparisons, "task", task, f"one of {', '.join(self._comparisons)}")
         self._choose_task(task)
         self._publish()
@@ -108,6 +117,7 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     @n_train.setter
     def n_train(self, n_train: int) -> None:
+        whole(1)("n_train", n_train)
         require(n_train in self.sizes, "n_train", n_train, f"one of {self.sizes}")
         self._n_train = n_train
         self._publish()
@@ -129,7 +139,9 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     @methods.setter
     def methods(self, methods: Iterable[str]) -> None:
-        chosen = [methods] if isinstance(methods, str) else list(methods)
+        chosen = [methods] if isinstance(methods, str) else methods
+        chosen = list(chosen) if isinstance(chosen, set | frozenset) else chosen
+        several(text)("methods", chosen)
         known = len(chosen) > 0 and all(name in self.known_methods for name in chosen)
         require(known, "methods", chosen, f"at least one of {', '.join(self.known_methods)}")
         self._methods = set(chosen)
@@ -142,6 +154,7 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     @curve.setter
     def curve(self, curve: str) -> None:
+        text("curve", curve)
         known = curve_names(self.comparison)
         require(curve in known, "curve", curve, f"one of {', '.join(known)}")
         self._curve = curve
@@ -204,6 +217,10 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
+        from moe_lib.views.tuning_comparator.figure import (
+            comparator_figure,  # matplotlib waits for a picture
+        )
+
         return comparator_figure(
             self.task, self.comparison, self._shown(), self.known_methods, self.methods, self.curve
         )
@@ -301,24 +318,18 @@ class TuningComparator(StaticDisplay, anywidget.AnyWidget):
             "progress": self._progress,
         }
 
-    def _on_message(self, widget, content: dict, buffers) -> None:
-        """tuning_comparator.js reports a choice or a press. Nothing here waits for the run."""
-        self._problem = ""
-        try:
-            for name in ("task", "methods", "n_train", "curve"):
-                if name in content:
-                    setattr(self, name, content[name])
-            if content.get("act") == "run":
-                self.start()
-            elif content.get("act") == "stop" and self._call is not None:
-                self._call.stop(wait=False)
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:  # the page cannot raise; the reader must hear of it
-            self._problem = str(error)
-        self._publish()
+    def _choose(self, **choices) -> None:
+        """The page reports choices."""
+        for name in ("task", "methods", "n_train", "curve"):
+            if name in choices:
+                setattr(self, name, choices[name])
+
+    def _press(self, act: str) -> None:
+        """The page reports a press. Nothing here waits for the run."""
+        if act == "run":
+            self.start()
+        elif self._call is not None:
+            self._call.stop(wait=False)
 
 
 def _source(about: dict) -> str:

@@ -4,7 +4,7 @@ less than it seems."""
 import math
 
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval
-from moe_lib.views.explorer.words import count
+from moe_lib.views.kit.wording import count
 
 NAMES = {
     "accuracy": "test accuracy",

@@ -1,19 +1,15 @@
-"""Measures against hand-worked numbers and scikit-learn, and the cards against the measures."""
+"""Measures against hand-worked numbers, and the cards against the measures."""
 
 import re
 
-import numpy as np
 import pytest
-from sklearn.metrics import cohen_kappa_score
 
 from moe_course.data_tools.measure_tasks import main, measure
 from moe_course.data_tools.task_measures import (
     best_sentences,
-    cohen_kappa,
     cross_duplicates,
     normalised,
     retrieval_recall,
-    rouge,
     sentences,
 )
 from moe_lib.paths import DATA
@@ -21,35 +17,6 @@ from moe_lib.paths import DATA
 
 def card(name):
     return (DATA / "tasks" / name / "README.md").read_text(encoding="utf-8")
-
-
-def test_rouge_by_hand():
-    # found: the cat sat on the mat (6 words, 5 pairs); wanted: the cat lay on a mat (6 words, 5
-    # pairs) words in common: the, cat, on, mat = 4 -> 8/12; pairs: "the cat" = 1 -> 2/10; longest:
-    # the cat on mat = 4
-    assert rouge("The cat sat on the mat.", "the cat lay on a mat") == pytest.approx(
-        {"rouge1": 8 / 12, "rouge2": 2 / 10, "rougeL": 8 / 12}
-    )
-    # The order counts in L only: "b a" shares both words, no pair, and one word in order.
-    assert rouge("b a", "a b") == {"rouge1": 1.0, "rouge2": 0.0, "rougeL": 0.5}
-    # A word counts as often as both have it: min(3, 1) = 1 of 3 + 1.
-    assert rouge("so so so", "so")["rouge1"] == 0.5
-    assert rouge("", "") == {"rouge1": 0.0, "rouge2": 0.0, "rougeL": 0.0}
-
-
-def test_kappa_by_hand_and_against_scikit_learn():
-    # 50 rows: 20 yes/yes, 5 yes/no, 10 no/yes, 15 no/no. Observed 0.7, chance 0.5 * 0.6 + 0.5 * 0.4
-    # = 0.5.
-    first, second = ["y"] * 25 + ["n"] * 25, ["y"] * 20 + ["n"] * 5 + ["y"] * 10 + ["n"] * 15
-    assert cohen_kappa(first, second) == pytest.approx(0.4)
-    random = np.random.default_rng(0)
-    for _ in range(5):
-        pair = random.integers(0, 4, (2, 60)).tolist()
-        assert cohen_kappa(*pair) == pytest.approx(cohen_kappa_score(*pair))
-    assert cohen_kappa(["a", "a"], ["a", "a"]) == 1.0
-    for wrong in ([], ["a"]):
-        with pytest.raises(ValueError, match="first, second: got"):
-            cohen_kappa(wrong, ["a", "b"])
 
 
 def test_duplicates_across_splits_only():
@@ -160,5 +127,5 @@ def test_the_command(capsys):
     assert "summaries\n  rows, train: 171\n" in capsys.readouterr().out
     assert main(["nothing"]) == 2
     assert "no set 'nothing'; the sets are catalogue, market_sentiment" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="name: got 'nothing', wanted one of catalogue"):
+    with pytest.raises(ValueError, match="name: got 'nothing', wants one of catalogue"):
         measure("nothing")

@@ -1,8 +1,10 @@
 """The written form of a notebook: stable, small, without what belongs to one run or one machine."""
 
+import errno
 import json
 from base64 import b64decode, b64encode
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import nbformat
@@ -155,8 +157,61 @@ def test_measured_time_changes_only_by_more_than_a_quarter(old, new, written):
 def test_file_that_is_no_notebook(tmp_path):
     path = tmp_path / "broken.ipynb"
     path.write_text('{"cells": [', encoding="utf-8")
-    with pytest.raises(ValueError, match="broken.ipynb: not a notebook"):
+    with pytest.raises(ValueError, match="broken.ipynb: line 1 is not valid JSON"):
         form.read(path)
+
+
+CELL = {"cell_type": "code", "source": "1", "metadata": {}, "outputs": [], "execution_count": None}
+FRAME = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}}
+BROKEN = {
+    "a list": ([], "not a notebook"),
+    "another JSON": ({"cells": []}, "not a notebook"),
+    "cells a number": ({**FRAME, "cells": 3}, "not a notebook"),
+    "a version from the future": ({**FRAME, "nbformat": 99, "cells": []}, "not a notebook"),
+    "a version that is a text": ({**FRAME, "nbformat": "x", "cells": []}, "not a notebook"),
+    "a cell that is a number": ({**FRAME, "cells": [CELL, 5]}, "not a notebook|cell 1: wants a"),
+    "a cell without source": (
+        {**FRAME, "cells": [{name: CELL[name] for name in CELL if name != "source"}]},
+        'not a notebook|cell 0: wants a "source"',
+    ),
+    "outputs a text": ({**FRAME, "cells": [{**CELL, "outputs": "x"}]}, 'cell 0: wants a "outputs"'),
+    "tags without metadata": ({**FRAME, "cells": [{**CELL, "metadata": 1}]}, "cell 0: wants a"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_broken_notebook_is_named(tmp_path, kind):
+    content, words = BROKEN[kind]
+    path = tmp_path / "broken.ipynb"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"broken\.ipynb: ({words})"):
+        form.read(path)
+
+
+def test_a_file_that_is_missing_a_folder_or_not_utf8_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent.ipynb: no such file"):
+        form.read(tmp_path / "absent.ipynb")
+    with pytest.raises(ValueError, match="is a folder"):
+        form.read(tmp_path)
+    (tmp_path / "latin.ipynb").write_bytes(b'{"cells": ["\xff"]}')
+    with pytest.raises(ValueError, match="latin.ipynb: line 1 is not valid UTF-8"):
+        form.read(tmp_path / "latin.ipynb")
+
+
+def test_a_full_disk_leaves_the_old_notebook(tmp_path, monkeypatch):
+    path = tmp_path / "a.ipynb"
+    form.write(new_notebook(cells=[new_markdown_cell("old")]), path)
+    before = path.read_bytes()
+    fill = Path.write_bytes
+
+    def full(self, content):
+        fill(self, content[:40])
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"a\.ipynb"):
+        form.write(new_notebook(cells=[new_markdown_cell("new")]), path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_broken_picture_is_named():

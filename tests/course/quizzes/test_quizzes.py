@@ -55,9 +55,23 @@ def test_unanswered_question_counts_as_wrong(small):
     assert small.submit() == 0 and "No answer" in small.feedback(0)
 
 
-@pytest.mark.parametrize("question, choice", [(2, 0), (-1, 0), (0, 2), (0, -1)])
+@pytest.mark.parametrize(
+    "question, choice",
+    [
+        (2, 0),
+        (-1, 0),
+        (0, 2),
+        (0, -1),
+        (1.5, 0),
+        ("0", 0),
+        (None, 0),
+        (True, 0),
+        (0, 1.0),
+        (0, "a"),
+    ],
+)
 def test_choice_that_does_not_exist(small, question, choice):
-    with pytest.raises(ValueError, match="question: got|choice: got"):
+    with pytest.raises((ValueError, TypeError), match="question: got|choice: got"):
         small.choose(question, choice)
 
 
@@ -100,12 +114,26 @@ def spoiled(change):
 @pytest.mark.parametrize(
     "data, words",
     [
-        ("not json", "not a quiz file"),
+        ("not json", "not valid JSON|not a quiz file"),
+        ([], "not a quiz file"),
+        ({"questions": 5}, "not a quiz file"),
+        ({"questions": []}, "not a quiz file"),
+        ({"questions": [3]}, "question 1"),
+        ({"questions": ["text"]}, "question 1"),
+        (spoiled(lambda q: q.update(choices=3)), "question 2"),
+        (spoiled(lambda q: q.update(question=3)), 'question 2: "question" is int; wants text'),
+        (spoiled(lambda q: q.update(question="")), 'question 2: "question" is empty'),
+        (spoiled(lambda q: q["choices"][0].update(text=None)), 'choice 1: "text" is NoneType'),
+        (spoiled(lambda q: q["choices"][0].update(correct="yes")), "choice 1: .correct. is str"),
+        (spoiled(lambda q: q["choices"][1].update(text="\ud83d")), "choice 2: .*surrogate"),
         ({"rows": []}, "not a quiz file"),
         (spoiled(lambda q: q.pop("question")), "question 2"),
         (spoiled(lambda q: q["choices"][0].pop("correct")), "question 2.*exactly one"),
         (spoiled(lambda q: q["choices"][1].update(correct=True)), "question 2.*exactly one"),
-        (spoiled(lambda q: q["choices"][1].update(explanation=" ")), "no explanation"),
+        (
+            spoiled(lambda q: q["choices"][1].update(explanation=" ")),
+            "choice 2: .explanation. is empty",
+        ),
         (spoiled(lambda q: q["choices"][1].update(text="yes")), "same text"),
         (spoiled(lambda q: q["choices"][1].update(hint="x")), "question 2"),
         (spoiled(lambda q: q.update(choices=q["choices"][:1])), "got 1 choices"),
@@ -118,6 +146,28 @@ def test_broken_data_names_file_and_question(tmp_path, data, words):
     assert "chapter_99.json" in str(caught.value)
 
 
-def test_unknown_quiz():
-    with pytest.raises(ValueError, match="chapter: got '99'"):
-        quiz("99")
+def test_a_quiz_file_that_is_not_utf8_is_named(tmp_path):
+    path = tmp_path / "chapter_99.json"
+    path.write_bytes(b'{"questions": "\xff"}')
+    with pytest.raises(ValueError, match=r"chapter_99\.json: line 1 is not valid UTF-8"):
+        load_questions(path)
+
+
+WRONG = {
+    "chapter": [("99",), ("",), ("../x",), (3,), (None,), (["03"],)],
+    "number": [("03", 0), ("03", 99), ("03", 1.5), ("03", True), ("03", "1")],
+}
+
+
+@pytest.mark.parametrize(
+    "argument, given", [(name, given) for name, cases in WRONG.items() for given in cases]
+)
+def test_a_quiz_that_there_is_not(argument, given):
+    with pytest.raises((ValueError, TypeError), match=f"^{argument}: got .*; wants "):
+        quiz(*given)
+
+
+@pytest.mark.parametrize("wrong", [(), None, 5, "ab", [1]])
+def test_questions_that_are_none(wrong):
+    with pytest.raises(TypeError, match="^questions: got .*; wants a tuple of Question"):
+        Quiz(wrong)

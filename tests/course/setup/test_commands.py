@@ -1,10 +1,13 @@
 """What is typed after course.py, and what becomes of it."""
 
+import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
-from moe_course.setup import browser, commands
+from moe_course import browser, lab
+from moe_course.setup import commands
 from moe_course.setup.errors import SetupError
 from moe_course.setup.places import cleaned_environ, course_command, environment_python
 
@@ -14,25 +17,26 @@ def calls(monkeypatch):
     """Records what would be run."""
     seen = []
     monkeypatch.setattr(commands, "ensure_environment", lambda: Path("python"))
-    monkeypatch.setattr(commands, "run_until_it_ends", lambda command: seen.append(command) or 0)
-    monkeypatch.setattr(
-        commands, "run_pytest", lambda python, arguments: seen.append(arguments) or 5
-    )
-    monkeypatch.setattr(commands, "run_stages", lambda python: seen.append("everything") or 1)
+    monkeypatch.setattr(commands, "run_until_it_ends", lambda command: seen.append(command) or 5)
     return seen
 
 
-def test_lab_passes_its_arguments_on(calls):
-    assert commands.run(["lab", "--no-browser", "--port=9999"]) == 0
-    (command,) = calls
-    assert command[:3] == ["python", "-m", "jupyterlab"]
-    assert command[-2:] == ["--no-browser", "--port=9999"]
+@pytest.mark.parametrize("verb, module", [("lab", "moe_course.lab"), ("test", "moe_course.suite")])
+def test_a_verb_is_a_module_of_the_environment_and_gets_the_arguments(calls, verb, module):
+    assert commands.run([verb, "--port=9999", "-x"]) == 5
+    assert calls == [["python", "-m", module, "--port=9999", "-x"]]
 
 
-def test_test_runs_everything_or_what_is_asked_for(calls):
-    assert commands.run(["test"]) == 1
-    assert commands.run(["test", "tests/course/setup", "-x"]) == 5
-    assert calls == ["everything", ["tests/course/setup", "-x"]]
+def test_the_doctor_runs_without_an_environment(calls, monkeypatch):
+    monkeypatch.setattr(commands, "ensure_environment", lambda: pytest.fail("not for the doctor"))
+    assert commands.run(["doctor"]) == 5
+    assert calls == [[sys.executable, "-m", "moe_course.doctor"]]
+
+
+@pytest.mark.parametrize("verb", commands.VERBS)
+def test_every_verb_is_in_the_usage_and_its_module_is_there(verb):
+    assert f"\n  {verb} " in commands.USAGE
+    assert importlib.util.find_spec(commands.VERBS[verb])
 
 
 @pytest.fixture
@@ -43,29 +47,25 @@ def course(tmp_path):
 
 
 def test_lab_opens_the_first_notebook(course):
-    assert commands.lab_arguments([], course) == [
+    assert lab.lab_arguments([], course) == [
         "--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb"
     ]
 
 
 def test_lab_opens_what_the_reader_names(course):
     own = str(course / "notebooks" / "00_start_here.ipynb")
-    assert commands.lab_arguments([own], course) == [own]
-    assert commands.lab_arguments(["--LabApp.default_url=/lab"], course) == [
-        "--LabApp.default_url=/lab"
-    ]
+    assert lab.lab_arguments([own], course) == [own]
+    assert lab.lab_arguments(["--LabApp.default_url=/lab"], course) == ["--LabApp.default_url=/lab"]
 
 
 @pytest.mark.parametrize("is_root, count", [(True, 1), (False, 0)])
 def test_only_root_gets_the_permission_for_root(course, is_root, count):
-    assert commands.lab_arguments([], course, is_root=is_root).count("--allow-root") == count
-    assert (
-        commands.lab_arguments(["--allow-root"], course, is_root=is_root).count("--allow-root") == 1
-    )
+    assert lab.lab_arguments([], course, is_root=is_root).count("--allow-root") == count
+    assert lab.lab_arguments(["--allow-root"], course, is_root=is_root).count("--allow-root") == 1
 
 
 def test_lab_keeps_the_token_and_this_machine_only(course):
-    text = " ".join(commands.lab_arguments([], course, is_root=True))
+    text = " ".join(lab.lab_arguments([], course, is_root=True))
     assert "token" not in text and "ip" not in text.replace("ipynb", "") and "password" not in text
 
 

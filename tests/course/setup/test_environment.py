@@ -2,54 +2,68 @@
 up."""
 
 import errno
-import subprocess
 import sys
 import threading
 from collections import namedtuple
 
 import pytest
 
-from moe_course.setup import environment, install
+from moe_course.setup import environment
 from moe_course.setup.environment import (
     READY,
     REMAKE,
+    UNFINISHED,
     UPDATE,
     ensure_environment,
     judge,
+    only_one,
+    read_stamp,
     wanted_stamp,
 )
 from moe_course.setup.errors import SetupError
-from moe_course.setup.install import Outcome
-from moe_course.setup.lock import only_one
+from moe_course.setup.install import LiveLine
 from moe_course.setup.places import environment_python
-from moe_course.setup.stamp import Stamp, is_unfinished, mark_unfinished, read_stamp, write_stamp
 
 Usage = namedtuple("Usage", "total used free")
 
 
+def failing(text, unchanged=False):
+    """An installer that fails with `text`."""
+
+    def fail(venv):
+        error = SetupError(text)
+        error.unchanged = unchanged
+        raise error
+
+    return fail
+
+
 class Machine:
-    """Stands for venv and pip. `fail` is called in pip's place; `log` notes what was done."""
+    """Stands for venv and the installer. `act` is called in the installer's place; `log` notes what
+    was done."""
 
     def __init__(self, monkeypatch):
         self.log = []
-        self.fail = lambda root, venv: Outcome()
+        self.act = lambda venv: None
         self.works = True
         self.free = 10**12
         monkeypatch.setattr(environment, "make_venv", self._make_venv)
-        monkeypatch.setattr(environment, "run_pip", self._run_pip)
+        monkeypatch.setattr(environment, "install", self._install)
         monkeypatch.setattr(environment, "python_works", lambda venv: self.works)
-        monkeypatch.setattr(environment, "check_imports", lambda venv: self.log.append("imports"))
+        monkeypatch.setattr(
+            environment, "check_imports", lambda venv, line: self.log.append("imports")
+        )
         monkeypatch.setattr(
             environment.shutil, "disk_usage", lambda folder: Usage(10**12, 0, self.free)
         )
 
-    def _make_venv(self, venv):
+    def _make_venv(self, venv, line):
         self.log.append("venv")
         (venv / "pyvenv.cfg").write_text("home = x\n", encoding="utf-8")
 
-    def _run_pip(self, root, venv):
-        self.log.append("pip")
-        return self.fail(root, venv)
+    def _install(self, venv, line, announce):
+        self.log.append("install")
+        self.act(venv)
 
 
 @pytest.fixture
@@ -63,8 +77,8 @@ def quiet(text):
 
 def test_first_start_makes_everything_and_the_second_nothing(root, machine):
     assert ensure_environment(root, quiet) == environment_python(root / ".venv")
-    assert machine.log == ["venv", "pip", "imports"]
-    assert judge(root / ".venv", wanted_stamp(root)).action == READY
+    assert machine.log == ["venv", "install", "imports"]
+    assert judge(root / ".venv", wanted_stamp(root))[0] == READY
     machine.log.clear()
     ensure_environment(root, quiet)
     assert machine.log == []
@@ -75,70 +89,70 @@ def test_changed_requirements_are_installed_into_what_is_there(root, machine):
     machine.log.clear()
     (root / "requirements.txt").write_text("torch==2.13.0\ntqdm\n", encoding="utf-8")
     ensure_environment(root, quiet)
-    assert machine.log == ["pip", "imports"]
+    assert machine.log == ["install", "imports"]
 
 
 def test_an_environment_made_by_hand_is_kept_and_completed(root, machine):
     (root / ".venv").mkdir()
     (root / ".venv" / "mine.txt").write_text("x", encoding="utf-8")
     ensure_environment(root, quiet)
-    assert machine.log == ["pip", "imports"]
+    assert machine.log == ["install", "imports"]
     assert (root / ".venv" / "mine.txt").exists()
 
 
 @pytest.mark.parametrize("blow", [KeyboardInterrupt, SystemExit])
 def test_an_interrupted_installation_is_made_again(root, machine, blow):
-    def stop(root, venv):
+    def stop(venv):
         (venv / "half a package").write_text("x", encoding="utf-8")
         raise blow
 
-    machine.fail = stop
+    machine.act = stop
     with pytest.raises(blow):
         ensure_environment(root, quiet)
-    assert is_unfinished(root / ".venv")
+    assert (root / ".venv" / UNFINISHED).exists()
     assert read_stamp(root / ".venv") is None
 
-    machine.fail = lambda root, venv: Outcome()
+    machine.act = lambda venv: None
     machine.log.clear()
     ensure_environment(root, quiet)
-    assert machine.log == ["venv", "pip", "imports"]
+    assert machine.log == ["venv", "install", "imports"]
     assert not (root / ".venv" / "half a package").exists()
-    assert not is_unfinished(root / ".venv")
+    assert not (root / ".venv" / UNFINISHED).exists()
 
 
 def test_an_update_killed_halfway_is_not_taken_for_complete(root, machine):
     venv = root / ".venv"
     ensure_environment(root, quiet)
-    mark_unfinished(venv)
-    assert judge(venv, wanted_stamp(root)).action == REMAKE
+    (venv / UNFINISHED).write_text("x", encoding="utf-8")
+    assert judge(venv, wanted_stamp(root))[0] == REMAKE
 
 
 def test_without_network_nothing_is_thrown_away(root, machine):
-    machine.fail = lambda root, venv: Outcome(SetupError("No network"), nothing_changed=True)
+    machine.act = failing("No network", unchanged=True)
     with pytest.raises(SetupError, match="No network"):
         ensure_environment(root, quiet)
-    assert judge(root / ".venv", wanted_stamp(root)).action == UPDATE
+    assert judge(root / ".venv", wanted_stamp(root))[0] == UPDATE
 
 
 def test_a_failure_while_unpacking_means_starting_afresh(root, machine):
-    machine.fail = lambda root, venv: Outcome(SetupError("disk full"), nothing_changed=False)
+    machine.act = failing("disk full")
     with pytest.raises(SetupError):
         ensure_environment(root, quiet)
-    assert judge(root / ".venv", wanted_stamp(root)).action == REMAKE
+    assert judge(root / ".venv", wanted_stamp(root))[0] == REMAKE
 
 
-@pytest.mark.parametrize("field, value", [("python", "3.10"), ("root", "another folder")])
-def test_moved_or_of_another_python(root, machine, field, value):
+@pytest.mark.parametrize("place, value", [(1, "3.10"), (2, "another folder")])
+def test_moved_or_of_another_python(root, machine, place, value):
     ensure_environment(root, quiet)
     wanted = wanted_stamp(root)
-    write_stamp(root / ".venv", Stamp(**{**wanted.__dict__, field: value}))
-    assert judge(root / ".venv", wanted).action == REMAKE
+    wanted[place] = value
+    assert judge(root / ".venv", wanted)[0] == REMAKE
 
 
 def test_an_environment_whose_python_is_gone_is_made_again(root, machine):
     ensure_environment(root, quiet)
     machine.works = False
-    assert judge(root / ".venv", wanted_stamp(root)).action == REMAKE
+    assert judge(root / ".venv", wanted_stamp(root))[0] == REMAKE
 
 
 def test_a_python_that_does_not_exist_does_not_work(tmp_path):
@@ -154,14 +168,14 @@ def test_full_disk_is_said_before_anything_is_made(root, machine):
 
 
 def test_disk_running_full_is_one_line(root, machine):
-    def full(root, venv):
+    def full(venv):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    machine.fail = full
+    machine.act = full
     with pytest.raises(SetupError, match="ran full") as caught:
         ensure_environment(root, quiet)
     assert "\n" not in str(caught.value)
-    assert judge(root / ".venv", wanted_stamp(root)).action == REMAKE
+    assert judge(root / ".venv", wanted_stamp(root))[0] == REMAKE
 
 
 def test_missing_ensurepip_names_the_debian_package(root, machine, monkeypatch):
@@ -180,30 +194,31 @@ def test_a_venv_module_that_fails_names_the_debian_package(root, monkeypatch):
     said = (
         "The virtual environment was not created successfully because ensurepip is not available.\n"
     )
-    failed = subprocess.CompletedProcess([], 1, stdout=said)
-    monkeypatch.setattr(environment.subprocess, "run", lambda *args, **kwargs: failed)
+    monkeypatch.setattr(environment, "follow", lambda *args: (1, said))
     (root / ".venv").mkdir()
     with pytest.raises(SetupError, match="apt install python3-venv"):
-        environment.make_venv(root / ".venv")
+        environment.make_venv(root / ".venv", LiveLine())
 
 
 def test_the_environments_own_python_cannot_make_it_again(root, monkeypatch):
     (root / ".venv").mkdir()
     monkeypatch.setattr(sys, "prefix", str(root / ".venv"))
     with pytest.raises(SetupError, match="deactivate"):
-        environment.check_not_inside(root / ".venv")
+        environment.check_can_make(root / ".venv")
 
 
-def test_a_link_in_place_of_the_environment_is_removed_and_its_target_kept(tmp_path):
-    target = tmp_path / "elsewhere"
+def test_a_link_in_place_of_the_environment_is_removed_and_its_target_kept(root, machine):
+    target = root / "elsewhere"
     target.mkdir()
-    link = tmp_path / ".venv"
+    (target / "mine.txt").write_text("x", encoding="utf-8")
+    link = root / ".venv"
     try:
         link.symlink_to(target, target_is_directory=True)
     except OSError:
         pytest.skip("this system does not let us make links")
-    environment.remove(link)
-    assert target.exists() and not link.is_symlink()
+    machine.works = False
+    ensure_environment(root, quiet)
+    assert (target / "mine.txt").exists() and link.is_dir() and not link.is_symlink()
 
 
 def test_a_second_start_waits_for_the_first(tmp_path):
@@ -221,22 +236,3 @@ def test_a_second_start_waits_for_the_first(tmp_path):
     thread.join(timeout=10)
     assert order == ["first", "second"]
     assert "waiting" in said[0]
-
-
-FAKE_PIP = """
-print("Collecting torch==2.13.0")
-print("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device")
-raise SystemExit(1)
-"""
-
-
-def test_pips_output_is_followed_explained_and_logged(root, monkeypatch):
-    (root / ".venv").mkdir()
-    monkeypatch.setattr(install, "pip_version", lambda venv: (26, 0))
-    monkeypatch.setattr(
-        install, "pip_command", lambda venv, version: [sys.executable, "-c", FAKE_PIP]
-    )
-    outcome = install.run_pip(root, root / ".venv")
-    assert "ran full" in str(outcome.failure)
-    assert outcome.nothing_changed is False
-    assert "Collecting torch" in (root / ".venv" / "install.log").read_text(encoding="utf-8")

@@ -38,8 +38,8 @@ DAMAGES = [
         'has no "intent"; it has id, text, language',
     ),
     ("support_intent", "test", None, put(note="x"), 'has a field "note" too many'),
-    ("support_intent", "train", None, put(text=7), '"text" is int, wanted text'),
-    ("support_intent", "train", None, put(text=None), '"text" is NoneType, wanted text'),
+    ("support_intent", "train", None, put(text=7), '"text" is int; wants text'),
+    ("support_intent", "train", None, put(text=None), '"text" is NoneType; wants text'),
     ("support_intent", "train", None, put(text=" \t"), '"text" is empty'),
     ("support_intent", "train", None, put(id=""), '"id" is empty'),
     (
@@ -47,29 +47,29 @@ DAMAGES = [
         "validation",
         None,
         put(intent="refund"),
-        "\"intent\" is 'refund', wanted one of account",
+        "\"intent\" is 'refund'; wants one of account",
     ),
-    ("support_intent", "validation", None, put(intent=3), '"intent" is int, wanted text'),
+    ("support_intent", "validation", None, put(intent=3), '"intent" is int; wants text'),
     (
         "support_intent",
         "train",
         None,
         put(language="de"),
-        "\"language\" is 'de', wanted one of en, zh",
+        "\"language\" is 'de'; wants one of en, zh",
     ),
     (
         "market_sentiment",
         "test",
         None,
         put(label="mixed"),
-        "\"label\" is 'mixed', wanted one of negative, neutral",
+        "\"label\" is 'mixed'; wants one of negative, neutral",
     ),
     (
         "market_sentiment",
         "test",
         None,
         put(kind="essay"),
-        "\"kind\" is 'essay', wanted one of headline, post",
+        "\"kind\" is 'essay'; wants one of headline, post",
     ),
     ("market_sentiment", "train", None, lambda row: '{"id": "ms-1", ', "is not valid JSON"),
     (
@@ -77,7 +77,7 @@ DAMAGES = [
         "train",
         None,
         lambda row: '["a", "list"]',
-        "is list, wanted an object with fields",
+        "is list; wants an object with fields",
     ),
     (
         "summaries",
@@ -86,7 +86,7 @@ DAMAGES = [
         lambda row: json.dumps({**row, "summary": "\ud83d"}),
         "half a surrogate pair",
     ),
-    ("summaries", "train", None, put(summary=["a"]), '"summary" is list, wanted text'),
+    ("summaries", "train", None, put(summary=["a"]), '"summary" is list; wants text'),
     (
         "qa_spans",
         "train",
@@ -113,21 +113,21 @@ DAMAGES = [
         "train",
         "answered",
         answers(lambda a: {**a, "answer_start": ["3"]}),
-        "wanted a list of whole numbers",
+        "wants a list of whole numbers",
     ),
     (
         "qa_spans",
         "train",
         "answered",
         answers(lambda a: {**a, "answer_start": [True]}),
-        "wanted a list of whole",
+        "wants a list of whole",
     ),
     (
         "qa_spans",
         "train",
         "answered",
         answers(lambda a: {**a, "answer_start": 3}),
-        "wanted a list of whole numbers",
+        "wants a list of whole numbers",
     ),
     (
         "qa_spans",
@@ -141,7 +141,7 @@ DAMAGES = [
         "train",
         "answered",
         answers(lambda a: {**a, "text": "one"}),
-        "text is str, wanted a list",
+        "text is str; wants a list",
     ),
     (
         "qa_spans",
@@ -155,16 +155,16 @@ DAMAGES = [
         "train",
         "answered",
         answers(lambda a: {"text": a["text"]}),
-        "has text, wanted text and answer_start",
+        "has text; wants text and answer_start",
     ),
-    ("qa_spans", "test", None, put(answers=[]), '"answers" is list, wanted an object'),
+    ("qa_spans", "test", None, put(answers=[]), '"answers" is list; wants an object'),
     ("qa_spans", "test", None, put(context=""), '"context" is empty'),
     (
         "translation_en_zh",
         "test_free",
         None,
         put(translation={"en": "Only English."}),
-        "has en, wanted en and zh",
+        "has en; wants en and zh",
     ),
     (
         "translation_en_zh",
@@ -178,14 +178,14 @@ DAMAGES = [
         "train",
         None,
         put(translation={"en": "A.", "zh": 4}),
-        '"translation", zh is int, wanted',
+        '"translation", zh is int; wants',
     ),
     (
         "translation_en_zh",
         "train",
         None,
         put(translation="A. / B."),
-        '"translation" is str, wanted an object',
+        '"translation" is str; wants an object',
     ),
     (
         "catalogue",
@@ -199,7 +199,7 @@ DAMAGES = [
         "train",
         None,
         put(product_ids=[]),
-        '"product_ids" is empty, wanted at least one id',
+        '"product_ids" is empty; wants at least one id',
     ),
     (
         "catalogue",
@@ -208,25 +208,25 @@ DAMAGES = [
         put(product_ids=["P001", "P001"]),
         '"product_ids" names an id twice: P001, P001',
     ),
-    ("catalogue", "train", None, put(product_ids="P001"), '"product_ids" is str, wanted a list'),
+    ("catalogue", "train", None, put(product_ids="P001"), '"product_ids" is str; wants a list'),
     (
         "catalogue",
         "train",
         None,
         put(product_ids=[1]),
-        '"product_ids" number 1 is int, wanted text',
+        '"product_ids" number 1 is int; wants text',
     ),
-    ("catalogue", "products", None, put(price=0), '"price" is 0, wanted a number above 0'),
-    ("catalogue", "products", None, put(price="39"), "\"price\" is '39', wanted a number above 0"),
+    ("catalogue", "products", None, put(price=0), '"price" is 0; wants a number above 0'),
+    ("catalogue", "products", None, put(price="39"), "\"price\" is '39'; wants a number above 0"),
     (
         "catalogue",
         "products",
         None,
         put(price=float("nan")),
-        '"price" is nan, wanted a number above 0',
+        '"price" is nan; wants a number above 0',
     ),
-    ("catalogue", "products", None, put(price=True), '"price" is True, wanted a number above 0'),
-    ("catalogue", "products", None, put(attributes="red"), '"attributes" is str, wanted an object'),
+    ("catalogue", "products", None, put(price=True), '"price" is True; wants a number above 0'),
+    ("catalogue", "products", None, put(attributes="red"), '"attributes" is str; wants an object'),
     (
         "catalogue",
         "products",
@@ -239,7 +239,7 @@ DAMAGES = [
         "products",
         None,
         attributes(colour=["red"]),
-        "\"attributes\", colour is ['red'], wanted text",
+        "\"attributes\", colour is ['red']; wants text",
     ),
     ("catalogue", "products", None, attributes(colour=""), '"attributes", colour is empty'),
     (
@@ -247,24 +247,24 @@ DAMAGES = [
         "products",
         None,
         attributes(weight_g=float("inf")),
-        '"attributes", weight_g is inf, wanted text',
+        '"attributes", weight_g is inf; wants text',
     ),
 ]
 
 
 @pytest.mark.parametrize(
-    ("name", "part", "fits", "damage", "wanted"),
+    ("name", "part", "fits", "damage", "wants"),
     DAMAGES,
     ids=[f"{case[0]}: {case[4]}" for case in DAMAGES],
 )
-def test_a_damaged_row_is_named(tmp_path, name, part, fits, damage, wanted):
+def test_a_damaged_row_is_named(tmp_path, name, part, fits, damage, wants):
     folder = copy_of(name, tmp_path)
     file = folder / f"{part}.jsonl"
     line = first_line(file, lambda row: fits is None or bool(row["answers"]["text"]))
     change_line(file, line, damage)
     with pytest.raises(ValueError, match=re.escape(f"{file}: line {line}")) as caught:
         load_task(name, path=folder)
-    assert wanted in str(caught.value)
+    assert wants in str(caught.value)
     if part == "products":
         with pytest.raises(ValueError, match=re.escape(f"{file}: line {line}")):
             load_products(folder)
@@ -324,18 +324,18 @@ def test_second_labels_are_checked(tmp_path):
     folder = copy_of("market_sentiment", tmp_path)
     file = folder / "second_labels.jsonl"
     untouched = file.read_text(encoding="utf-8")
-    for damage, wanted in [
+    for damage, wants in [
         (put(id="ms-9999"), "\"id\" 'ms-9999' is in no split of market_sentiment"),
-        (put(label="mixed"), "\"label\" is 'mixed', wanted one of"),
+        (put(label="mixed"), "\"label\" is 'mixed'; wants one of"),
         (without("label"), 'has no "label"'),
     ]:
         change_line(file, 2, damage)
         with pytest.raises(ValueError, match=re.escape(f"{file}: line 2")) as caught:
             load_second_labels("market_sentiment", folder)
-        assert wanted in str(caught.value)
+        assert wants in str(caught.value)
         file.write_text(untouched, encoding="utf-8", newline="\n")
     with pytest.raises(
-        ValueError, match="wanted a classified set, one of support_intent, market_sentiment"
+        ValueError, match="wants a classified set, one of support_intent, market_sentiment"
     ):
         load_second_labels("summaries")
     file.unlink()
@@ -345,11 +345,11 @@ def test_second_labels_are_checked(tmp_path):
 
 def test_wrong_arguments_are_named():
     with pytest.raises(
-        ValueError, match="name: got 'sentiment', wanted one of catalogue, market_sentiment"
+        ValueError, match="name: got 'sentiment'; wants one of catalogue, market_sentiment"
     ):
         load_task("sentiment")
     with pytest.raises(
-        ValueError, match="split: got 'dev', wanted None or one of train, validation, test"
+        ValueError, match="split: got 'dev'; wants None or one of train, validation, test"
     ):
         load_task("summaries", "dev")
     for limit in (0, -1, 2.5, True):

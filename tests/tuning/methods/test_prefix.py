@@ -55,9 +55,7 @@ def attend_by_hand(attention, x, keys, values, causal, real):
     if isinstance(attention, LatentAttention):
         query, scale = attention.query(x[None], rotary(attention, len(x)))[0], attention.scale
     else:
-        query = rotate(
-            attention._split(attention.q_proj(x[None]), attention.heads), rotary(attention, len(x))
-        )[0]
+        query = rotate(attention.split(attention.q_proj(x[None])), rotary(attention, len(x)))[0]
         scale = attention.head_dim**-0.5
     length, rows = len(keys) - len(x), []
     for place in range(len(x)):
@@ -105,7 +103,7 @@ def test_attention_runs_over_the_joined_keys_and_values(changes, causal, padding
     else:
 
         def heads(projection):
-            return attention._split(projection(x[None]), attention.kv_heads)
+            return attention.split(projection(x[None]))
 
         own = rotate(heads(attention.k_proj), rotary(attention, 5)), heads(attention.v_proj)
         first = [

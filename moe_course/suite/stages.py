@@ -1,7 +1,6 @@
 """`course.py test`: style, unit tests, notebooks and browser tests, one after the other, with a
 summary."""
 
-import json
 import os
 import re
 import subprocess
@@ -11,19 +10,14 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from moe_course.setup.errors import SetupError
+from moe_course.chapters import CHAPTERS
 from moe_course.setup.places import ROOT, cleaned_environ
-from moe_course.setup.reports import Counts, missing_notebooks, read_report
+from moe_course.suite.reports import Counts, missing_notebooks, read_report
 
 WORKERS = "2"
 CELL_TIMEOUT_SECONDS = 300
 CLOSING_LINE = re.compile(r"^=+ .*\b(passed|failed|error|errors|skipped|no tests ran)\b.* =+$")
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-LIST_NOTEBOOKS = (
-    "import json; from moe_course import CHAPTERS; "
-    "print(json.dumps([chapter.filename for chapter in CHAPTERS if chapter.ready]))"
-)
 
 
 @dataclass
@@ -63,30 +57,30 @@ def pytest_stages(reports: Path) -> list[tuple[str, list[str]]]:
     return [(name, [*arguments, f"--junitxml={reports / name}.xml"]) for name, arguments in stages]
 
 
-def run_stages(python: Path, root: Path = ROOT) -> int:
+def run_stages(root: Path = ROOT) -> int:
     """Run everything, print a summary, return 0 if all went well and 1 otherwise."""
     environ = environ_for_tests(dict(os.environ))
-    results = [_run_style(python, root, environ)]
+    results = [_run_style(root, environ)]
     with tempfile.TemporaryDirectory() as folder:
         for name, arguments in pytest_stages(Path(folder)):
-            results.append(_run_pytest_stage(name, arguments, python, root, environ, Path(folder)))
+            results.append(_run_pytest_stage(name, arguments, root, environ, Path(folder)))
     return print_summary(results)
 
 
-def run_pytest(python: Path, arguments: list[str], root: Path = ROOT) -> int:
+def run_pytest(arguments: list[str], root: Path = ROOT) -> int:
     """pytest with the reader's own arguments, and nothing else."""
     environ = environ_for_tests(dict(os.environ))
     return subprocess.run(
-        [str(python), "-m", "pytest", *arguments], cwd=root, env=environ
+        [sys.executable, "-m", "pytest", *arguments], cwd=root, env=environ
     ).returncode
 
 
-def _run_style(python: Path, root: Path, environ: dict[str, str]) -> Result:
+def _run_style(root: Path, environ: dict[str, str]) -> Result:
     _print_title("style")
     start, counts, problems = time.monotonic(), Counts(), []
     for arguments in (["check"], ["format", "--check"]):
         code = subprocess.run(
-            [str(python), "-m", "ruff", *arguments, "."], cwd=root, env=environ
+            [sys.executable, "-m", "ruff", *arguments, "."], cwd=root, env=environ
         ).returncode
         counts += Counts(passed=int(code == 0), failed=int(code != 0))
         if code:
@@ -94,16 +88,14 @@ def _run_style(python: Path, root: Path, environ: dict[str, str]) -> Result:
     return Result("style", time.monotonic() - start, counts, problems=problems)
 
 
-def _run_pytest_stage(name, arguments, python: Path, root: Path, environ, reports: Path) -> Result:
+def _run_pytest_stage(name, arguments, root: Path, environ, reports: Path) -> Result:
     _print_title(name)
     start = time.monotonic()
-    code, closing_lines = stream([str(python), "-m", "pytest", *arguments], root, environ)
+    code, closing_lines = stream([sys.executable, "-m", "pytest", *arguments], root, environ)
     report = read_report(reports / f"{name}.xml")
     counts, problems = report.counts, []
     if name == "notebooks":
-        for notebook in missing_notebooks(
-            report, listed_notebooks(python, root, environ), root / "notebooks"
-        ):
+        for notebook in missing_notebooks(report, listed_notebooks(), root / "notebooks"):
             problems.append(notebook)
             counts += Counts(failed=1)
     if code and not counts.failed:
@@ -113,16 +105,9 @@ def _run_pytest_stage(name, arguments, python: Path, root: Path, environ, report
     return Result(name, time.monotonic() - start, counts, closing_lines, problems)
 
 
-def listed_notebooks(python: Path, root: Path, environ: dict[str, str]) -> list[str]:
+def listed_notebooks() -> list[str]:
     """File names of the notebooks that the course says it has."""
-    asked = subprocess.run(
-        [str(python), "-c", LIST_NOTEBOOKS], cwd=root, env=environ, capture_output=True, text=True
-    )
-    if asked.returncode:
-        raise SetupError(
-            f"The list of chapters cannot be read: {asked.stderr.strip().splitlines()[-1]}"
-        )
-    return json.loads(asked.stdout)
+    return [chapter.filename for chapter in CHAPTERS if chapter.ready]
 
 
 def stream(command: list[str], root: Path, environ: dict[str, str]) -> tuple[int, list[str]]:

@@ -1,14 +1,14 @@
 """The doctor says what is there, and what to do about what is not."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from moe_course import installation as doctor
-from moe_course.installation import Finding, findings, report
-from moe_course.setup import doctor as course_doctor
+from moe_course import doctor
+from moe_course.doctor import Finding, findings, report
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_findings_name_the_torch_that_is_installed():
@@ -45,7 +45,7 @@ def test_a_python_without_its_sources_is_noticed(monkeypatch, tmp_path):
 
 def test_importing_the_doctor_imports_nothing_heavy():
     code = (
-        "import sys, moe_course.installation; print([m for m in ('torch', 'numpy', 'psutil') if "
+        "import sys, moe_course.doctor; print([m for m in ('torch', 'numpy', 'psutil') if "
         "m in sys.modules])"
     )
     run = subprocess.run(
@@ -54,7 +54,43 @@ def test_importing_the_doctor_imports_nothing_heavy():
     assert run.stdout.strip() == "[]"
 
 
-def test_without_an_environment_the_doctor_says_how_to_get_one(root, capsys):
-    assert course_doctor.run_doctor(root) == 1
+def test_without_an_environment_the_doctor_says_how_to_get_one(tmp_path, capsys):
+    for name in (
+        "requirements.txt",
+        "constraints.txt",
+        "pyproject.toml",
+        doctor.environment.SETTINGS,
+    ):
+        source, target = ROOT / name, tmp_path / name
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copy(source, target)
+    assert doctor.main([], tmp_path) == 1
     said = capsys.readouterr().out
     assert "not made yet" in said and "course.py lab" in said and "browser" in said
+    assert "not installed yet" in said
+
+
+def test_a_python_without_ensurepip_is_told_which_package_to_install(monkeypatch, tmp_path):
+    real = doctor.importlib.util.find_spec
+    monkeypatch.setattr(
+        doctor.importlib.util, "find_spec", lambda name: None if name == "ensurepip" else real(name)
+    )
+    finding = doctor.SYSTEM["this Python"](tmp_path)
+    assert not finding.ok and "python3-venv" in finding.advice
+
+
+def test_the_doctor_takes_no_arguments(capsys):
+    assert doctor.main(["quickly"]) == 2
+    assert "quickly" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_gone_is_no_trouble():
+    command = [sys.executable, "-m", "moe_course.doctor"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    said = process.stderr.read()
+    assert process.wait() == 141 and said == ""

@@ -1,17 +1,28 @@
 """Looks at the machine and the installation: what is there, and what to do about what is missing.
 
-python -m moe_course.installation
+python3 course.py doctor, or python -m moe_course.doctor
+
+Needs nothing but Python, so that it can look at an installation that is not there. What has to be
+asked of the environment's own Python is asked of it.
 """
 
 import importlib.util
 import os
 import platform
+import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from moe_course.browser import ADVICE, find_browser
+from moe_course.setup import environment
+from moe_course.setup.errors import NO_VENV
+from moe_course.setup.places import ROOT, cleaned_environ, course_command, environment_python
+from moe_lib.console import run_command
 
 MEMORY_WANTED = 4 * 10**9
 INSTALL = "run `pip install -r requirements.txt` in the course's folder"
@@ -36,12 +47,12 @@ class Finding:
     where: str = ""
 
 
-def findings() -> list[Finding]:
-    """Everything the course depends on, looked at one by one.
+def findings(looks: dict[str, Callable[[], Finding]] | None = None) -> list[Finding]:
+    """What `looks` find; by default at everything the course depends on inside this environment.
 
     A look that itself fails becomes a finding that says so, because a doctor must not fall ill.
     """
-    return [_look(name, function) for name, function in LOOKS.items()]
+    return [_look(name, function) for name, function in (looks or LOOKS).items()]
 
 
 def report(found: list[Finding], paths: bool = True) -> str:
@@ -175,6 +186,37 @@ def _checkpoints() -> Finding:
     return Finding("checkpoints", ", ".join(names))
 
 
+def _this_python(root: Path) -> Finding:
+    whole = all(importlib.util.find_spec(name) for name in ("venv", "ensurepip"))
+    advice = "" if whole else NO_VENV
+    return Finding("this Python", platform.python_version(), whole, advice, sys.executable)
+
+
+def _environment(root: Path) -> Finding:
+    venv = root / ".venv"
+    action, _ = environment.judge(venv, environment.wanted_stamp(root))
+    if action == environment.READY:
+        return Finding("environment", "complete", where=str(venv))
+    value = "incomplete" if venv.exists() else "not made yet"
+    return Finding("environment", value, False, f"{course_command('lab')} makes it")
+
+
+def _disk(root: Path) -> Finding:
+    free, made = shutil.disk_usage(root).free, environment_python(root / ".venv").exists()
+    needed = environment.SPACE_FOR_UPDATE if made else environment.SPACE_FOR_ALL
+    advice = f"free some space: {needed / 1e9:.0f} GB are needed for what comes next"
+    return Finding(
+        "disk", f"{free / 1e9:.1f} GB free", free >= needed, "" if free >= needed else advice
+    )
+
+
+def _browser(root: Path) -> Finding:
+    found = find_browser()
+    if found:
+        return Finding("browser", "found", where=found)
+    return Finding("browser", "no Chromium or Chrome found", False, ADVICE)
+
+
 LOOKS: dict[str, Callable[[], Finding]] = {
     "Python": _python,
     "torch": _torch,
@@ -189,7 +231,47 @@ LOOKS: dict[str, Callable[[], Finding]] = {
 }
 
 
+SYSTEM: dict[str, Callable[[Path], Finding]] = {
+    "this Python": _this_python,
+    "environment": _environment,
+    "disk": _disk,
+    "browser": _browser,
+}
+
+
+def installation(venv: Path) -> tuple[str, bool]:
+    """The report of the environment's own Python, and whether all is well with it."""
+    if Path(sys.prefix).resolve() == venv.resolve():
+        found = findings()
+        return report(found), all(finding.ok for finding in found)
+    if not environment.python_works(venv):
+        words = "torch and the rest are not installed yet"
+        return f"{words}\n{'':9s}-> {course_command('lab')} installs them", False
+    code = (
+        "import sys; from moe_course.doctor import findings, report; found = findings(); "
+        "print(report(found)); sys.exit(not all(finding.ok for finding in found))"
+    )
+    said = subprocess.run(
+        [str(environment_python(venv)), "-c", code],
+        cwd=ROOT,
+        env=cleaned_environ(dict(os.environ)),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    return said.stdout.rstrip() or said.stderr.strip().splitlines()[-1], said.returncode == 0
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """Print everything; returns 0 if nothing is missing, 1 otherwise."""
+    if given := sys.argv[1:] if arguments is None else arguments:
+        print(f"doctor: got '{' '.join(given)}'; wants no arguments", file=sys.stderr)
+        return 2
+    looks = {name: lambda look=look: look(root) for name, look in SYSTEM.items()}
+    system = findings(looks)
+    text, well = installation(root / ".venv")
+    print(f"The system\n{report(system)}\n\nThe installation\n{text}")
+    return int(not well or any(finding.advice for finding in system))
+
+
 if __name__ == "__main__":
-    everything = findings()
-    print(report(everything))
-    sys.exit(0 if all(finding.ok for finding in everything) else 1)
+    sys.exit(run_command(main))

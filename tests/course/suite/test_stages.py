@@ -6,8 +6,8 @@ import sys
 import nbformat
 import pytest
 
-from moe_course.setup.reports import Counts, missing_notebooks, notebook_of, read_report
-from moe_course.setup.stages import Result, environ_for_tests, print_summary, pytest_stages, stream
+from moe_course.suite.reports import Counts, missing_notebooks, notebook_of, read_report
+from moe_course.suite.stages import Result, environ_for_tests, print_summary, pytest_stages, stream
 
 TESTS = """
 import pytest

@@ -1,0 +1,1 @@
+"""What `course.py test` runs: style, tests, notebooks and browser tests, with one summary."""

@@ -1,0 +1,12 @@
+"""`course.py test`: everything, or pytest with the reader's own arguments."""
+
+import sys
+
+from moe_course.suite.stages import run_pytest, run_stages
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    try:
+        sys.exit(run_pytest(arguments) if arguments else run_stages())
+    except KeyboardInterrupt:
+        sys.exit(130)

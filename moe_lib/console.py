@@ -1,0 +1,98 @@
+"""What every command line of ours has in common: one line for an error, and no traceback."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+BROKEN_PIPE = 141  # what a shell says of a program whose reader has gone, as `head` does
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses in one line; `--help` shows the usage."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}\n")
+
+
+def whole(at_least: int = 1) -> Callable[[str], int]:
+    """An argparse type: a whole number of at least `at_least`."""
+
+    def read(given: str) -> int:
+        wants = f"a whole number of at least {at_least}"
+        if not (given.removeprefix("-").isdecimal() and int(given) >= at_least):
+            raise argparse.ArgumentTypeError(f"got {given!r}; wants {wants}")
+        return int(given)
+
+    return read
+
+
+def one_text(given: str) -> str:
+    """An argparse type: a text whose bytes were UTF-8 (or what the system's encoding is)."""
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise argparse.ArgumentTypeError(f"got {ascii(given)}; wants text, here bytes are no UTF-8")
+    return given
+
+
+def text_file(given: str) -> str:
+    """An argparse type: the text of a UTF-8 file, without a byte order mark.
+
+    Line ends become \\n.
+    """
+    try:
+        return Path(given).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{given}: got {error.object[error.start]:#04x} at byte {error.start}; wants UTF-8 text"
+        ) from error
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{given}: {error.strerror or error}") from error
+
+
+def page(given: str) -> Path:
+    """An argparse type: a file to be written. Its folder is made."""
+    path = Path(given)
+    try:
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{given}: is a folder; wants the name of a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise argparse.ArgumentTypeError(f"{given}: its folder cannot be made ({why})") from error
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{given}: cannot be written there")
+    return path
+
+
+def one_line(error: BaseException) -> str:
+    """An error in one line, whatever its message."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def run_command(main: Callable[[], int | None]) -> int:
+    """Run a command's `main` and return its exit code.
+
+    What it raises of ValueError, TypeError, OSError and ImportError is said in one line. A console
+    that cannot write a character writes a question mark; one whose reader has gone ends the
+    command quietly.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has none
+            stream.reconfigure(errors="replace")
+    try:
+        code = main()
+        sys.stdout.flush()
+        return code or 0
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        print("Stopped.", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        return 1

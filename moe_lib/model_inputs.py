@@ -1,0 +1,97 @@
+"""The checks of what a model is given: token ids, masks, labels, prompts, hidden vectors.
+
+Each raises a TypeError for another type and a ValueError for another value, by argument.
+"""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from moe_lib.errors import require, require_whole
+from moe_lib.validation import require_tensor
+
+if TYPE_CHECKING:
+    from moe_lib.config import ModelConfig
+
+
+def check_ids(
+    input_ids: Tensor, attention_mask: Tensor | None, past: int, config: "ModelConfig"
+) -> None:
+    """input_ids (batch, sequence) of the vocabulary, after `past` positions that a cache holds, and
+    attention_mask (batch, past + sequence) of 0 and 1, or None."""
+    require_tensor("input_ids", input_ids, ("batch", "sequence"), (torch.int64, torch.int32))
+    got, wants = tuple(input_ids.shape), "shape (batch, sequence), neither of them 0"
+    require(input_ids.numel() > 0, "input_ids", got, wants)
+    _check_range("input_ids", "ids", input_ids, config.vocab_size)
+    end, limit = past + input_ids.shape[1], config.max_position_embeddings
+    wants = f"at most max_position_embeddings ({limit})"
+    require(end <= limit, "input_ids", f"{end} positions", wants)
+    if attention_mask is not None:
+        check_mask(attention_mask, (len(input_ids), end))
+
+
+def check_mask(attention_mask: Tensor, shape: tuple[int, int]) -> None:
+    require_tensor("attention_mask", attention_mask, shape)
+    if attention_mask.dtype != torch.bool:
+        marks = bool(((attention_mask == 0) | (attention_mask == 1)).all())
+        require(marks, "attention_mask", "other numbers", "0 and 1, or False and True")
+
+
+def check_labels(labels: Tensor, input_ids: Tensor, config: "ModelConfig", ignored: int) -> None:
+    """labels like input_ids: ids of the vocabulary or `ignored`, with at least one to predict."""
+    require_tensor("labels", labels, input_ids.shape)
+    predicted = labels[:, 1:] if config.causal else labels
+    used = predicted[predicted != ignored]
+    got = f"{ignored} at every position that is predicted"
+    require(used.numel() > 0, "labels", got, "at least one other label")
+    _check_range("labels", "labels", used, config.vocab_size, f"{ignored}, or ")
+
+
+def _check_range(argument: str, word: str, ids: Tensor, size: int, besides: str = "") -> None:
+    low, high = (int(end) for end in torch.aminmax(ids))
+    wants = f"{besides}ids from 0 to {size - 1} (vocab_size {size})"
+    require(0 <= low and high < size, argument, f"{word} from {low} to {high}", wants)
+
+
+def check_prompt(
+    input_ids: Tensor, max_new_tokens: int, attention_mask: Tensor | None, config: "ModelConfig"
+) -> None:
+    """A prompt (batch, sequence) with room behind it for max_new_tokens, padded on the left."""
+    wants = "a causal one (config.causal = True) to generate"
+    require(config.causal, "model", "a masked language model", wants)
+    require_whole("max_new_tokens", max_new_tokens, at_least=0)
+    check_ids(input_ids, attention_mask, 0, config)
+    limit = config.max_position_embeddings
+    wants = f"at most {limit - input_ids.shape[1]}: the model has {limit} positions"
+    fits = input_ids.shape[1] + max_new_tokens <= limit
+    require(fits, "max_new_tokens", max_new_tokens, wants)
+    if attention_mask is not None:
+        wants = "padding on the left: the next token continues the last position"
+        last_is_real = bool(attention_mask[:, -1].all())
+        require(last_is_real, "attention_mask", "padding at the end of a prompt", wants)
+
+
+def token_ids(argument: str, given: object, config: "ModelConfig") -> list[int]:
+    """One id, or several in a list, a set, a tensor or an array -> a list of ids of the
+    vocabulary."""
+    given = given.tolist() if hasattr(given, "tolist") else given
+    several = list(given) if isinstance(given, Iterable) else [given]
+    ids = [i.item() if hasattr(i, "item") else i for i in several]
+    for i in ids:
+        require_whole(argument, i, at_least=0)
+        require(i < config.vocab_size, argument, i, f"ids below vocab_size ({config.vocab_size})")
+    return ids
+
+
+def check_vectors(
+    x: Tensor, hidden_size: int, input_ids: Tensor | None, mask: Tensor | None
+) -> None:
+    """x (..., hidden_size) of floating-point numbers, and one id and one mark for each vector."""
+    require_tensor("x", x, dtype="floating")
+    fits = x.dim() >= 1 and x.shape[-1] == hidden_size
+    require(fits, "x", tuple(x.shape), f"a last dimension of hidden_size ({hidden_size})")
+    for name, given in (("input_ids", input_ids), ("mask", mask)):
+        if given is not None:
+            require_tensor(name, given, x.shape[:-1])

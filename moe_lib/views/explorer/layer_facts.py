@@ -1,0 +1,48 @@
+"""What a layer of a trace says of its load, its groups, and the choices of one token."""
+
+import torch
+
+from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+
+
+def max_violation(load: list[int]) -> float:
+    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has
+    it all."""
+    return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
+
+
+def dense_layers(trace: RoutingTrace) -> list[int]:
+    """Numbers of the layers without experts; none if the model does not say how many layers it
+    has."""
+    with_experts = {layer.index for layer in trace.layers}
+    return [index for index in range(trace.n_layers or 0) if index not in with_experts]
+
+
+def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float, bool]]:
+    """(expert, weight, kept) of each choice of one token of the first text, in the order of their
+    rank."""
+    experts = layer.experts[0, token]
+    chosen = (
+        torch.ones_like(experts, dtype=torch.bool)
+        if layer.chosen is None
+        else layer.chosen[0, token]
+    )
+    kept = torch.ones_like(chosen) if layer.kept is None else layer.kept[0, token]
+    columns = zip(
+        experts.tolist(),
+        layer.weights[0, token].tolist(),
+        kept.tolist(),
+        chosen.tolist(),
+        strict=True,
+    )
+    return [(expert, weight, there) for expert, weight, there, choice in columns if choice]
+
+
+def groups_of(layer: LayerTrace, token: int) -> list[int]:
+    """Groups that hold an expert of one token, in group-limited routing; else none."""
+    size = layer.n_experts // layer.n_group
+    return (
+        sorted({expert // size for expert, _, _ in choices_of(layer, token)})
+        if layer.n_group > 1
+        else []
+    )

@@ -1,0 +1,474 @@
+"""Wrong messages from a page, wrong attributes and wrong arguments, for every widget: each is
+refused in words that name what is wrong, and the widget is what it was."""
+
+import pytest
+import torch
+
+from moe_lib import LanguageModel, ModelConfig, explore
+from moe_lib.tuning.tried_text import TriedText
+from moe_lib.views.attention_view.widget import AttentionViewer
+from moe_lib.views.balance_dashboard.widget import BalanceDashboard
+from moe_lib.views.cache_calculator.widget import CacheCalculator
+from moe_lib.views.mask_playground.widget import MaskPlayground
+from moe_lib.views.parameter_explorer.widget import ParameterExplorer
+from moe_lib.views.router_playground.widget import RouterPlayground
+from moe_lib.views.token_view.widget import TokenTable, TokenView
+from moe_lib.views.tryout.widget import TryOut
+from moe_lib.views.tuning_comparator.widget import TuningComparator
+from tests.training.small import RandomBatches, make_model
+from tests.views.comparisons import made_up
+
+NAN, HUGE, HALF = float("nan"), 10**400, "half \ud83d"
+TEXT = "The list is sorted in place."
+BIASED = make_model(router="biased_topk").config
+
+
+@pytest.fixture(scope="module")
+def masked():
+    torch.manual_seed(0)
+    return LanguageModel(ModelConfig.preset("tiny", causal=False)).eval()
+
+
+@pytest.fixture
+def make(model, masked, tokenizer):
+    """{name: makes the widget, other arguments may be given}."""
+
+    def answer(text):
+        if text == "break":
+            raise IndexError("deep inside")
+        return TriedText("yes", (("yes", 0.7), ("no", 0.3)), None, "", (), "", {})
+
+    return {
+        "explorer": lambda **given: explore(*_given(given, model, tokenizer, TEXT), **given),
+        "mask": lambda **given: MaskPlayground(*_given(given, masked, tokenizer, TEXT)),
+        "router": lambda **given: RouterPlayground(**given),
+        "parameters": lambda **given: ParameterExplorer(**given),
+        "cache": lambda **given: CacheCalculator(**given),
+        "tryout": lambda **given: TryOut(
+            given.pop("answer", answer), **{"examples": ["one", "two"], **given}
+        ),
+        "comparator": lambda **given: TuningComparator(
+            **{"comparisons": {"intents": made_up(), "other": made_up("other")}, **given}
+        ),
+        "dashboard": lambda **given: BalanceDashboard(
+            **{"config": BIASED, "batches": RandomBatches(), **given}
+        ),
+        "tokens": lambda **given: TokenView(*_given(given, tokenizer, TEXT)),
+        "attention": lambda **given: AttentionViewer(
+            **{"models": {"a": model}, "tokenizer": tokenizer, "text": TEXT, **given}
+        ),
+    }
+
+
+def _given(given, *defaults):
+    """Positional arguments, of which some are given by name."""
+    names = ("model", "tokenizer", "text") if len(defaults) == 3 else ("tokenizer", "text")
+    return [given.pop(name, default) for name, default in zip(names, defaults, strict=True)]
+
+
+def shown(widget):
+    """What a widget shows, without the words about the last message."""
+    if hasattr(widget, "panel"):
+        state = widget.panel.get_state()
+        rest = [widget.text_area.value, widget.compare_area.value, widget.k, widget.off]
+        return {name: state[name] for name in sorted(state) if name != "problem"}, rest
+    hidden = ("problem", "asked", "status")
+    return {name: value for name, value in widget.view.items() if name not in hidden}, []
+
+
+NOTHING = [None, [], {}, "text", 3, {3: 4}, {"unknown": 1}]
+MESSAGES = {  # widget: (wrong messages, one that is right)
+    "explorer": (
+        [
+            {"layer": 0},
+            {"toggle": 1},
+            {"layer": 0, "toggle": None},
+            {"layer": 0, "toggle": True},
+            {"layer": 0, "toggle": 1.0},
+            {"layer": 0, "toggle": "1"},
+            {"layer": 0, "toggle": [1]},
+            {"layer": 0, "toggle": 99},
+            {"layer": 0, "toggle": -1},
+            {"layer": 99, "toggle": 1},
+            {"layer": HUGE, "toggle": 1},
+            {"layer": 0, "toggle": 1, "more": 2},
+        ],
+        {"layer": 0, "toggle": 1},
+    ),
+    "mask": (
+        [
+            {"masked": None},
+            {"masked": 3},
+            {"masked": "012"},
+            {"masked": [99]},
+            {"masked": [-1]},
+            {"masked": [True]},
+            {"masked": [1.0]},
+            {"masked": [0, None]},
+            {"text": None},
+            {"text": 3},
+            {"text": ["a"]},
+            {"text": HALF},
+            {"text": "a", "masked": [0]},
+        ],
+        {"masked": [1]},
+    ),
+    "router": (
+        [
+            {"asked": 1},
+            {"change": {"temperature": 2}},
+            {"asked": None, "change": {"temperature": 2}},
+            {"asked": True, "change": {"temperature": 2}},
+            {"asked": 1, "change": None},
+            {"asked": 1, "change": {}},
+            {"asked": 1, "change": [1]},
+            {"asked": 1, "change": {"labels": 5}},
+            {"asked": 1, "change": {"result": None}},
+            {"asked": 1, "change": {"reset": 1}},
+            {"asked": 1, "change": {"method": "unknown"}},
+            {"asked": 1, "change": {"method": ["topk"]}},
+            {"asked": 1, "change": {"temperature": 0}},
+            {"asked": 1, "change": {"temperature": NAN}},
+            {"asked": 1, "change": {"temperature": True}},
+            {"asked": 1, "change": {"temperature": 1e-300}},
+            {"asked": 1, "change": {"temperature": HUGE}},
+            {"asked": 1, "change": {"noise": -1}},
+            {"asked": 1, "change": {"capacity_factor": "1"}},
+            {"asked": 1, "change": {"capacity_factor": 1e300}},
+            {"asked": 1, "change": {"num_experts_per_tok": 0}},
+            {"asked": 1, "change": {"num_experts_per_tok": 1.5}},
+            {"asked": 1, "change": {"training": 1}},
+            {"asked": 1, "change": {"seed": 1.5}},
+            {"asked": 1, "change": {"seed": -1}},
+            {"asked": 1, "change": {"seed": 2**63}},
+            {"asked": 1, "change": {"selection_bias": 3}},
+            {"asked": 1, "change": {"selection_bias": [0.0]}},
+            {"asked": 1, "change": {"selection_bias": [NAN] * 6}},
+            {"asked": 1, "change": {"selected": 99}},
+            {"asked": 1, "change": {"selected": True}},
+            {"asked": 1, "change": {"tokens": [[0.0, 0.0]]}},
+            {"asked": 1, "change": {"experts": [[0.0, NAN]] * 6}},
+            {"asked": 1, "change": {"experts": [[0.0, 9.0]] * 6}},
+            # The first fits, the second does not: neither is taken.
+            {"asked": 1, "change": {"method": "switch", "temperature": -1}},
+            {"asked": 1, "change": {"reset": True, "seed": -1}},
+        ],
+        {"asked": 2, "change": {"method": "switch"}},
+    ),
+    "parameters": (
+        [
+            {"set": None},
+            {"set": []},
+            {"set": {}},
+            {"set": {"unknown": 1}},
+            {"set": {"model": "unknown"}},
+            {"set": {"model": 3}},
+            {"set": {"precision": "fp3"}},
+            {"set": {"batch_size": 0}},
+            {"set": {"batch_size": True}},
+            {"set": {"batch_size": 1.5}},
+            {"set": {"n_routed_experts": "8"}},
+            {"set": {"n_routed_experts": -8}},
+            {"set": {"moe_intermediate_size": NAN}},
+            {"set": {"num_experts_per_tok": HUGE}},
+            {"set": {"num_experts_per_tok": 9999}},
+            {"reset": False},
+            {"reset": 1},
+            {"reset": True, "set": {"batch_size": 1}},
+        ],
+        {"set": {"batch_size": 64}},
+    ),
+    "cache": (
+        [
+            {"set": None},
+            {"set": "model"},
+            {"set": {}},
+            {"set": {"unknown": 1}},
+            {"set": {"model": "unknown"}},
+            {"set": {"kind": "MHQ"}},
+            {"set": {"kind": 1}},
+            {"set": {"precision": "int1"}},
+            {"set": {"context": 0}},
+            {"set": {"context": True}},
+            {"set": {"memory": NAN}},
+            {"set": {"memory": "80"}},
+            {"set": {"head_dim": 1.5}},
+            {"set": {"num_key_value_heads": 3}},
+            {"set": {"batch_size": HUGE}},
+            {"reset": None},
+        ],
+        {"set": {"batch_size": 64}},
+    ),
+    "tryout": (
+        [
+            {"example": None},
+            {"example": "0"},
+            {"example": True},
+            {"example": 1.0},
+            {"example": -1},
+            {"example": 2},
+            {"question": "who?"},
+            {"text": None},
+            {"text": 3},
+            {"text": HALF},
+            {"text": "x" * 5000},
+            {"text": "a", "question": 3},
+            {"text": "a", "example": 0},
+            {"text": "break"},  # the model itself fails
+        ],
+        {"text": "another"},
+    ),
+    "comparator": (
+        [
+            {"task": "unknown"},
+            {"task": None},
+            {"task": ["intents"]},
+            {"methods": 3},
+            {"methods": []},
+            {"methods": ["unknown"]},
+            {"methods": [3]},
+            {"methods": "full"},
+            {"n_train": 7},
+            {"n_train": True},
+            {"n_train": 100.0},
+            {"n_train": "100"},
+            {"curve": "unknown"},
+            {"curve": 1},
+            {"act": "dance"},
+            {"act": None},
+            {"act": "run"},  # there is no function to run
+            {"methods": ["head"], "n_train": 7},
+            {"task": "other", "curve": "unknown"},
+        ],
+        {"methods": ["head"]},
+    ),
+    "dashboard": (
+        [
+            {"act": "dance"},
+            {"act": None},
+            {"act": ["start"]},
+            {"act": "set"},
+            {"act": "set", "settings": []},
+            {"act": "set", "settings": None},
+            {"act": "set", "settings": {}},
+            {"act": "set", "settings": {"unknown": 1}},
+            {"act": "set", "settings": {"kind": "bias"}},
+            {"act": "set", "settings": {"cure": "prayer"}},
+            {"act": "set", "settings": {"cure": 1}},
+            {"act": "set", "settings": {"alpha": NAN}},
+            {"act": "set", "settings": {"alpha": -1}},
+            {"act": "set", "settings": {"alpha": True}},
+            {"act": "set", "settings": {"speed": "fast"}},
+            {"act": "set", "settings": {"scope": "world"}},
+            {"act": "set", "settings": {"seed": True}},
+            {"act": "set", "settings": {"seed": 1.5}},
+            {"act": "set", "settings": {"seed": -1}},
+            {"act": "set", "settings": {"seed": HUGE}},
+            {"act": "set", "settings": {"seed": 3, "alpha": -1}},
+            {"act": "show", "places": 3},
+            {"act": "show", "places": []},
+            {"act": "show", "places": [0]},
+            {"act": "show", "places": [True]},
+            {"act": "forget", "place": 0},
+            {"act": "forget", "place": None},
+            {"act": "forget"},
+            {"settings": {"seed": 1}},
+        ],
+        {"act": "set", "settings": {"seed": 3, "cure": "bias"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_wrong_messages_change_nothing_and_are_said(make, name):
+    widget = make[name]()
+    wrong, right = MESSAGES[name]
+    before = shown(widget)
+    for message in [*NOTHING, *wrong]:
+        said = widget.receive(message)
+        assert said, f"{message} was taken"
+        told = "deep inside" if message == {"text": "break"} else ": got "
+        assert told in said or "start:" in said, f"{message}: {said}"
+        assert shown(widget) == before, message
+    assert widget.receive(right) == ""
+    assert shown(widget) != before
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_the_page_sees_what_was_wrong_and_then_no_longer(make, name):
+    widget = make[name]()
+    seen = []
+    if hasattr(widget, "panel"):
+        widget.panel.observe(lambda change: seen.append(change.new), "problem")
+    else:
+        widget.observe(lambda change: seen.append(change.new["problem"]), "view")
+    widget.receive({"unknown": 1})
+    assert seen[-1].startswith("message: got ['unknown']; wants")
+    assert widget.receive(MESSAGES[name][1]) == "" and seen[-1] == ""
+
+
+@pytest.mark.parametrize(
+    "traits",
+    [
+        {"expert": 99},
+        {"expert": -2},
+        {"expert": True},
+        {"expert": None},
+        {"expert": "1"},
+        {"token": 999},
+        {"token": 1.5},
+        {"side": 1},
+        {"side": 1, "token": 0},
+        {"side": 2},
+        {"rank": 0},
+        {"rank": 9},
+        {"layer": 7},
+        {"layer": -1},
+        {"token": 0, "expert": 99},
+        {"payload": 3},
+    ],
+)
+def test_traits_that_the_page_sets_are_checked(make, traits):
+    explorer = make["explorer"]()
+    before = shown(explorer)
+    explorer.panel.set_state(traits)
+    assert explorer.panel.problem != "" and shown(explorer) == before
+    explorer.panel.set_state({"expert": 2, "token": 1})
+    assert explorer.selected == {"token": 1, "expert": 2} and explorer.panel.problem == ""
+    assert explorer.png().startswith(b"\x89PNG")
+
+
+def test_a_refused_text_or_setting_in_a_control_goes_back(make):
+    explorer = make["explorer"]()
+    before = shown(explorer)
+    explorer.text_area.value = HALF
+    assert "text: got" in explorer.panel.problem and shown(explorer) == before
+    explorer.compare_button.value = True
+    explorer.compare_area.value = HALF
+    assert "compare_text: got" in explorer.panel.problem and explorer.compare_text == ""
+    explorer.text = "another"
+    assert explorer.text == explorer.text_area.value == "another" and not explorer.panel.problem
+    tokens = make["tokens"]()
+    tokens.text_area.value = HALF
+    assert "text: got" in tokens.html() + tokens._boxes.value
+    tokens.text = "again"
+    assert "text: got" not in tokens._boxes.value
+    viewer = make["attention"]()
+    viewer.text_box.value = HALF
+    assert viewer.text_box.value == TEXT and "text: got" in viewer.words.value
+
+
+ATTRIBUTES = [  # (widget, attribute, wrong values)
+    ("explorer", "text", [None, 3, ["a"], HALF]),
+    ("explorer", "compare_text", [3, ["a"], HALF]),
+    ("explorer", "layer", [None, 7, True, 0.0, "0"]),
+    ("explorer", "rank", [None, 0, 3, True, 1.0]),
+    ("explorer", "k", [0, 99, True, 1.0, "2", NAN]),
+    ("mask", "text", [None, 3, HALF]),
+    ("router", "method", [None, 3, "unknown", ["topk"]]),
+    ("router", "seed", [None, 1.5, True, -1, 2**70]),
+    ("router", "selection_bias", [3, [0.0], [NAN] * 6, "123456", [True] * 6]),
+    ("router", "temperature", [0, NAN, HUGE, "1", True, None]),
+    ("router", "tokens", [3, [[0, 0]], None]),
+    ("router", "selected", [None, 99, -1, True]),
+    ("comparator", "task", [None, 3, "unknown", ["intents"]]),
+    ("comparator", "methods", [3, [], None, ["unknown"], [None]]),
+    ("comparator", "n_train", [None, 7, True, 100.0, NAN]),
+    ("comparator", "curve", [None, "unknown", 3]),
+    ("dashboard", "cure", [None, 3, "prayer", ["bias"]]),
+    ("dashboard", "alpha", [None, NAN, -1, True, "1", float("inf")]),
+    ("dashboard", "scope", [None, "world", 3]),
+    ("dashboard", "bias_update_speed", [None, NAN, -0.1, True]),
+    ("dashboard", "seed", [None, True, 1.5, -1, HUGE]),
+    ("tokens", "text", [None, 3, HALF]),
+]
+
+
+@pytest.mark.parametrize(("name", "attribute", "values"), ATTRIBUTES)
+def test_wrong_attributes_are_named_and_change_nothing(make, name, attribute, values):
+    widget = make[name]()
+    before = getattr(widget, attribute)
+    for value in values:
+        with pytest.raises((TypeError, ValueError), match=r"\S+: got .*wants"):
+            setattr(widget, attribute, value)
+        assert getattr(widget, attribute) == before
+    setattr(widget, attribute, before)
+
+
+ARGUMENTS = [  # (widget, argument, wrong values)
+    ("explorer", "names", ["ab", ("one",), ("a", "b", "c"), (1, 2), 3, (HALF, "b")]),
+    ("explorer", "text", [None, 3, HALF]),
+    ("explorer", "max_tokens", [0, True, 1.5, None, "9"]),
+    ("explorer", "model", [None, "a model"]),
+    ("explorer", "tokenizer", [None, "a tokenizer"]),
+    ("explorer", "compare_model", ["a model", 3]),
+    ("explorer", "compare_text", [3, HALF, ["a"]]),
+    ("mask", "model", [None, "a model", torch.nn.Linear(2, 2)]),
+    ("mask", "tokenizer", [None, 3]),
+    ("mask", "text", [None, 3, HALF]),
+    ("router", "method", [None, 3, "unknown"]),
+    ("router", "seed", [1.5, True, -1, None]),
+    ("router", "selection_bias", [(NAN,) * 6, 3, "123456"]),
+    ("router", "labels", ["letters", [], [1, 2], 3, [HALF]]),
+    ("router", "experts", [3, [[1.0, 1.0]], [[NAN, 0.0]] * 6, [[0.0, 1.0]] * 30]),
+    ("router", "selected", [99, True, "0"]),
+    ("parameters", "model", [None, 3, "unknown"]),
+    ("parameters", "batch_size", [0, True, 1.5, NAN, "1"]),
+    ("parameters", "precision", [None, 3, "fp3", ["fp8"]]),
+    ("cache", "model", [None, 3, "unknown"]),
+    ("cache", "context", [0, True, 1.5, NAN, "1"]),
+    ("cache", "precision", [None, "fp3", ["fp8"]]),
+    ("cache", "memory", [0, NAN, "80", True, -1]),
+    ("tryout", "examples", [3, "letters", [3], [("a", "b", "c")], [None]]),
+    ("tryout", "text", [3, HALF, "x" * 5000]),
+    ("tryout", "answer", [None, 3]),
+    ("comparator", "comparisons", [None, {}, 3, {"a": 3}, {3: made_up()}]),
+    ("comparator", "run", [3, "run"]),
+    ("dashboard", "config", [None, {}]),
+    ("dashboard", "batches", [None, 3]),
+    ("dashboard", "steps", [0, True, 1.5, "9"]),
+    ("dashboard", "learning_rate", [0, NAN, True, "fast", -1]),
+    ("dashboard", "seed", [True, 1.5, -1, None]),
+    ("dashboard", "unknown_option", [1]),
+    ("dashboard", "cure", [None, "prayer"]),
+    ("tokens", "tokenizer", [None, 3]),
+    ("tokens", "text", [None, 3, HALF]),
+    ("attention", "models", [None, {}, 3, {"a": 3}, {3: None}]),
+    ("attention", "text", [None, 3, HALF]),
+    ("attention", "max_tokens", [0, True, 1.5, None]),
+]
+
+
+@pytest.mark.parametrize(("name", "argument", "values"), ARGUMENTS)
+def test_wrong_arguments_are_named(make, name, argument, values):
+    for value in values:
+        with pytest.raises((TypeError, ValueError), match=r"\S+: got .*wants") as caught:
+            make[name](**{argument: value})
+        assert type(caught.value) in (TypeError, ValueError)
+
+
+@pytest.mark.parametrize("experts", [None, 3, "12", [True], [1.0], [None], [-1], [99], range(8)])
+def test_experts_to_switch_off_are_checked(make, experts):
+    explorer = make["explorer"]()
+    with pytest.raises((TypeError, ValueError), match=": got .*wants"):
+        explorer.switch_off(experts)
+    assert explorer.off == {}
+
+
+@pytest.mark.parametrize(
+    ("samples", "rates"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"a": "text"}, {}),
+        ({"a": "text"}, {"a": NAN}),
+        ({"a": "text"}, {"a": "1"}),
+        ({"a": "text"}, {"a": -1}),
+        ({"a": 3}, {"a": 0.1}),
+        ({3: "text"}, {3: 0.1}),
+        ({"a": HALF}, {"a": 0.1}),
+    ],
+)
+def test_a_table_of_tokens_checks_its_texts_and_rates(tokenizer, samples, rates):
+    with pytest.raises((TypeError, ValueError), match=": got .*wants"):
+        TokenTable(samples, rates, tokenizer)
