@@ -97,7 +97,10 @@ def test_every_router_trains_in_a_model(router):
             "capacity_factor: got 1.0; wants None",
         ),
         (dict(never_drop_share=0.1), "never_drop_share: got 0.1; wants 0"),
-        (dict(aux_loss_alpha=-0.1), "aux_loss_alpha: got -0.1; wants a finite number of at least 0"),
+        (
+            dict(aux_loss_alpha=-0.1),
+            "aux_loss_alpha: got -0.1; wants a finite number of at least 0",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_refused_by_name(changes, message):
