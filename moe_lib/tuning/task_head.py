@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from moe_lib.errors import require, require_number
 from moe_lib.labels import IGNORED
 from moe_lib.model import LanguageModel, Routing
-from moe_lib.model.language_model import SideOutput
+from moe_lib.model.language_model import ModelOutput
 from moe_lib.tuning.head_parts import cross_entropy
 
 
@@ -62,7 +62,7 @@ class TaskHead(nn.Module):
         """How many examples the mean loss runs over: the labels that are not -100."""
         return int((labels != IGNORED).sum())
 
-    def hidden_states(self, input_ids: Tensor, mask: Tensor | None) -> tuple[Tensor, SideOutput]:
+    def hidden_states(self, input_ids: Tensor, mask: Tensor | None) -> tuple[Tensor, ModelOutput]:
         """The base's, in the type of the head's own weights: heads of a half-precision base stay in
         float32, where small steps are not lost."""
         hidden, side = self.base.hidden_states(input_ids, mask)
