@@ -63,10 +63,29 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
+def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
+    """ValueError naming the file, unless all tensors hold finite floating-point numbers."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{path}: {name} holds {tensor.dtype}; wants floating-point numbers")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{path}: {name} holds a NaN or infinity")
+
+
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a safetensors file's tensors, without reading them. Errors as read_tensors."""
     with _opened(path, "np") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def require_fields(path: Path, content: dict, **fields: type | tuple[type, ...]) -> None:
+    """ValueError naming the file and the field, unless `content` has all of them with these
+    types."""
+    for name, kind in fields.items():
+        if name not in content:
+            raise ValueError(f"{path}: has no {name!r}")
+        if not isinstance(content[name], kind):
+            raise ValueError(f"{path}: {name!r} is a {type(content[name]).__name__}")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -86,13 +105,19 @@ def read_json(path: Path) -> dict:
     return content
 
 
-@contextmanager
-def _opened(path: Path, framework: str = "pt") -> Iterator:
+def require_no_pointer(path: Path) -> None:
+    """FileNotFoundError or ValueError naming a file that is not there, or is a pointer of Git
+    LFS."""
     _require_file(path)
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             wants = "the file itself: fetch it with `git lfs pull`"
             raise ValueError(f"{path}: a pointer of Git LFS; wants {wants}")
+
+
+@contextmanager
+def _opened(path: Path, framework: str = "pt") -> Iterator:
+    require_no_pointer(path)
     try:
         with safe_open(path, framework=framework) as file:
             yield file

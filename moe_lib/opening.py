@@ -1,15 +1,14 @@
 """Open a model by name or folder: a checkpoint of the course, or a causal model of Hugging Face
 transformers."""
 
-import socket
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import getproxies
 
 from moe_lib.console import one_line
 from moe_lib.errors import require, require_bool
 from moe_lib.files import read_json, read_shapes
+from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.validation import PathLike, checked
 
 OURS, ADAPTER, TRANSFORMERS = "moe_lib", "adapter", "transformers"
 ADAPTER_FILE = "adapter_config.json"
@@ -17,7 +16,8 @@ ADAPTER_FILE = "adapter_config.json"
 _UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> tuple:
+@checked
+def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tuple:
     """(model, tokenizer), the model in eval mode on the CPU.
 
     name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint, by
@@ -34,13 +34,14 @@ def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> t
     require_bool("trust_remote_code", trust_remote_code)
     folder, kind = check_openable(name_or_folder)
     if folder is None:
-        return _open_transformers(str(name_or_folder), _no_network(), trust_remote_code)
+        return _open_transformers(str(name_or_folder), hub_unreachable(), trust_remote_code)
     if kind == OURS:
         from moe_lib.training import load_checkpoint
 
         return load_checkpoint(folder)
     if kind == ADAPTER:
         return _open_adapter(folder, trust_remote_code)
+    _check_config(folder)
     return _open_transformers(str(folder), True, trust_remote_code)
 
 
@@ -74,20 +75,6 @@ def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
         there = (folder / "tokenizer.json").is_file()
         require(there, str(folder), "no tokenizer.json", "one beside the model")
     return folder, OURS if ours else TRANSFORMERS
-
-
-def _no_network() -> bool:
-    """True if the Hub cannot be reached: asked once here, as its own library tries again for most
-    of a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return True
-    try:
-        getproxies() or socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return True
-    return False
 
 
 def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple:
@@ -155,12 +142,31 @@ def _open_adapter(folder: Path, trust_remote_code: bool) -> tuple:
 
 
 def _model_type(folder: Path) -> str | None:
-    path = folder / "config.json"
+    path, adapter = folder / "config.json", folder / "adapter_config.json"
+    if adapter.is_file() and not path.is_file():
+        base = read_json(adapter).get("base_model_name_or_path")
+        raise ValueError(
+            f"{folder}: an adapter of {base}, not a model; open the model that it belongs to, and "
+            "put the adapter on it with peft's PeftModel.from_pretrained"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: missing; a model is a folder with config.json and safetensors files"
         )
     return read_json(path).get("model_type")
+
+
+def _check_config(folder: Path) -> None:
+    """ValueError naming the file for a configuration that transformers refuses."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    fields = read_json(folder / "config.json")
+    if fields.get("model_type") in CONFIG_MAPPING:  # others bring code of their own
+        try:
+            CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+        except Exception as error:  # its checks raise classes of their own
+            said = " ".join(line.strip() for line in str(error).splitlines())
+            raise ValueError(f"{folder / 'config.json'}: {said}") from error
 
 
 def _check_weights(folder: Path) -> None:

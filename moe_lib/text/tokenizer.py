@@ -58,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
     smallest = 256 + len(SPECIAL_TOKENS)
     if vocab_size < smallest:
         raise ValueError(
-            f"vocab_size: got {vocab_size}, wanted at least {smallest} (bytes, specials)"
+            f"vocab_size: got {vocab_size}; wants at least {smallest} (bytes, specials)"
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -102,7 +102,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; wanted {', '.join(_FOLDERS)} or a folder with a tokenizer.json"
+            f"{path}: no such file; wants {', '.join(_FOLDERS)} or a folder with a tokenizer.json"
         )
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))

@@ -62,6 +62,6 @@ def plain_name(name: str) -> str:
 def as_written() -> AbstractContextManager:
     """Within the `with` block compiled modules run as they were written, so that they can be
     watched: a captured graph calls no modules."""
-    # Nothing is compiled before torch's compiler is imported, which takes as long as torch itself.
-    compiling = "torch._dynamo" in sys.modules
-    return torch.compiler.set_stance("force_eager") if compiling else nullcontext()
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled here, and the import takes seconds
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
