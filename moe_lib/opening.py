@@ -4,7 +4,7 @@ transformers."""
 from pathlib import Path
 
 from moe_lib.console import one_line
-from moe_lib.errors import require
+from moe_lib.errors import require, require_bool
 from moe_lib.files import read_json, read_shapes
 from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
@@ -31,6 +31,7 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
     Raises FileNotFoundError for what is not there or cannot be fetched, ValueError for a folder
     that is damaged, holds no safetensors, or needs code of its own or a package that is missing.
     """
+    require_bool("trust_remote_code", trust_remote_code)
     folder, kind = check_openable(name_or_folder)
     if folder is None:
         return _open_transformers(str(name_or_folder), hub_unreachable(), trust_remote_code)

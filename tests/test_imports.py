@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SLOW = ("transformers", "datasets", "sklearn", "torch._dynamo")
+SLOW = ("transformers", "datasets", "sklearn", "torch._dynamo", "pandas", "matplotlib", "scipy")
 OPEN = (
     "from moe_lib import explore, load_checkpoint; "
     "explorer = explore(*load_checkpoint('mini-v2'), 'Any text.'); explorer.k = 1; "
@@ -26,8 +26,8 @@ def test_the_first_explorer_imports_nothing_slow():
 
 @pytest.mark.parametrize("name", SLOW)
 def test_a_slow_import_would_be_noticed(name):
-    assert imported(f"import {name}; ", SLOW).count(name) == 1
+    assert name in imported(f"import {name}; ", SLOW)
 
 
 def test_the_library_itself_imports_nothing_at_all():
-    assert imported("import moe_lib; ", ("torch", "numpy", "pandas", *SLOW)) == []
+    assert imported("import moe_lib; ", ("torch", "numpy", *SLOW)) == []

@@ -11,12 +11,13 @@ Runs with the same seed share the batches, and the weights outside the feed-forw
 start, so that their differences can be taken seed by seed.
 """
 
-from pathlib import Path
+import sys
 
 import torch
 
 from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.config import ModelConfig
+from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
@@ -129,9 +130,9 @@ def run_study(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("expert_designs", __doc__)
-    parser.add_argument("--steps", type=int, default=1200, help="fewer steps, to try it out")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=STUDY)
+    parser.add_argument("--steps", type=whole(1), default=1200, help="fewer steps, to try it out")
+    parser.add_argument("--seeds", type=whole(1), default=5)
+    parser.add_argument("--out", type=page, default=STUDY)
     chosen = parser.parse_args(arguments)
     write_json(
         chosen.out, run_study(chosen.steps, chosen.seeds, evaluate_every=max(1, chosen.steps // 12))
@@ -139,4 +140,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -23,6 +23,7 @@ All of a model is trained. A study that is broken off goes on where it was when 
 again.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +34,7 @@ import torch
 
 from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
 from moe_lib.config import ModelConfig
+from moe_lib.console import run_command
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.text import load_task, load_tokenizer
@@ -263,4 +265,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -11,6 +11,7 @@ The model of seed 0 becomes the checkpoint mini-v2-prompted. A study that is bro
 where it was when the command is given again.
 """
 
+import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -34,6 +35,7 @@ from moe_course.studies.generation_tasks import (
     style_passages,
 )
 from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
+from moe_lib.console import run_command, whole
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.paths import DATA
@@ -281,17 +283,17 @@ def run_study(
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("generation_study", __doc__)
     parser.add_argument(
-        "--steps", type=int, default=STEPS, help="fewer steps, to try it out; writes nothing"
+        "--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out; writes nothing"
     )
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--seeds", type=whole(1), default=SEEDS)
     chosen = parser.parse_args(arguments)
-    whole = (chosen.steps, chosen.seeds) == (STEPS, SEEDS)
+    complete = (chosen.steps, chosen.seeds) == (STEPS, SEEDS)
     scratch = runs_folder(f"generation_study-{chosen.steps}")
-    content = run_study(chosen.steps, chosen.seeds, scratch, CHECKPOINT if whole else None)
-    if whole:
+    content = run_study(chosen.steps, chosen.seeds, scratch, CHECKPOINT if complete else None)
+    if complete:
         write_json(STUDY, content)
         write_generation_card(content, CHECKPOINT)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

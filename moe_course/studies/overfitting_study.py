@@ -25,6 +25,7 @@ were chosen: overfitting_cases.
 
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Sequence
 from functools import cache, partial
@@ -74,6 +75,7 @@ from moe_course.studies.running import (
     rounded,
     runs_folder,
 )
+from moe_lib.console import page, run_command, whole
 from moe_lib.errors import require
 from moe_lib.files import write_json
 from moe_lib.training import load_checkpoint
@@ -235,9 +237,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="only these, without writing"
     )
     parser.add_argument(
-        "--seeds", nargs="+", type=int, default=SEEDS, help="only these, without writing"
+        "--seeds", nargs="+", type=whole(0), default=SEEDS, help="only these, without writing"
     )
-    parser.add_argument("--out", type=Path, default=STUDY)
+    parser.add_argument("--out", type=page, default=STUDY)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     parts = {}
@@ -262,4 +264,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

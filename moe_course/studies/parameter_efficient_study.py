@@ -22,6 +22,7 @@ goes up or down the ladder 0.001, 0.003, 0.01 … until the rate with the lowest
 on either side. A study that is broken off goes on where it was when the command is given again.
 """
 
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -32,6 +33,7 @@ import torch
 
 from moe_course.studies.parameter_efficient_rates import FIRST_RATES, best_rates, climb
 from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
+from moe_lib.console import run_command
 from moe_lib.errors import require
 from moe_lib.text import load_task
 from moe_lib.training import TrainingDiverged, load_checkpoint
@@ -253,4 +255,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -26,6 +26,7 @@ the same text; gains of designs can. A study that is broken off goes on where it
 command is given again.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ import torch
 
 from moe_course.studies.running import STUDIES, about, parser_of, rounded, runs_folder
 from moe_lib.config import ModelConfig
+from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_json
@@ -202,13 +204,13 @@ def passing_share(faster: dict, slower: dict) -> float | None:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("pretraining_study", __doc__)
-    parser.add_argument("--steps", type=int, default=STEPS, help="fewer steps, to try it out")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
+    parser.add_argument("--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out")
+    parser.add_argument("--seeds", type=whole(1), default=SEEDS)
     parser.add_argument(
         "--settings", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS), help="only these"
     )
     parser.add_argument("--designs", nargs="+", choices=DESIGNS, help="only these, without writing")
-    parser.add_argument("--out", type=Path, default=STUDY)
+    parser.add_argument("--out", type=page, default=STUDY)
     chosen = parser.parse_args(arguments)
     every = max(1, chosen.steps // 20)
     for setting in chosen.settings:
@@ -223,4 +225,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -1,7 +1,6 @@
 """What all studies share: their command line, what they say of themselves, and finished runs that
 are kept, so that a study that is broken off goes on where it was."""
 
-import argparse
 import json
 import platform
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from moe_lib.console import Parser
 from moe_lib.files import read_json, write_json
 from moe_lib.paths import DATA, REPOSITORY
 
@@ -21,11 +21,11 @@ def command_of(study: str, arguments: str = "") -> str:
     return f"python -m moe_course.studies.{study} {arguments}".strip()
 
 
-def parser_of(study: str, description: str) -> argparse.ArgumentParser:
+def parser_of(study: str, description: str) -> Parser:
     """A parser that is called as the study is; `description` is its module's docstring, of which
     the first paragraph is shown."""
     first = " ".join(description.split("\n\n")[0].split())
-    return argparse.ArgumentParser(prog=command_of(study), description=first)
+    return Parser(prog=command_of(study), description=first)
 
 
 def about(study: str, arguments: str = "", **facts) -> dict:

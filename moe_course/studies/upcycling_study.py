@@ -18,13 +18,14 @@ model has had since the checkpoint, and with as many as it has had in all. "dens
 "upcycled" see the same batches, which are also those of the second half of "from scratch".
 """
 
-from pathlib import Path
+import sys
 
 import numpy as np
 import torch
 
 from moe_course.studies.pretraining_study import LENGTH, load_texts, small_config
 from moe_course.studies.running import STUDIES, about, parser_of, rounded
+from moe_lib.console import page, run_command, whole
 from moe_lib.errors import require
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
@@ -183,9 +184,9 @@ def crossings(study: dict) -> dict[int, dict[str, float | None]]:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("upcycling_study", __doc__)
-    parser.add_argument("--steps", type=int, default=STEPS, help="fewer steps, to try it out")
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--out", type=Path, default=STUDY)
+    parser.add_argument("--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out")
+    parser.add_argument("--seeds", type=whole(1), default=SEEDS)
+    parser.add_argument("--out", type=page, default=STUDY)
     chosen = parser.parse_args(arguments)
     write_json(
         chosen.out, run_study(chosen.steps, chosen.seeds, max(1, chosen.steps * EVERY // STEPS))
@@ -193,4 +194,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))
