@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moe_lib.text.masking import IGNORED, MaskingIds, mask_tokens
+from moe_lib.errors import require, require_whole
+from moe_lib.text.masking import (
+    IGNORED,
+    MaskingIds,
+    check_mask,
+    check_probability,
+    mask_tokens,
+)
 from moe_lib.text.packing import Packed
 
 # Separate streams of random numbers for separate purposes.
@@ -29,7 +36,7 @@ class Batches:
     not divide evenly. Nothing is remembered between calls: `.at(step)` always gives the same batch
     for the same seed.
 
-    Raises ValueError for bad arguments.
+    Raises ValueError or TypeError for bad arguments.
     """
 
     def __init__(
@@ -44,10 +51,8 @@ class Batches:
         attention_mask: Tensor | None = None,
         device: torch.device | str | None = None,
     ):
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size!r}; wants a whole number of at least 1")
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: got {seed!r}; wants a whole number of at least 0")
+        require_whole("batch_size", batch_size)
+        require_whole("seed", seed, at_least=0)
         self.rows = _Rows(
             packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
         )
@@ -61,8 +66,7 @@ class Batches:
     def at(self, step: int) -> dict[str, Tensor]:
         """The batch of one step, counted from 0 over all epochs: input_ids and labels (batch, S)
         int64, and attention_mask if some row is padded."""
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f"step: got {step!r}; wants a whole number of at least 0")
+        require_whole("step", step, at_least=0)
         epoch, position = divmod(step, len(self))
         order = torch.randperm(
             len(self.rows), generator=seeded_generator(self.seed, _SHUFFLE, epoch)
@@ -94,8 +98,8 @@ def evaluation_batches(
     Batches may hold different numbers of labels: add up losses over labels, then divide by their
     number.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}; wants a whole number of at least 1")
+    require_whole("batch_size", batch_size)
+    require_whole("seed", seed, at_least=0)
     rows = _Rows(
         packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
     )
@@ -127,23 +131,18 @@ class _Rows:
     ):
         packed = isinstance(packed_or_input_ids, Packed)
         self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids
-        if (
-            not isinstance(self.input_ids, Tensor)
-            or self.input_ids.ndim != 2
-            or len(self.input_ids) == 0
-        ):
-            raise ValueError(
-                "packed_or_input_ids: wants a Packed or an int64 tensor (n, S), n at least 1"
-            )
-        if objective not in ("causal", "masked"):
-            raise ValueError(f"objective: got {objective!r}; wants 'causal' or 'masked'")
-        if objective == "masked" and tokenizer is None:
-            raise ValueError("tokenizer: objective='masked' needs a tokenizer (or MaskingIds)")
-        if attention_mask is not None and attention_mask.shape != self.input_ids.shape:
-            wanted = tuple(self.input_ids.shape)
-            raise ValueError(
-                f"attention_mask: got shape {tuple(attention_mask.shape)}; wants {wanted}"
-            )
+        name, wants = "packed_or_input_ids", "a Packed or an int64 tensor (n, S), n at least 1"
+        is_tensor = isinstance(self.input_ids, Tensor)
+        require(is_tensor, name, self.input_ids, wants, TypeError)
+        shape = tuple(self.input_ids.shape)
+        require(self.input_ids.ndim == 2 and self.input_ids.numel() > 0, name, shape, wants)
+        require(self.input_ids.dtype == torch.int64, name, self.input_ids.dtype, wants, TypeError)
+        known = isinstance(objective, str) and objective in ("causal", "masked")
+        require(known, "objective", objective, "'causal' or 'masked'")
+        needed = objective != "masked" or tokenizer is not None
+        require(needed, "tokenizer", tokenizer, "a tokenizer (or MaskingIds) for 'masked'")
+        check_mask(attention_mask, self.input_ids)
+        check_probability("mask_probability", mask_probability)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded
         self.attention_mask = attention_mask

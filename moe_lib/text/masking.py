@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moe_lib.errors import is_number, require, require_whole
+
 IGNORED = -100  # the label that torch.nn.functional.cross_entropy skips
 
 
@@ -21,9 +23,21 @@ class MaskingIds:
     special_ids: tuple[int, ...]  # never picked, and never used as a random replacement
     vocab_size: int
 
+    def __post_init__(self):
+        require_whole("vocab_size", self.vocab_size)
+        for name in ("mask_token_id", "special_ids"):
+            ids = getattr(self, name)
+            for one in ids if name == "special_ids" else (ids,):
+                require_whole(name, one, at_least=0)
+                wants = f"ids of the vocabulary, 0 to {self.vocab_size - 1}"
+                require(one < self.vocab_size, name, one, wants)
+
     @classmethod
     def of(cls, tokenizer) -> "MaskingIds":
         """Read them off a Hugging Face tokenizer. Raises ValueError if it has no mask token."""
+        wants = "a tokenizer or MaskingIds"
+        known = hasattr(tokenizer, "mask_token_id") and hasattr(tokenizer, "added_tokens_decoder")
+        require(known, "tokenizer", tokenizer, wants, TypeError)
         if tokenizer.mask_token_id is None:
             raise ValueError("tokenizer: has no mask token, which masking needs")
         added = {
@@ -53,21 +67,22 @@ def mask_tokens(
     ordinary token: the one with the smallest random number, which would be the first to be picked
     anyway.
 
-    Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token
-    ids outside the vocabulary.
+    Raises TypeError for other types, ValueError for a probability outside (0, 1], an attention mask
+    of another shape, or token ids outside the vocabulary.
     """
     ids = (
         tokenizer_or_ids
         if isinstance(tokenizer_or_ids, MaskingIds)
         else MaskingIds.of(tokenizer_or_ids)
     )
-    if not 0 < probability <= 1:
-        raise ValueError(f"probability: got {probability}; wants a number in (0, 1]")
-    if attention_mask is not None and attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask: got shape {tuple(attention_mask.shape)}; wants "
-            f"{tuple(input_ids.shape)}"
-        )
+    check_probability("probability", probability)
+    is_tensor = isinstance(input_ids, Tensor)
+    require(is_tensor, "input_ids", input_ids, "an int64 tensor (batch, sequence)", TypeError)
+    whole = input_ids.dtype == torch.int64
+    require(whole, "input_ids", input_ids.dtype, "an int64 tensor (batch, sequence)", TypeError)
+    seeded = isinstance(generator, torch.Generator)
+    require(seeded, "generator", generator, "a torch.Generator", TypeError)
+    check_mask(attention_mask, input_ids)
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
     if input_ids.min() < 0 or input_ids.max() >= ids.vocab_size:
@@ -94,6 +109,23 @@ def mask_tokens(
     corrupted = torch.where(picked & (which < 0.8), ids.mask_token_id, input_ids)
     corrupted = torch.where(picked & (which >= 0.8) & (which < 0.9), random_tokens, corrupted)
     return corrupted, labels
+
+
+def check_probability(argument: str, got: object) -> None:
+    require(is_number(got), argument, got, "a number in (0, 1]", TypeError)
+    require(0 < got <= 1, argument, got, "a number in (0, 1]")
+
+
+def check_mask(attention_mask: Tensor | None, input_ids: Tensor) -> None:
+    """None, or a tensor of the shape of `input_ids`."""
+    if attention_mask is None:
+        return
+    shape = tuple(input_ids.shape)
+    wants = f"None or a tensor of shape {shape}"
+    is_tensor = isinstance(attention_mask, Tensor)
+    require(is_tensor, "attention_mask", attention_mask, wants, TypeError)
+    got = tuple(attention_mask.shape)
+    require(got == shape, "attention_mask", got, wants)
 
 
 def _uniform(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moe_lib.errors import require, require_whole
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -44,8 +46,9 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
 
     Raises ValueError if there are too few tokens for one row.
     """
-    if sequence_length < 1:
-        raise ValueError(f"sequence_length: got {sequence_length}; wants at least 1")
+    require_whole("sequence_length", sequence_length)
+    require_whole("end_token_id", end_token_id, at_least=0)
+    token_lists = _checked_lists(token_lists)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
     if total < sequence_length:
@@ -56,7 +59,7 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
     stream = np.full(total, end_token_id, dtype=np.int64)
     is_text = np.ones(total, dtype=bool)
     is_text[np.cumsum(lengths) - 1] = False
-    stream[is_text] = np.concatenate([np.asarray(tokens, dtype=np.int64) for tokens in token_lists])
+    stream[is_text] = np.concatenate(token_lists)
     documents = np.repeat(np.arange(len(lengths)), lengths)
     used = total - total % sequence_length
     return Packed(
@@ -79,21 +82,39 @@ def pad_batch(
 
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
-    if side not in ("right", "left"):
-        raise ValueError(f"side: got {side!r}; wants 'right' or 'left'")
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"max_length: got {max_length}; wants at least 1 or None")
-    if not token_lists:
-        raise ValueError("token_lists: got no lists; wants at least one")
-    rows = [list(tokens)[:max_length] for tokens in token_lists]
-    longest = max(len(row) for row in rows)
+    known = isinstance(side, str) and side in ("right", "left")
+    require(known, "side", side, "'right' or 'left'")
+    if max_length is not None:
+        require_whole("max_length", max_length)
+    require_whole("pad_token_id", pad_token_id, at_least=0)
+    rows = [tokens[:max_length] for tokens in _checked_lists(token_lists)]
+    longest = max((len(row) for row in rows), default=0)
+    require(longest > 0, "token_lists", "no tokens", "lists with at least one token in all")
     input_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
     for index, row in enumerate(rows):
         place = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
-        input_ids[index, place] = torch.tensor(row, dtype=torch.int64)
+        input_ids[index, place] = torch.from_numpy(row)
         attention_mask[index, place] = 1
     return input_ids, attention_mask
+
+
+def _checked_lists(token_lists) -> list[np.ndarray]:
+    """The lists as int64 arrays. TypeError or ValueError naming the first that is no list of token
+    ids."""
+    wants = "a list of lists of token ids, whole numbers of at least 0"
+    a_list = isinstance(token_lists, list | tuple)
+    require(a_list, "token_lists", token_lists, wants, TypeError)
+    checked = []
+    for place, tokens in enumerate(token_lists):
+        name = f"token_lists[{place}]"
+        a_list = hasattr(tokens, "__len__") and not isinstance(tokens, str | bytes | dict)
+        require(a_list, name, tokens, wants, TypeError)
+        array = np.asarray(tokens if len(tokens) else np.zeros(0, dtype=np.int64))
+        require(array.dtype.kind in "iu" and array.ndim == 1, name, tokens, wants, TypeError)
+        require(not len(array) or array.min() >= 0, name, tokens, wants)
+        checked.append(array.astype(np.int64))
+    return checked
 
 
 def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
@@ -104,6 +125,10 @@ def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
 
     Raises ValueError if the columns are missing or the tokenizer has no end token.
     """
+    is_dataset = hasattr(dataset, "column_names") and not hasattr(dataset, "keys")
+    require(is_dataset, "dataset", dataset, "a datasets.Dataset with text and domain", TypeError)
+    known = callable(tokenizer) and hasattr(tokenizer, "eos_token_id")
+    require(known, "tokenizer", tokenizer, "a tokenizer, as load_tokenizer gives it", TypeError)
     for column in ("text", "domain"):
         if column not in dataset.column_names:
             raise ValueError(
