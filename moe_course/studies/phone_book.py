@@ -63,11 +63,12 @@ DESIGNS: dict[str, dict] = {
 class PhoneBook:
     """`n_facts` random facts as batches for `train`.
 
-    input_ids   (n_facts, 3): first name, last name, number, each from its own part of the vocabulary
+    input_ids   (n_facts, 3): first name, last name, number, each from its own part of the
+                vocabulary
     labels      the same with -100 at the names: only the number is asked for
 
-    `.at(step)` gives a batch of `batch_size` facts; every epoch takes each fact once, in a new order.
-    ValueError for more facts than there are pairs of names.
+    `.at(step)` gives a batch of `batch_size` facts; every epoch takes each fact once, in a new
+    order. ValueError for more facts than there are pairs of names.
     """
 
     vocab_size = 2 * NAMES + NUMBERS
@@ -118,7 +119,8 @@ class PhoneBook:
 class RuleBook(PhoneBook):
     """Which of the two names has the higher rank? Ranks are random and hidden; two numbers answer.
 
-    Facts are `n_facts` of all pairs; `.unseen` holds the others, asked with `known` like a PhoneBook.
+    Facts are `n_facts` of all pairs; `.unseen` holds the others, asked with `known` like a
+    PhoneBook.
     """
 
     def __init__(self, n_facts: int, seed: int = 0, batch_size: int = BATCH):

@@ -3,22 +3,14 @@ stopped."""
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
-from moe_lib.text.masking import (
-    IGNORED,
-    MaskingIds,
-    check_mask,
-    check_probability,
-    mask_tokens,
-)
+from moe_lib.errors import require, require_number, require_whole
+from moe_lib.labels import IGNORED
+from moe_lib.text.masking import MaskingIds, mask_tokens
+from moe_lib.text.order import EVALUATION, MASK, ShuffledOrder, seeded_generator
 from moe_lib.text.packing import Packed
-
-# Separate streams of random numbers for separate purposes.
-_SHUFFLE, _MASK, _EVALUATION = 0, 1, 2
 
 
 class Batches:
@@ -36,7 +28,7 @@ class Batches:
     not divide evenly. Nothing is remembered between calls: `.at(step)` always gives the same batch
     for the same seed.
 
-    Raises ValueError or TypeError for bad arguments.
+    Raises ValueError for bad arguments.
     """
 
     def __init__(
@@ -51,28 +43,19 @@ class Batches:
         attention_mask: Tensor | None = None,
         device: torch.device | str | None = None,
     ):
-        require_whole("batch_size", batch_size)
-        require_whole("seed", seed, at_least=0)
         self.rows = _Rows(
             packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
         )
-        self.batch_size = batch_size
-        self.seed = seed
+        self.order = ShuffledOrder(len(self.rows), batch_size, seed)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.order)
 
     def at(self, step: int) -> dict[str, Tensor]:
         """The batch of one step, counted from 0 over all epochs: input_ids and labels (batch, S)
         int64, and attention_mask if some row is padded."""
-        require_whole("step", step, at_least=0)
-        epoch, position = divmod(step, len(self))
-        order = torch.randperm(
-            len(self.rows), generator=seeded_generator(self.seed, _SHUFFLE, epoch)
-        )
-        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-        return self.rows.batch(chosen, seeded_generator(self.seed, _MASK, step))
+        return self.rows.batch(self.order.at(step), seeded_generator(self.order.seed, MASK, step))
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """The batches of epoch 0, in order."""
@@ -104,7 +87,7 @@ def evaluation_batches(
         packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
     )
     single = [
-        rows.batch(torch.tensor([row]), seeded_generator(seed, _EVALUATION, row))
+        rows.batch(torch.tensor([row]), seeded_generator(seed, EVALUATION, row))
         for row in range(len(rows))
     ]
     return [
@@ -116,13 +99,6 @@ def evaluation_batches(
     ]
 
 
-def seeded_generator(*numbers: int) -> torch.Generator:
-    """A CPU generator whose stream depends on all the numbers: (seed, purpose, step) and the
-    like."""
-    mixed = np.random.SeedSequence(numbers).generate_state(1, dtype=np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-
-
 class _Rows:
     """Rows of token ids, and how a choice of them becomes a batch."""
 
@@ -131,18 +107,22 @@ class _Rows:
     ):
         packed = isinstance(packed_or_input_ids, Packed)
         self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids
-        name, wants = "packed_or_input_ids", "a Packed or an int64 tensor (n, S), n at least 1"
-        is_tensor = isinstance(self.input_ids, Tensor)
-        require(is_tensor, name, self.input_ids, wants, TypeError)
+        wants = "a Packed or an int64 tensor (n, S), n at least 1"
+        got = getattr(self.input_ids, "dtype", type(self.input_ids).__name__)
+        whole = isinstance(self.input_ids, Tensor) and self.input_ids.dtype == torch.int64
+        require(whole, "packed_or_input_ids", got, wants)
         shape = tuple(self.input_ids.shape)
-        require(self.input_ids.ndim == 2 and self.input_ids.numel() > 0, name, shape, wants)
-        require(self.input_ids.dtype == torch.int64, name, self.input_ids.dtype, wants, TypeError)
-        known = isinstance(objective, str) and objective in ("causal", "masked")
-        require(known, "objective", objective, "'causal' or 'masked'")
-        needed = objective != "masked" or tokenizer is not None
-        require(needed, "tokenizer", tokenizer, "a tokenizer (or MaskingIds) for 'masked'")
-        check_mask(attention_mask, self.input_ids)
-        check_probability("mask_probability", mask_probability)
+        require(len(shape) == 2 and 0 not in shape, "packed_or_input_ids", shape, wants)
+        require(objective in ("causal", "masked"), "objective", objective, "'causal' or 'masked'")
+        if objective == "masked":
+            require(tokenizer is not None, "tokenizer", None, "a tokenizer or MaskingIds")
+            require_number("mask_probability", mask_probability, above=0, at_most=1)
+        if attention_mask is not None:
+            got = type(attention_mask).__name__
+            fits = isinstance(attention_mask, Tensor)
+            require(fits, "attention_mask", got, "a tensor or None", TypeError)
+            got = tuple(attention_mask.shape)
+            require(got == shape, "attention_mask", got, f"the shape of the rows {shape}")
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded
         self.attention_mask = attention_mask
@@ -150,9 +130,7 @@ class _Rows:
         self.device = device
         self.masking_ids = None
         if objective == "masked":
-            self.masking_ids = (
-                tokenizer if isinstance(tokenizer, MaskingIds) else MaskingIds.of(tokenizer)
-            )
+            self.masking_ids = MaskingIds.of(tokenizer)
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_lib.errors import is_number, require, require_whole
-
-IGNORED = -100  # the label that torch.nn.functional.cross_entropy skips
+from moe_lib.errors import require, require_number
+from moe_lib.labels import IGNORED
 
 
 @dataclass(frozen=True)
@@ -23,23 +22,16 @@ class MaskingIds:
     special_ids: tuple[int, ...]  # never picked, and never used as a random replacement
     vocab_size: int
 
-    def __post_init__(self):
-        require_whole("vocab_size", self.vocab_size)
-        for name in ("mask_token_id", "special_ids"):
-            ids = getattr(self, name)
-            for one in ids if name == "special_ids" else (ids,):
-                require_whole(name, one, at_least=0)
-                wants = f"ids of the vocabulary, 0 to {self.vocab_size - 1}"
-                require(one < self.vocab_size, name, one, wants)
-
     @classmethod
     def of(cls, tokenizer) -> "MaskingIds":
-        """Read them off a Hugging Face tokenizer. Raises ValueError if it has no mask token."""
-        wants = "a tokenizer or MaskingIds"
-        known = hasattr(tokenizer, "mask_token_id") and hasattr(tokenizer, "added_tokens_decoder")
-        require(known, "tokenizer", tokenizer, wants, TypeError)
-        if tokenizer.mask_token_id is None:
-            raise ValueError("tokenizer: has no mask token, which masking needs")
+        """Read them off a tokenizer; a MaskingIds is itself. Raises TypeError for something else,
+        ValueError for a tokenizer without a mask token."""
+        if isinstance(tokenizer, MaskingIds):
+            return tokenizer
+        got, wants = type(tokenizer).__name__, "a tokenizer or MaskingIds"
+        require(hasattr(tokenizer, "mask_token_id"), "tokenizer", got, wants, TypeError)
+        wants = "a tokenizer with a mask token"
+        require(tokenizer.mask_token_id is not None, "tokenizer", "one without", wants)
         added = {
             number for number, token in tokenizer.added_tokens_decoder.items() if token.special
         }
@@ -67,28 +59,30 @@ def mask_tokens(
     ordinary token: the one with the smallest random number, which would be the first to be picked
     anyway.
 
-    Raises TypeError for other types, ValueError for a probability outside (0, 1], an attention mask
-    of another shape, or token ids outside the vocabulary.
+    Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token
+    ids outside the vocabulary.
     """
-    ids = (
-        tokenizer_or_ids
-        if isinstance(tokenizer_or_ids, MaskingIds)
-        else MaskingIds.of(tokenizer_or_ids)
-    )
-    check_probability("probability", probability)
-    is_tensor = isinstance(input_ids, Tensor)
-    require(is_tensor, "input_ids", input_ids, "an int64 tensor (batch, sequence)", TypeError)
+    ids = MaskingIds.of(tokenizer_or_ids)
+    require_number("probability", probability, above=0, at_most=1)
+    got = type(generator).__name__
+    is_one = isinstance(generator, torch.Generator)
+    require(is_one, "generator", got, "a torch.Generator", TypeError)
+    for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
+        fits = isinstance(tensor, Tensor) or (tensor is None and name == "attention_mask")
+        require(fits, name, type(tensor).__name__, "a tensor", TypeError)
     whole = input_ids.dtype == torch.int64
-    require(whole, "input_ids", input_ids.dtype, "an int64 tensor (batch, sequence)", TypeError)
-    seeded = isinstance(generator, torch.Generator)
-    require(seeded, "generator", generator, "a torch.Generator", TypeError)
-    check_mask(attention_mask, input_ids)
+    require(whole, "input_ids", input_ids.dtype, "an int64 tensor", TypeError)
+    shape = tuple(input_ids.shape)
+    if attention_mask is not None:
+        got = tuple(attention_mask.shape)
+        require(got == shape, "attention_mask", got, f"the shape of input_ids {shape}")
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
-    if input_ids.min() < 0 or input_ids.max() >= ids.vocab_size:
-        raise ValueError(
-            f"input_ids: has ids outside 0..{ids.vocab_size - 1}, the tokenizer's vocabulary"
-        )
+    low, high, limit = int(input_ids.min()), int(input_ids.max()), ids.vocab_size - 1
+    wants = f"0 to {limit}, the tokenizer's vocabulary"
+    require(low >= 0 and high <= limit, "input_ids", f"ids from {low} to {high}", wants)
+    for number in (ids.mask_token_id, *ids.special_ids):
+        require(0 <= number <= limit, "tokenizer", f"the special id {number}", f"0 to {limit}")
     device = input_ids.device
     is_special = torch.zeros(ids.vocab_size, dtype=torch.bool, device=device)
     is_special[list(ids.special_ids)] = True
@@ -109,23 +103,6 @@ def mask_tokens(
     corrupted = torch.where(picked & (which < 0.8), ids.mask_token_id, input_ids)
     corrupted = torch.where(picked & (which >= 0.8) & (which < 0.9), random_tokens, corrupted)
     return corrupted, labels
-
-
-def check_probability(argument: str, got: object) -> None:
-    require(is_number(got), argument, got, "a number in (0, 1]", TypeError)
-    require(0 < got <= 1, argument, got, "a number in (0, 1]")
-
-
-def check_mask(attention_mask: Tensor | None, input_ids: Tensor) -> None:
-    """None, or a tensor of the shape of `input_ids`."""
-    if attention_mask is None:
-        return
-    shape = tuple(input_ids.shape)
-    wants = f"None or a tensor of shape {shape}"
-    is_tensor = isinstance(attention_mask, Tensor)
-    require(is_tensor, "attention_mask", attention_mask, wants, TypeError)
-    got = tuple(attention_mask.shape)
-    require(got == shape, "attention_mask", got, wants)
 
 
 def _uniform(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:

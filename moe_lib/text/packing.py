@@ -51,11 +51,9 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
     token_lists = _checked_lists(token_lists)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
-    if total < sequence_length:
-        raise ValueError(
-            f"token_lists: {total} tokens with their end tokens, too few for one row of "
-            f"sequence_length={sequence_length}"
-        )
+    wants = f"enough for one row of sequence_length={sequence_length}"
+    got = f"{total} tokens with their end tokens"
+    require(total >= sequence_length, "token_lists", got, wants)
     stream = np.full(total, end_token_id, dtype=np.int64)
     is_text = np.ones(total, dtype=bool)
     is_text[np.cumsum(lengths) - 1] = False
@@ -82,13 +80,13 @@ def pad_batch(
 
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
-    known = isinstance(side, str) and side in ("right", "left")
-    require(known, "side", side, "'right' or 'left'")
+    require(isinstance(side, str) and side in ("right", "left"), "side", side, "'right' or 'left'")
+    require_whole("pad_token_id", pad_token_id, at_least=0)
     if max_length is not None:
         require_whole("max_length", max_length)
-    require_whole("pad_token_id", pad_token_id, at_least=0)
     rows = [tokens[:max_length] for tokens in _checked_lists(token_lists)]
-    longest = max((len(row) for row in rows), default=0)
+    require(len(rows) > 0, "token_lists", "no lists", "at least one")
+    longest = max(len(row) for row in rows)
     require(longest > 0, "token_lists", "no tokens", "lists with at least one token in all")
     input_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
@@ -125,17 +123,12 @@ def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
 
     Raises ValueError if the columns are missing or the tokenizer has no end token.
     """
-    is_dataset = hasattr(dataset, "column_names") and not hasattr(dataset, "keys")
-    require(is_dataset, "dataset", dataset, "a datasets.Dataset with text and domain", TypeError)
-    known = callable(tokenizer) and hasattr(tokenizer, "eos_token_id")
-    require(known, "tokenizer", tokenizer, "a tokenizer, as load_tokenizer gives it", TypeError)
     for column in ("text", "domain"):
-        if column not in dataset.column_names:
-            raise ValueError(
-                f"dataset: has no column {column!r}; it has {sorted(dataset.column_names)}"
-            )
-    if tokenizer.eos_token_id is None:
-        raise ValueError("tokenizer: has no end token (eos_token), which packing needs")
+        there = sorted(getattr(dataset, "column_names", ()))
+        require(column in there, "dataset", f"columns {there}", f"a dataset with {column!r}")
+    ends = getattr(tokenizer, "eos_token_id", None) is not None
+    wants = "a tokenizer with an end token (eos_token), which packing needs"
+    require(ends, "tokenizer", type(tokenizer).__name__, wants)
     encoded = tokenizer(
         list(dataset["text"]),
         add_special_tokens=False,

@@ -5,10 +5,11 @@ domains) and "mixture-small" (the same texts, fewer tokens).
 data/tokenizer/.
 """
 
-import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from moe_lib.console import Parser, run_command
 from moe_lib.errors import require, require_texts, require_whole
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
@@ -76,9 +77,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    wants = "an iterable of texts"
     several = isinstance(texts, Iterable) and not isinstance(texts, str)
-    require(several, "texts", texts, wants, TypeError)
+    require(several, "texts", texts, "an iterable of texts", TypeError)
     texts = list(texts)
     require_texts("texts", texts)
     tokenizer.train_from_iterator(texts, trainer=trainer)
@@ -133,9 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     from moe_lib.text.corpora.load import load_corpus
     from moe_lib.text.corpora.mixture import mixture_texts
 
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0]
-    )
+    parser = Parser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
     parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
@@ -153,4 +151,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -274,7 +274,7 @@ def test_hash_needs_ids_and_learns_nothing():
             "biased_topk",
             2,
             dict(n_group=8, topk_group=4),
-            "n_group: got 8; wants groups of 2 experts or more",
+            "n_group: got 8; wants groups of 2 or more",
         ),
     ],
 )

@@ -53,7 +53,7 @@ def dashboard_view(dashboard) -> dict:
         "problem": dashboard.problem,
         "cures": CURES,
         "scopes": SCOPES,
-        "has_bias": dashboard.config.router == "biased_topk",
+        "has_bias": "bias_update_speed" in dashboard.config.router_class.balanced_by,
         "alphas": ALPHAS,
         "speeds": SPEEDS,
         "settings": {
