@@ -70,6 +70,8 @@ def mask_tokens(
     for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
         fits = isinstance(tensor, Tensor) or (tensor is None and name == "attention_mask")
         require(fits, name, type(tensor).__name__, "a tensor", TypeError)
+    whole = input_ids.dtype == torch.int64
+    require(whole, "input_ids", input_ids.dtype, "an int64 tensor", TypeError)
     shape = tuple(input_ids.shape)
     if attention_mask is not None:
         got = tuple(attention_mask.shape)

@@ -48,6 +48,7 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
     """
     require_whole("sequence_length", sequence_length)
     require_whole("end_token_id", end_token_id, at_least=0)
+    token_lists = _checked_lists(token_lists)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
     wants = f"enough for one row of sequence_length={sequence_length}"
@@ -56,7 +57,7 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
     stream = np.full(total, end_token_id, dtype=np.int64)
     is_text = np.ones(total, dtype=bool)
     is_text[np.cumsum(lengths) - 1] = False
-    stream[is_text] = np.concatenate([np.asarray(tokens, dtype=np.int64) for tokens in token_lists])
+    stream[is_text] = np.concatenate(token_lists)
     documents = np.repeat(np.arange(len(lengths)), lengths)
     used = total - total % sequence_length
     return Packed(
@@ -79,20 +80,39 @@ def pad_batch(
 
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
-    require(side in ("right", "left"), "side", side, "'right' or 'left'")
+    require(isinstance(side, str) and side in ("right", "left"), "side", side, "'right' or 'left'")
     require_whole("pad_token_id", pad_token_id, at_least=0)
     if max_length is not None:
         require_whole("max_length", max_length)
-    require(len(token_lists) > 0, "token_lists", "no lists", "at least one")
-    rows = [list(tokens)[:max_length] for tokens in token_lists]
+    rows = [tokens[:max_length] for tokens in _checked_lists(token_lists)]
+    require(len(rows) > 0, "token_lists", "no lists", "at least one")
     longest = max(len(row) for row in rows)
+    require(longest > 0, "token_lists", "no tokens", "lists with at least one token in all")
     input_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
     attention_mask = torch.zeros_like(input_ids)
     for index, row in enumerate(rows):
         place = slice(0, len(row)) if side == "right" else slice(longest - len(row), longest)
-        input_ids[index, place] = torch.tensor(row, dtype=torch.int64)
+        input_ids[index, place] = torch.from_numpy(row)
         attention_mask[index, place] = 1
     return input_ids, attention_mask
+
+
+def _checked_lists(token_lists) -> list[np.ndarray]:
+    """The lists as int64 arrays. TypeError or ValueError naming the first that is no list of token
+    ids."""
+    wants = "a list of lists of token ids, whole numbers of at least 0"
+    a_list = isinstance(token_lists, list | tuple)
+    require(a_list, "token_lists", token_lists, wants, TypeError)
+    checked = []
+    for place, tokens in enumerate(token_lists):
+        name = f"token_lists[{place}]"
+        a_list = hasattr(tokens, "__len__") and not isinstance(tokens, str | bytes | dict)
+        require(a_list, name, tokens, wants, TypeError)
+        array = np.asarray(tokens if len(tokens) else np.zeros(0, dtype=np.int64))
+        require(array.dtype.kind in "iu" and array.ndim == 1, name, tokens, wants, TypeError)
+        require(not len(array) or array.min() >= 0, name, tokens, wants)
+        checked.append(array.astype(np.int64))
+    return checked
 
 
 def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:

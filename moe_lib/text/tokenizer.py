@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from moe_lib.console import Parser, run_command
+from moe_lib.errors import require, require_texts, require_whole
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
+from moe_lib.text_files import path_of
 
 # Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
 SPECIAL_TOKENS = (
@@ -56,6 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     smallest = 256 + len(SPECIAL_TOKENS)
+    require_whole("vocab_size", vocab_size)
     if vocab_size < smallest:
         raise ValueError(
             f"vocab_size: got {vocab_size}; wants at least {smallest} (bytes, specials)"
@@ -74,6 +77,10 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
+    several = isinstance(texts, Iterable) and not isinstance(texts, str)
+    require(several, "texts", texts, "an iterable of texts", TypeError)
+    texts = list(texts)
+    require_texts("texts", texts)
     tokenizer.train_from_iterator(texts, trainer=trainer)
     return _wrap(tokenizer)
 
@@ -98,7 +105,8 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     """
     from tokenizers import Tokenizer
 
-    folder = _FOLDERS.get(str(name_or_folder), Path(name_or_folder))
+    given = path_of("name_or_folder", name_or_folder)
+    folder = _FOLDERS.get(str(name_or_folder), given)
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise FileNotFoundError(
