@@ -105,6 +105,13 @@ def test_words_that_turn_a_line_stand_apart():
         assert apart(one) == f"\u2068{one}\u2069"
 
 
+def test_names_do_not_turn_the_words_of_the_comparator():
+    comparator = TuningComparator({"משימה": made_up(cases=("full", "LoRA מ", "head"))})
+    apart_names = {"\u2068LoRA מ\u2069", "\u2068משימה\u2069"}
+    assert all(name in comparator.summary for name in apart_names)
+    assert "LoRA מ" not in comparator.summary.replace("\u2068LoRA מ\u2069", "")
+
+
 # Pages
 
 
