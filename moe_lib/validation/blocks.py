@@ -168,6 +168,21 @@ Tokenizer = Annotated[
 ]
 
 
+Decoder = Annotated[
+    Any,
+    Block(
+        "a tokenizer, or another object with a method decode",
+        _only(
+            lambda value: (
+                callable(getattr(value, "decode", None))
+                and not _is_text(value)
+                and not isinstance(value, (bytes, bytearray))
+            )
+        ),
+    ),
+]
+
+
 class _Choices:
     """`Choice("a", "b")`: one of these values, of the same type."""
 

@@ -11,13 +11,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tracing.wrappers import bare
+from moe_lib.validation import Natural, Seed, checked
 
 
+@checked
 @contextmanager
-def strongest_experts_off(model: LanguageModel, n: int) -> Iterator[LanguageModel]:
+def strongest_experts_off(model: nn.Module, n: Natural) -> Iterator[LanguageModel]:
     """Within the `with` block, no token may use the `n` routed experts it has the highest affinity
     to, in any layer.
 
@@ -32,15 +34,15 @@ def strongest_experts_off(model: LanguageModel, n: int) -> Iterator[LanguageMode
         yield model
 
 
+@checked
 @contextmanager
-def random_experts_off(model: LanguageModel, n: int, seed: int = 0) -> Iterator[LanguageModel]:
+def random_experts_off(model: LanguageModel, n: Natural, seed: Seed = 0) -> Iterator[LanguageModel]:
     """The control of `strongest_experts_off`: each token loses `n` experts drawn at random, anew in
     every layer.
 
     The draw depends on the seed and on what runs within the block, in order. Raises as
     `strongest_experts_off`.
     """
-    require_whole("seed", seed, at_least=0)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same draw on every device
 
     def draw(logits: Tensor) -> Tensor:
@@ -52,6 +54,7 @@ def random_experts_off(model: LanguageModel, n: int, seed: int = 0) -> Iterator[
         yield model
 
 
+@checked
 @contextmanager
 def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
     """Within the `with` block there are no shared experts; each token takes as many more routed
@@ -91,7 +94,6 @@ def _routed_anew(
 ) -> Iterator[None]:
     """Route every MoE layer of `model` a second time, without the experts banned(logits), (tokens,
     n) int64."""
-    require_whole("n", n, at_least=0)
     layers = _moe_layers(model)
     for layer in layers:
         _require_left(layer, bare(layer.router).num_experts_per_tok + n, "n")

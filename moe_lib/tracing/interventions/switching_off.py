@@ -10,10 +10,12 @@ from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tracing.interventions.banning import banned_experts
 from moe_lib.tracing.wrappers import bare
+from moe_lib.validation import Natural, checked
 
 
+@checked
 @contextmanager
-def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[nn.Module]:
+def experts_off(model: nn.Module, off: Mapping[int, Iterable[Natural]]) -> Iterator[nn.Module]:
     """Within the `with` block, the routers of `model` never choose the experts in `off`: {layer:
     experts}.
 

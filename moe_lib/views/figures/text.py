@@ -123,8 +123,7 @@ def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     for name, words in lines.items():
         if len(words) != len(picked):
             raise ValueError(
-                f"lines: {name!r} has {len(words)} words, wanted {len(picked)}, the length "
-                "of picked"
+                f"lines: {name!r} has {len(words)} words; wants {len(picked)}, the length of picked"
             )
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     ax = figure.subplots()
