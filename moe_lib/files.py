@@ -64,7 +64,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def require_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
     """ValueError naming the file, unless all tensors hold finite floating-point numbers."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
