@@ -14,17 +14,24 @@ from moe_lib.validation import require_tensor
 
 if TYPE_CHECKING:
     from moe_lib.config import ModelConfig
+    from moe_lib.model.cache import KVCache
 
 
 def check_ids(
-    input_ids: Tensor, attention_mask: Tensor | None, past: int, config: "ModelConfig"
+    input_ids: Tensor,
+    attention_mask: Tensor | None,
+    cache: "KVCache | None",
+    config: "ModelConfig",
 ) -> None:
-    """input_ids (batch, sequence) of the vocabulary, after `past` positions that a cache holds, and
-    attention_mask (batch, past + sequence) of 0 and 1, or None."""
+    """input_ids (batch, sequence) of the vocabulary, after the positions that the cache of a causal
+    model holds, and attention_mask (batch, past + sequence) of 0 and 1, or None."""
     require_tensor("input_ids", input_ids, ("batch", "sequence"), (torch.int64, torch.int32))
     got, wants = tuple(input_ids.shape), "shape (batch, sequence), neither of them 0"
     require(input_ids.numel() > 0, "input_ids", got, wants)
     _check_range("input_ids", "ids", input_ids, config.vocab_size)
+    wants = "None: with attention in both directions a new token changes the old ones"
+    require(cache is None or config.causal, "cache", "a cache for a masked model", wants)
+    past = 0 if cache is None else cache.length
     end, limit = past + input_ids.shape[1], config.max_position_embeddings
     wants = f"at most max_position_embeddings ({limit})"
     require(end <= limit, "input_ids", f"{end} positions", wants)
@@ -62,7 +69,7 @@ def check_prompt(
     wants = "a causal one (config.causal = True) to generate"
     require(config.causal, "model", "a masked language model", wants)
     require_whole("max_new_tokens", max_new_tokens, at_least=0)
-    check_ids(input_ids, attention_mask, 0, config)
+    check_ids(input_ids, attention_mask, None, config)
     limit = config.max_position_embeddings
     wants = f"at most {limit - input_ids.shape[1]}: the model has {limit} positions"
     fits = input_ids.shape[1] + max_new_tokens <= limit
@@ -74,8 +81,7 @@ def check_prompt(
 
 
 def token_ids(argument: str, given: object, config: "ModelConfig") -> list[int]:
-    """One id, or several in a list, a set, a tensor or an array -> a list of ids of the
-    vocabulary."""
+    """One id, or several in a list, set, tensor or array -> a list of ids of the vocabulary."""
     given = given.tolist() if hasattr(given, "tolist") else given
     several = list(given) if isinstance(given, Iterable) else [given]
     ids = [i.item() if hasattr(i, "item") else i for i in several]

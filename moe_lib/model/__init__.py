@@ -1,7 +1,7 @@
 """The model: layers, attention, routing, experts, and the language model made of them.
 
 To be read in this order: layers, rotary, attention, latent_attention, routing, routers/, experts,
-moe, balance, block, language_model, cache, generation. In fast/ stands what gives the same, sooner.
+moe, balance, block, language_model, cache, generation. fast/ gives the same results, sooner.
 """
 
 from moe_lib.model.attention import Attention, visible_keys
@@ -23,20 +23,5 @@ from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
 from moe_lib.model.rotary import rotary_angles, rotate
-from moe_lib.model.routers import (
-    ROUTERS,
-    BASERouter,
-    BiasedTopKRouter,
-    DenseRouter,
-    ExpertChoiceRouter,
-    GroupLimitedRouter,
-    GShardRouter,
-    HashRouter,
-    NoisyTopKRouter,
-    Router,
-    SwitchRouter,
-    TopKRouter,
-    TopKSoftmaxRouter,
-    make_router,
-)
+from moe_lib.model.routers import *  # every router, also one that is new
 from moe_lib.model.routing import NoisyRouting, Routing

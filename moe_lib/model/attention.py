@@ -1,5 +1,4 @@
-"""Multi-head attention with rotary positions; grouped-query when there are fewer key-value
-heads."""
+"""Multi-head attention with rotary positions; grouped-query with fewer key-value heads."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.model.rotary import Rotation, rotate
+from moe_lib.model.rotary import rotate
 
 if TYPE_CHECKING:
     from moe_lib.model.cache import KVCache
@@ -18,7 +17,7 @@ class Attention(nn.Module):
     """softmax(q · k / sqrt(head_dim)) v over heads of `head_dim` numbers (Vaswani et al. 2017).
 
     forward(x (batch, sequence, hidden_size), angles, visible=None, cache=None) -> the shape of x
-        angles   (batch or 1, sequence, head_dim / 2), or their Rotation
+        angles   (batch or 1, sequence, head_dim / 2)
         visible  (batch or 1, 1, sequence, keys) bool: which keys a query may see, as `visible_keys`
                  makes it. None: all in a masked model, all earlier ones in a causal model
         cache    a KVCache, which keeps keys and values of the tokens before
@@ -37,7 +36,7 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        angles: Tensor | Rotation,
+        angles: Tensor,
         visible: Tensor | None = None,
         cache: "KVCache | None" = None,
     ) -> Tensor:
@@ -65,11 +64,10 @@ def visible_keys(
     causal: bool, queries: int, attention_mask: Tensor | None, past: int = 0
 ) -> Tensor | None:
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
-    default of `Attention` will do.
+    default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
 
-    attention_mask (batch, past + queries) is True at real tokens. A position always sees itself,
-    also when it is padding: a softmax over nothing would be NaN, and NaN would spread to real
-    tokens through the weights.
+    A position always sees itself, also when it is padding: a softmax over nothing would be NaN, and
+    NaN would spread to real tokens through the weights.
     """
     if attention_mask is None and (past == 0 or queries == 1 or not causal):
         return None

@@ -2,16 +2,13 @@
 
 One convention throughout: f_i = E / choices · count_i, P_i = mean score_i, loss = Σ f_i·P_i. It is
 1 when both are even, whatever E and k (DeepSeekMoE equations 12 to 14). The gradient flows through
-P only: f is a count. Each loss is of one layer, a scalar, and comes without its factor alpha. Two
-arguments of all:
+P only: f is a count. Each loss is a scalar, of one layer, without its factor alpha. Two arguments:
 
     n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2
-                 equations 23 to 25, `seq_aux` in its code). Tokens are sequence after sequence,
-                 equally many
+                 equations 23 to 25, `seq_aux` in its code); tokens are sequence after sequence
     mask         (tokens,) bool: False leaves a token out of counts and means, as padding must be
 
-ValueError or TypeError for tokens that do not divide into n_sequences, another mask, another
-record.
+ValueError or TypeError for tokens that do not divide, another mask, another record.
 """
 
 import torch
@@ -26,8 +23,8 @@ from moe_lib.validation import require_tensor
 def expert_balance_loss(
     routing: Routing, n_sequences: int = 1, mask: Tensor | None = None
 ) -> Tensor:
-    """Expert-level balance loss. Sigmoid scores are divided by their sum over all experts first
-    (DeepSeek-V3 equation 19); softmax scores have sum 1 already."""
+    """Expert-level balance loss. Scores are divided by their sum over all experts first: softmax
+    scores have sum 1 already, sigmoid scores do not (DeepSeek-V3 equation 19)."""
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     return (load * affinity).sum(-1).mean()
 
@@ -38,7 +35,7 @@ def device_balance_loss(
     """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
 
     Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
-    only the devices' loads count, experts on one device may be uneven.
+    experts on one device may be uneven.
     """
     blocks = _device_blocks(routing, n_devices)
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
@@ -53,45 +50,36 @@ def communication_balance_loss(
     n_sequences: int = 1,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """Communication balance loss (DeepSeek-V2 equations 29 to 31).
+    """Communication balance loss (DeepSeek-V2 equations 29 to 31): evens out what devices receive.
 
-    f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to at most
-    M = max_devices devices: the limit bounds what a device sends, this loss evens out what it
-    receives. P''_i = sum of P on the device.
+    f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to M = max_devices
+    devices at most; P''_i = sum of P on the device.
     """
     blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
     few = max_devices <= n_devices
     require(few, "max_devices", max_devices, f"at most n_devices ({n_devices})")
-    sent = (
-        _counts(routing).unflatten(-1, blocks).amax(-1)
-    )  # (tokens, D): 1 where the token goes there
+    sent = _counts(routing).unflatten(-1, blocks).amax(-1)  # (tokens, D): 1 where a token goes
     received = _means(sent, n_sequences, mask) * n_devices / max_devices  # (n_sequences, D)
     _, affinity = _load_and_affinity(routing, n_sequences, mask)
     return (received * affinity.unflatten(-1, blocks).sum(-1)).sum(-1).mean()
 
 
 def router_z_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
-    """Mean over the tokens of (log Σ_j exp logit_j)²: keeps logits small (Zoph et al. 2022,
-    ST-MoE)."""
+    """Mean over the tokens of (log Σ_j exp logit_j)²: keeps logits small (ST-MoE, 2022)."""
     _require_record(routing)
     return _means(routing.logits.logsumexp(-1, keepdim=True).square(), 1, mask).squeeze()
 
 
 def importance_loss(routing: Routing, mask: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' importance (Shazeer et al. 2017, equations
-    6, 7).
-
-    The importance of an expert is the sum of its gate values G(x) over the batch: the scores of a
-    NoisyTopKRouter.
-    """
+    """Squared coefficient of variation of the experts' importance, which is the sum of their gate
+    values G(x), a NoisyTopKRouter's scores, over the batch (Shazeer et al. 2017, equation 6)."""
     _require_record(routing, NoisyRouting)
     return _squared_variation(_means(routing.scores, 1, mask)[0])
 
 
 def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
-    """Squared coefficient of variation of the experts' smooth load (Shazeer et al. 2017, equations
-    8 to 11).
+    """Squared coefficient of variation of the experts' smooth load (Shazeer, equations 8 to 11).
 
     A count of tokens has no gradient. The smooth load of expert i is the sum over the tokens of the
     probability that i would be among the k best if only its own noise were drawn again: Φ((clean_i
@@ -110,15 +98,13 @@ def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
 
 
 def total_balance_loss(
-    routings: list[Routing | None],
-    config: ModelConfig,
-    n_sequences: int = 1,
-    mask: Tensor | None = None,
+    routings: list[Routing | None], config: ModelConfig, n: int = 1, mask: Tensor | None = None
 ) -> Tensor:
-    """All balance losses that `config` has a factor for, times that factor, summed over the layers
-    with experts. Layer by layer: counts pooled over layers would call four layers that collapsed
-    onto four different experts even."""
-    n, devices, most = n_sequences, config.n_group, config.topk_group
+    """All balance losses that `config` has a factor for, times it, summed over the MoE layers.
+
+    Layer by layer: pooled counts would call layers that collapsed onto different experts even.
+    """
+    devices, most = config.n_group, config.topk_group
     terms = {
         "aux_loss_alpha": lambda r: expert_balance_loss(r, n, mask),
         "device_loss_alpha": lambda r: device_balance_loss(r, devices, n, mask),
@@ -127,11 +113,9 @@ def total_balance_loss(
         "importance_loss_alpha": lambda r: importance_loss(r, mask),
         "load_loss_alpha": lambda r: load_loss(r, mask),
     }
-    wanted = [
-        (getattr(config, name), loss) for name, loss in terms.items() if getattr(config, name)
-    ]
+    factors = {name: getattr(config, name) for name in terms if getattr(config, name)}
     layers = [routing for routing in routings if routing is not None]
-    losses = [alpha * loss(routing) for alpha, loss in wanted for routing in layers]
+    losses = [a * terms[name](routing) for name, a in factors.items() for routing in layers]
     return torch.stack(losses).sum() if losses else torch.zeros(())
 
 

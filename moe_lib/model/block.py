@@ -10,7 +10,6 @@ from moe_lib.model.attention import Attention
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer, router_options
-from moe_lib.model.rotary import Rotation
 from moe_lib.model.routing import Routing
 
 if TYPE_CHECKING:
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x)), where feed_forward is dense or an
-    MoE."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)): a dense layer or an MoE."""
 
     def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
@@ -45,7 +43,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        angles: Tensor | Rotation,
+        angles: Tensor,
         visible: Tensor | None = None,
         cache: "KVCache | None" = None,
         input_ids: Tensor | None = None,
@@ -53,8 +51,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Routing | None]:
         """x (batch, sequence, hidden_size) -> (the same shape, Routing or None in a dense block).
 
-        input_ids, mask (batch, sequence) go to the router: a hash router reads ids, padding is
-        masked.
+        input_ids, mask (batch, sequence) go to the router: ids for a hash router, False at padding.
         """
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
         hidden = self.feed_forward_norm(x)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require, require_whole
+from moe_lib.model.fast.room import Room
 
 
 class KVCache:
@@ -14,20 +15,16 @@ class KVCache:
     the latent, from which every head's key and value can be made, and the one rotary key that all
     heads share. `values` stays empty.
 
-    room  positions to make room for at once. New ones are then written in place, instead of copying
-          all that is held for each token; gradients cannot pass that. None: the cache grows by
-          copying.
-
-    Raises ValueError for a room below one, and when it is full.
+    room  positions to set aside at once, so that new ones are written in place; gradients cannot
+          pass that. None: the cache grows by copying. ValueError below one, and when it is full.
     """
 
     def __init__(self, room: int | None = None):
         if room is not None:
             require_whole("room", room)
-        self.room = room
+        self.room, self._set_aside = room, None if room is None else Room(room)
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
-        self._rooms: dict[tuple[str, int], Tensor] = {}  # what they are the filled part of
 
     @property
     def length(self) -> int:
@@ -49,22 +46,11 @@ class KVCache:
         held: list[Tensor] = getattr(self, name)
         if layer == len(held):
             held.append(new[:, :, :0])
-        past = held[layer]
-        fits = (*past.shape[:2], past.shape[3]) == (*new.shape[:2], new.shape[3])
-        got, wants = tuple(past.shape), f"one made by this model for a batch of {len(new)}"
-        require(fits, "cache", f"keys or values of shape {got}", wants)
-        if self.room is None:
+        past, got = held[layer], tuple(held[layer].shape)
+        fits = (*got[:2], got[3]) == (*new.shape[:2], new.shape[3])
+        require(fits, "cache", f"{name} {got}", f"{name} of this model, for {len(new)} rows")
+        if self._set_aside is None:
             held[layer] = torch.cat((past, new), dim=2)  # (batch, heads, past + new, width)
         else:
-            held[layer] = self._write((name, layer), past.shape[2], new)
+            held[layer] = self._set_aside.write((name, layer), past.shape[2], new)
         return held[layer]
-
-    def _write(self, place: tuple[str, int], past: int, new: Tensor) -> Tensor:
-        """Into the room that is set aside for this layer, from position `past` on."""
-        batch, heads, length, width = new.shape
-        end = past + length
-        require(end <= self.room, "room", self.room, f"at least {end}, or None")
-        if past == 0:
-            self._rooms[place] = new.new_empty(batch, heads, self.room, width)
-        self._rooms[place][:, :, past:end] = new
-        return self._rooms[place][:, :, :end]

@@ -3,10 +3,8 @@
 All compute, for every token, the sum over its chosen experts e of weight_e · FFN_e(x). The mask
 runs every expert on every token and multiplies most of it by zero. The loop asks each expert for
 its tokens. The sorted form lines the (token, expert) pairs up by expert once, so that each expert
-works on a block of neighbouring rows. Pairs that a capacity limit dropped (`Routing.kept` is False)
-add nothing, and loop and sorted do not compute them.
-
-The layer itself runs `moe_lib.model.fast.ways`: the sorted form with grouped matrix products.
+works on a block of rows. Pairs that a capacity limit dropped (`Routing.kept` is False) add nothing;
+loop and sorted do not compute them. The layer itself takes the fast ways of `model/fast/ways.py`.
 """
 
 import math
@@ -46,8 +44,7 @@ def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
 
 def run_masked(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
-    """Every expert on every token, times its column of a mostly zero matrix: E / k times the
-    work."""
+    """Every expert on every token, times its column of a mostly zero matrix: E/k times the work."""
     chosen = torch.where(routing.kept, routing.weights, 0).to(x.dtype)  # (tokens, k)
     weights = x.new_zeros(len(x), routing.n_experts)  # (tokens, E)
     weights = weights.scatter_add(1, routing.experts, chosen)
@@ -58,8 +55,7 @@ def run_masked(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Ten
 
 
 def run_loop(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
-    """One expert after the other: find its tokens, run it, add the weighted result. The
-    reference."""
+    """The reference: one expert after the other, find its tokens, run it, add what it gives."""
     output = torch.zeros_like(x)
     weights = routing.weights.to(x.dtype)
     for e in range(routing.n_experts):
@@ -70,8 +66,7 @@ def run_loop(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tenso
 
 
 def run_sorted(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
-    """Gather all rows at once, expert by expert; run each expert on its block; add the rows
-    back."""
+    """Gather all rows, expert by expert; run each expert on its block; add the rows back."""
     token, rank = torch.where(routing.kept)  # (n,) each: the pairs that run
     order = routing.experts[token, rank].argsort(stable=True)
     token, rank = token[order], rank[order]

@@ -52,12 +52,8 @@ def generate(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **o
 def stream(
     model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **options
 ) -> Iterator[NewToken]:
-    """The tokens of `generate`, each as soon as the model has read it; the options of `Writer`.
-
-    A token's routing is known once the model reads it, so each NewToken comes one forward pass
-    after its choice, and the last token is read too. Between two tokens the model is in its own
-    mode.
-    """
+    """The tokens of `generate`, each with its routing, which is known once the model reads it: each
+    comes one pass after its choice. Between two tokens the model is in its own mode."""
     return _stream(Writer(model, input_ids, max_new_tokens, **options), max_new_tokens)
 
 

@@ -15,7 +15,7 @@ from moe_lib.model.attention import visible_keys
 from moe_lib.model.balance import total_balance_loss
 from moe_lib.model.block import Block
 from moe_lib.model.layers import RMSNorm
-from moe_lib.model.rotary import rotary_angles, rotation
+from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
 
@@ -29,8 +29,7 @@ class ModelOutput:
     """What one forward pass gives.
 
     logits        (batch, sequence, vocab) float; None from `hidden_states`
-    loss          scalar, mean cross-entropy in nats over the labelled positions; None without
-                  labels
+    loss          scalar, mean cross-entropy in nats over labelled positions; None without labels
     balance_loss  scalar, the balance losses of all MoE layers times their factors; 0 in a dense
                   model, with all factors 0, or with a cache. Never part of `loss`
     routing       one Routing per layer, None at dense layers
@@ -104,8 +103,7 @@ class LanguageModel(nn.Module):
         self, input_ids: Tensor, attention_mask: Tensor | None = None
     ) -> tuple[Tensor, ModelOutput]:
         """What the model knows about each token, (batch, sequence, hidden_size) after the last
-        norm, and a ModelOutput without logits. Task heads stand on it. Errors are those of
-        `forward`."""
+        norm, and a ModelOutput without logits: for task heads. Errors as in `forward`."""
         return self._read(input_ids, attention_mask, None, None)
 
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
@@ -128,21 +126,20 @@ class LanguageModel(nn.Module):
         cache: "KVCache | None",
     ) -> tuple[Tensor, ModelOutput]:
         """The residual stream after the last norm, and what the blocks gave beside it."""
-        config, past = self.config, 0 if cache is None else cache.length
-        check_ids(input_ids, attention_mask, past, config)
+        config = self.config
+        check_ids(input_ids, attention_mask, cache, config)
         if labels is not None:
             check_labels(labels, input_ids, config, IGNORED)
-        wants = "None: with attention in both directions a new token changes the old ones"
-        require(cache is None or config.causal, "cache", "a cache for a masked model", wants)
 
         batch, length = input_ids.shape
+        past = 0 if cache is None else cache.length
         if attention_mask is None:
             positions, real = torch.arange(past, past + length, device=input_ids.device)[None], None
         else:  # padding does not count, on whichever side it stands
             positions = (attention_mask.long().cumsum(1) - 1).clamp(min=0)[:, past:]
             real = attention_mask[:, past:].bool()  # (batch, sequence)
         sizes = config.rotary_dim, config.rope_theta, config.rope_scaling
-        angles = rotation(rotary_angles(positions, *sizes))
+        angles = rotary_angles(positions, *sizes)  # (batch or 1, sequence, rotary_dim / 2)
         visible = visible_keys(config.causal, length, attention_mask, past)
 
         x, routings = self.embedding(input_ids), []  # (batch, sequence, hidden_size)

@@ -1,17 +1,15 @@
-"""Multi-head latent attention (DeepSeek-V2, section 2.1): a cache of one small vector per token for
-all heads.
+"""Multi-head latent attention (DeepSeek-V2, section 2.1): a cache of one small vector per token.
 
 Keys and values of all heads are linear maps of one latent, W_UK c and W_UV c, so only the latent c
 is kept. A rotary turn between the two would forbid merging W_UK into the query; so position travels
-in a short key of its own, shared by the heads, beside the latent: that is the decoupled rotary key.
+in a short key of its own, shared by the heads, beside the latent: the decoupled rotary key.
 
 Two ways to the same result:
 
     expanded   make keys and values of every head out of the latents, then attend as usual
                (training, prompts)
     absorbed   q · (W_UK c) = (W_UKᵀ q) · c, and Σ a (W_UV c) = W_UV (Σ a c): carry each query into
-               the space of the latents, attend over the latents themselves, bring the mix back
-               (generation: nothing is expanded)
+               the space of the latents, attend over them, bring the mix back (generation)
 """
 
 from typing import TYPE_CHECKING
@@ -22,21 +20,18 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.layers import RMSNorm
-from moe_lib.model.rotary import Rotation, rotary_magnitude, rotate, softmax_factor
+from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
 
 if TYPE_CHECKING:
     from moe_lib.model.cache import KVCache
 
-LATENT_NORM_EPS = (
-    1e-6  # whatever rms_norm_eps is: the official code builds these norms with the default
-)
+LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: so the official code builds these two norms
 
 
 class LatentAttention(nn.Module):
     """Attention through low-rank latents (DeepSeek-V2, equations 37 to 47).
 
-    In shapes: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R =
-    kv_lora_rank.
+    Sizes: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R = kv_lora_rank.
 
     q_proj        (h(n + r), hidden): queries straight from x, with q_lora_rank None; else
     q_down_proj, q_norm, q_up_proj    queries through a latent of q_lora_rank numbers
@@ -47,7 +42,7 @@ class LatentAttention(nn.Module):
     o_proj        (hidden, h·v)
 
     forward(x (batch, sequence, hidden), angles (batch or 1, sequence, r/2), visible=None,
-    cache=None) -> like x. `angles` may be their Rotation; `visible` and `cache` as in `Attention`.
+    cache=None) -> like x, all as in `Attention`.
     """
 
     def __init__(self, config: ModelConfig, layer: int):
@@ -74,22 +69,20 @@ class LatentAttention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        angles: Tensor | Rotation,
+        angles: Tensor,
         visible: Tensor | None = None,
         cache: "KVCache | None" = None,
     ) -> Tensor:
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
             memory, _ = cache.append(self.layer, memory)  # (batch, 1, keys, R + r)
-        # A prompt has as many queries as keys: expanding each key once is cheaper than carrying
-        # queries.
+        # A prompt has as many queries as keys: then expanding each key once is cheaper.
         attend = self.absorbed if memory.shape[2] > x.shape[1] else self.expanded
         mixed = attend(query, memory, visible)  # (batch, h, sequence, v)
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))  # (batch, sequence, hidden)
 
-    def query(self, x: Tensor, angles: Tensor | Rotation) -> Tensor:
-        """(batch, sequence, hidden) -> (batch, h, sequence, n + r): without position, then
-        turned."""
+    def query(self, x: Tensor, angles: Tensor) -> Tensor:
+        """(batch, sequence, hidden) -> (batch, h, sequence, n + r): without position, turned."""
         if self.q_compressed:
             query = self.q_up_proj(self.q_norm(self.q_down_proj(x)))
         else:
@@ -97,9 +90,8 @@ class LatentAttention(nn.Module):
         plain, turning = self._heads(query, self.nope_dim, self.rope_dim)
         return torch.cat((plain, rotate(turning, angles, self.magnitude)), dim=-1)
 
-    def memory(self, x: Tensor, angles: Tensor | Rotation) -> Tensor:
-        """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is ever kept of a
-        token."""
+    def memory(self, x: Tensor, angles: Tensor) -> Tensor:
+        """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is kept of a token."""
         latent, key = self.kv_down_proj(x)[:, None].split((self.rank, self.rope_dim), dim=-1)
         return torch.cat((self.kv_norm(latent), rotate(key, angles, self.magnitude)), dim=-1)
 
@@ -110,8 +102,7 @@ class LatentAttention(nn.Module):
         return torch.cat((key, shared_key.expand(-1, self.heads, -1, -1)), dim=-1), value
 
     def expanded(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (batch, h, sequence,
-        v)"""
+        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (…, sequence, v)"""
         key, value = self.keys_and_values(memory)
         # The fast kernels want values as wide as keys; the plain one is half as fast.
         value = F.pad(value, (0, max(0, key.shape[-1] - self.value_dim)))  # (batch, h, keys, n + r)
@@ -122,8 +113,7 @@ class LatentAttention(nn.Module):
         return mixed[..., : self.value_dim]
 
     def absorbed(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """As `expanded`; one key serves all heads, the memory itself, and its latent is the
-        value."""
+        """As `expanded`; one key for all heads, the memory itself, with its latent as value."""
         up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, R)
         key_up, value_up = up.split((self.nope_dim, self.value_dim), dim=1)
         plain, turned = query.split((self.nope_dim, self.rope_dim), dim=-1)
@@ -154,8 +144,7 @@ class LatentAttention(nn.Module):
 def _per_head(x: Tensor, weight: Tensor) -> Tensor:
     """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)
 
-    x @ weight would copy the weight for every row of the batch: one product per head takes all
-    rows.
+    x @ weight would copy the weight for every text: one product per head takes all rows.
     """
     rows = x.transpose(0, 1)  # (h, batch, sequence, in)
     product = torch.bmm(rows.flatten(1, 2), weight)  # (h, batch · sequence, out)

@@ -1,5 +1,4 @@
-"""The Mixture-of-Experts layer: a router, its experts, and shared experts that every token
-passes."""
+"""The Mixture-of-Experts layer: a router, its experts, and shared experts for every token."""
 
 from torch import Tensor, nn
 
@@ -13,8 +12,7 @@ from moe_lib.model_inputs import check_vectors
 
 
 class MoELayer(nn.Module):
-    """output = shared(x) + Σ over the chosen experts of weight_e · FFN_e(x)
-    (DeepSeekMoE, equations 9 to 11).
+    """output = shared(x) + Σ over the chosen e of weight_e · FFN_e(x) (DeepSeekMoE, eq. 9 to 11).
 
     hidden_size            width of a token
     moe_intermediate_size  width of one expert
@@ -22,16 +20,13 @@ class MoELayer(nn.Module):
     num_experts_per_tok    k, experts chosen per token
     n_shared_experts       experts without a router: one SwiGLU of n times the width, the same sum
     router                 a name of `moe_lib.model.routers.ROUTERS`, or a Router of these sizes
-    mlp_bias               biases in the shared experts; with none of them, a bias on the output is
-                           left
+    mlp_bias               biases in the shared experts; with none of them, a bias on the output
     router_options         of the router's class, e.g. norm_topk_prob, capacity_factor, n_group
 
-    forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing over the
-    flattened tokens)
-        input_ids, mask    shaped like x without its last dimension: token ids for a hash router;
-                           False at padding
+    forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing of the
+    flattened tokens); input_ids and mask (...) are ids for a hash router and False at padding.
 
-    Raises ValueError or TypeError for sizes below one, k above E, or an x of another width or type.
+    ValueError or TypeError for sizes below one, k above E, or an x of another width or type.
     """
 
     def __init__(
@@ -58,9 +53,7 @@ class MoELayer(nn.Module):
             self.router = _checked(router, sizes, router_options)
         self.experts = Experts(n_routed_experts, hidden_size, moe_intermediate_size)
         self.shared = None
-        if (
-            n_shared_experts or mlp_bias
-        ):  # as in transformers, an empty shared expert keeps its bias
+        if n_shared_experts or mlp_bias:  # an empty shared expert keeps its bias (transformers)
             self.shared = SwiGLU(hidden_size, n_shared_experts * moe_intermediate_size, mlp_bias)
 
     def forward(

@@ -1,9 +1,7 @@
-"""Rotary positions (Su et al. 2021) on adjacent pairs, as DeepSeek has them, and YaRN for longer
-texts.
+"""Rotary positions (Su et al. 2021) on adjacent pairs, as DeepSeek has them, and YaRN.
 
-Each pair of numbers (x[2i], x[2i+1]) of a query or key is turned by the angle position ·
-theta^(-2i/d). The dot product of a turned query with a turned key then depends on their distance
-alone.
+Each pair of numbers (x[2i], x[2i+1]) of a query or key is turned by position · theta^(-2i/d). The
+dot product of a turned query with a turned key then depends on their distance alone.
 
 YaRN (Peng et al. 2023) stretches a model that was trained on short texts: pairs that turn slowly,
 so that a longer text would show them angles they have never seen, are slowed down by `factor`; fast
@@ -12,7 +10,6 @@ is `ModelConfig.rope_scaling`, or None.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,8 +28,7 @@ def rotary_speeds(
     scaling: dict | None = None,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Radians per position of each pair, (head_dim / 2,) float32: the first pair is fast, the last
-    slow."""
+    """Radians per position of each pair, (head_dim / 2,) float32: fast first, slow last."""
     pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)  # (head_dim / 2,)
     radius = theta ** (pair / head_dim)  # positions per radian
     if scaling is None:
@@ -42,12 +38,10 @@ def rotary_speeds(
 
 
 def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
-    """Per pair, (head_dim / 2,) float32: 0 keeps its speed, 1 is slowed by the whole factor (YaRN,
-    3.2).
+    """Per pair, (head_dim / 2,) float32: 0 keeps its speed, 1 is slowed by the whole factor.
 
     A pair is kept if it turns `beta_fast` times or more within the original context, slowed if it
-    turns `beta_slow` times or less; between the two the share grows linearly with the pair's
-    number.
+    turns `beta_slow` times or less; in between the share grows linearly (YaRN, section 3.2).
     """
     original = scaling["original_max_position_embeddings"]
 
@@ -65,8 +59,7 @@ def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
 
 
 def rotary_magnitude(scaling: dict | None) -> float:
-    """What cos and sin are times: `attention_factor`, the ratio of the two mscales, or YaRN's own
-    value."""
+    """Times queries and keys: `attention_factor`, the mscales' ratio, or YaRN's own value."""
     if scaling is None:
         return 1.0
     factor, mscale, mscale_all_dim = scaling["factor"], scaling["mscale"], scaling["mscale_all_dim"]
@@ -78,10 +71,10 @@ def rotary_magnitude(scaling: dict | None) -> float:
 
 
 def softmax_factor(scaling: dict | None) -> float:
-    """What all scores are times, besides 1/sqrt(d): yarn_mscale(factor, mscale_all_dim) squared.
+    """What all scores are times besides 1/sqrt(d): an mscale for the query, and one for the key.
 
-    Squared because it belongs to the query and to the key. A model without it is right at position
-    0, where one key takes all the attention whatever its score, and wrong everywhere else.
+    A model without it is right at position 0, where one key takes all the attention whatever its
+    score, and wrong everywhere else.
     """
     if scaling is None or not scaling["mscale_all_dim"]:
         return 1.0
@@ -89,43 +82,19 @@ def softmax_factor(scaling: dict | None) -> float:
 
 
 def yarn_mscale(factor: float, mscale: float = 1.0) -> float:
-    """0.1 · mscale · ln(factor) + 1. DeepSeek-V2 writes 0.0707 ln s + 1 (3.1.4): its mscale is
-    0.707."""
+    """0.1 · mscale · ln(factor) + 1; DeepSeek-V2: 0.0707 ln s + 1 (3.1.4), its mscale is 0.707."""
     return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
 
 
-class Rotation(NamedTuple):
-    """Cosines and sines of rotary angles, (batch or 1, 1, sequence, head_dim) float32, for all
-    heads.
-
-    Each stands twice, for the two numbers of its pair; the sine is negative for the first of them.
-    """
-
-    cos: Tensor
-    sin: Tensor
-
-
-def rotation(angles: Tensor) -> Rotation:
-    """angles (batch or 1, sequence, head_dim / 2) -> the Rotation that all layers of a pass can
-    share."""
-    cos, sin = angles.cos(), angles.sin()
-    pairs = (
-        torch.stack((cos, cos), dim=-1),
-        torch.stack((-sin, sin), dim=-1),
-    )  # (..., head_dim / 2, 2)
-    return Rotation(
-        *(pair.flatten(-2)[:, None] for pair in pairs)
-    )  # (batch or 1, 1, sequence, head_dim)
-
-
-def rotate(x: Tensor, angles: Tensor | Rotation, magnitude: float = 1.0) -> Tensor:
+def rotate(x: Tensor, angles: Tensor, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence,
-    head_dim / 2), or by their Rotation: (a, b) becomes magnitude · (a cos - b sin, b cos + a sin).
-    `magnitude` is YaRN's `rotary_magnitude`."""
-    cos, sin = angles if isinstance(angles, Rotation) else rotation(angles)
+    head_dim / 2): (a, b) becomes magnitude · (a cos - b sin, b cos + a sin)."""
+    cos, sin = angles.cos(), angles.sin()
+    cos = torch.stack((cos, cos), dim=-1).flatten(-2)[
+        :, None
+    ]  # (batch or 1, 1, sequence, head_dim)
+    sin = torch.stack((-sin, sin), dim=-1).flatten(-2)[:, None]  # like cos
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    partner = (
-        wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    )  # like x: the other number of each pair
+    partner = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # like x: the other one of each pair
     turned = wide * cos + partner * sin
     return (turned if magnitude == 1 else turned * magnitude).to(x.dtype)

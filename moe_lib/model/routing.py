@@ -1,5 +1,4 @@
-"""The record of who goes where. Routers make a `Routing`; experts, losses, traces and views read
-it."""
+"""The record of who goes where: made by routers, read by experts, losses, traces and views."""
 
 from dataclasses import dataclass
 
@@ -9,18 +8,15 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Routing:
-    """The decisions of one MoE layer in one forward pass. `tokens` is batch · sequence, in that
-    order.
+    """The decisions of one MoE layer in one forward pass, over tokens = batch · sequence.
 
     experts  (tokens, k) int64   who was chosen, best first
     weights  (tokens, k) float   what multiplies each chosen expert's output
     scores   (tokens, E) float   affinity of every expert, before selection
     logits   (tokens, E) float   router output
-    kept     (tokens, k) bool    False where a capacity limit dropped the pair: that expert does not
-                                 run on that token
-    chosen   (tokens, k) bool    False where a column holds no choice at all, because tokens have
-                                 different numbers of experts (expert choice; GShard's second
-                                 expert). None: every column is a choice
+    kept     (tokens, k) bool    False where a capacity limit dropped the pair: it does not run
+    chosen   (tokens, k) bool    False where a column holds no choice, because tokens have different
+                                 numbers of experts (expert choice; GShard). None: all are choices
     """
 
     experts: Tensor
@@ -35,18 +31,16 @@ class Routing:
         return self.logits.shape[-1]
 
     def choices(self, mask: Tensor | None = None) -> Tensor:
-        """(tokens, k) bool: True where a column holds a choice, of the tokens that `mask` (tokens,)
-        leaves in."""
+        """(tokens, k) bool: columns that hold a choice, of tokens that mask (tokens,) keeps."""
         chosen = torch.ones_like(self.kept) if self.chosen is None else self.chosen
         return chosen if mask is None else chosen & mask.bool()[:, None]
 
     def load(self, mask: Tensor | None = None) -> Tensor:
-        """Times each expert was chosen, (E,) int64, whether or not a capacity limit dropped the
-        pair afterwards. mask (tokens,) bool leaves out tokens, e.g. padding."""
+        """Times each expert was chosen, (E,) int64, also where a limit dropped the pair."""
         return torch.bincount(self.experts[self.choices(mask)], minlength=self.n_experts)
 
     def kept_load(self, mask: Tensor | None = None) -> Tensor:
-        """Pairs that each expert really computes, (E,) int64: the load without the dropped ones."""
+        """Pairs that each expert really computes, (E,) int64: the load without the dropped."""
         kept = self.choices(mask) & self.kept
         return torch.bincount(self.experts[kept], minlength=self.n_experts)
 

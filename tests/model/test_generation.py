@@ -1,9 +1,11 @@
 """Generation: with and without a cache, padded prompts, sampling, stopping, streaming, refusals."""
 
+import numpy as np
 import pytest
 import torch
 
 from moe_lib import LanguageModel, ModelConfig
+from moe_lib.model import KVCache
 from moe_lib.model.generation import choose
 
 LATENT = dict(
@@ -179,3 +181,57 @@ def test_refusals_name_the_argument(model):
     for message, call in cases:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_stop_tokens_come_in_many_forms(model):
+    free = model.generate(PROMPT, 20)
+    stop, other = int(free[0, 6]), int(free[1, 9])
+    one = model.generate(PROMPT, 20, stop_token_ids=[stop])
+    for form in (stop, {stop}, torch.tensor(stop), torch.tensor([stop]), np.int64(stop)):
+        assert torch.equal(model.generate(PROMPT, 20, stop_token_ids=form), one)
+    both = model.generate(PROMPT, 20, stop_token_ids=[stop, other])
+    for form in ((other, stop), torch.tensor([stop, other]), np.array([stop, other])):
+        assert torch.equal(model.generate(PROMPT, 20, stop_token_ids=form), both)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(stop_token_ids=[40]), r"stop_token_ids: got 40; wants ids below vocab_size \(40\)"),
+        (dict(stop_token_ids="a"), "stop_token_ids: got 'a'"),
+        (dict(stop_token_ids=1.5), "stop_token_ids: got 1.5"),
+        (dict(pad_token_id=None), "pad_token_id: got None"),
+        (dict(temperature="hot"), "temperature: got 'hot'"),
+        (dict(temperature=float("nan")), "temperature: got nan"),
+        (dict(top_k=2.5), "top_k: got 2.5"),
+        (dict(attention_mask=torch.ones(2, 5)), r"attention_mask: got \(2, 5\)"),
+        (dict(attention_mask=torch.ones(4)), r"attention_mask: got \(4,\)"),
+        (dict(attention_mask=2 * torch.ones(2, 4)), "attention_mask: got 'other numbers'"),
+        (dict(use_cache="no"), "use_cache: got 'no'"),
+    ],
+)
+def test_options_that_are_refused_are_named(model, options, message):
+    for write in (model.generate, model.stream):
+        with pytest.raises((TypeError, ValueError), match=message):
+            write(PROMPT, 3, **options)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30, 1e-320])
+def test_a_tiny_temperature_takes_the_likeliest_token(temperature):
+    logits = torch.tensor([[1.0, 3.0, 2.0], [-50.0, -70.0, -90.0]])
+    for options in (dict(), dict(top_k=2), dict(top_p=0.9)):
+        assert choose(logits, temperature, **options).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_no_numbers_are_named(temperature):
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(ValueError, match="logits: got 'NaN or infinity'"):
+            choose(torch.tensor([[0.0, bad, 1.0]]), temperature)
+
+
+def test_a_cache_of_another_batch_is_named(model):
+    cache = KVCache()
+    model(PROMPT, cache=cache)
+    with pytest.raises(ValueError, match="cache: got"):
+        model(PROMPT[:1], cache=cache)

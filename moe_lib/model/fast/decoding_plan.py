@@ -28,7 +28,7 @@ from moe_lib.model.fast.plan_layers import (
 from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
-from moe_lib.model.rotary import rotary_angles, rotation
+from moe_lib.model.rotary import rotary_angles
 
 FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it does not pay
 MOST_ROWS = 16  # with more rows the operations are large, and their number matters little
@@ -148,10 +148,9 @@ def _setting(model: nn.Module, cache: KVCache, attention_mask: Tensor | None) ->
         positions = positions - (~real).sum(1, keepdim=True)  # padding does not count
         hide = torch.zeros(batch, 1, cache.room, dtype=cache.keys[0].dtype)
         hide[:, 0, :past].masked_fill_(~real, -torch.inf)
-    rotated = rotation(
-        rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
-    )
-    factors = torch.cat((rotated.cos, rotated.sin), dim=-1).to(
-        cache.keys[0].dtype
-    )  # (batch or 1, 1, positions, 2r)
+    angles = rotary_angles(positions, config.rotary_dim, config.rope_theta, config.rope_scaling)
+    cos, sin = angles.cos(), angles.sin()
+    pairs = torch.stack((cos, cos), dim=-1).flatten(-2), torch.stack((-sin, sin), -1).flatten(-2)
+    factors = torch.cat(pairs, dim=-1)[:, None]  # (batch or 1, 1, positions, 2r)
+    factors = factors.to(cache.keys[0].dtype)
     return Setting(batch, past, cache.room, factors, hide)

@@ -42,8 +42,8 @@ def _has_grouped_kernel(x: Tensor, weight: Tensor) -> bool:
 
 # torch.compile cannot look into grouped_linear: it believes that torch's grouped product takes
 # bfloat16 alone, and the lengths of the blocks are numbers that only a run knows. These two
-# operators are closed boxes to it, with the same kernels inside, so that a compiled model gives
-# what it gives. The rows carry gradients, `load` carries none.
+# operators are closed boxes to it, with the same kernels inside: a compiled model gives what the
+# model gives. Rows and weights have gradients, `load` has none.
 
 
 @torch.library.custom_op("moe_lib::grouped_linear", mutates_args=())
@@ -55,11 +55,14 @@ def _opaque(x: Tensor, weight: Tensor, load: Tensor) -> Tensor:
 def _opaque_backward(
     d_output: Tensor, x: Tensor, weight: Tensor, load: Tensor
 ) -> tuple[Tensor, Tensor]:
-    with torch.enable_grad():
-        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
-        output = _grouped_linear(x, weight, load)
-    d_x, d_weight = torch.autograd.grad(output, (x, weight), d_output)
-    return d_x.contiguous(), d_weight.contiguous()
+    """What autograd computes for _grouped_linear: blocks of dy W, and dyᵀ x for each matrix."""
+    if _has_grouped_kernel(x, weight):
+        offs = load.cumsum(0).to(torch.int32)
+        d_output = d_output.contiguous()
+        return F.grouped_mm(d_output, weight, offs=offs), F.grouped_mm(d_output.T, x, offs=offs)
+    blocks = list(zip(d_output.split(load.tolist()), x.split(load.tolist()), weight, strict=True))
+    d_weight = torch.stack([d_rows.T @ rows for d_rows, rows, _ in blocks])
+    return torch.cat([d_rows @ matrix for d_rows, _, matrix in blocks]), d_weight
 
 
 @_opaque.register_fake

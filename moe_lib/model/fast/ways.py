@@ -1,7 +1,7 @@
 """The ways to run experts that the layer takes: what `run_sorted` of `moe_lib.model.experts` gives.
 
-Each takes x (tokens, d), the Routing of these tokens, gate_up_proj (E, 2I, d) and down_proj (E, d,
-I), and gives (tokens, d). They differ by rounding alone.
+Each takes x (tokens, d), the Routing of these tokens, gate_up_proj (E, 2I, d) and down_proj
+(E, d, I), and gives (tokens, d). They differ by rounding alone.
 """
 
 import math
@@ -31,6 +31,8 @@ Matrices = Tensor | Sequence[Tensor]
 
 def choose_way(x: Tensor, routing: Routing) -> Callable[[Tensor, Routing, Tensor, Tensor], Tensor]:
     """The function below that is fastest for this input."""
+    if torch.compiler.is_compiling():
+        return run_traceable
     if x.device.type != "cpu":
         return run_grouped
     pairs = routing.experts.numel()
@@ -97,3 +99,16 @@ def run_small(x: Tensor, routing: Routing, gate_up_proj: Matrices, down_proj: Ma
         F.silu(gate) * up * weight[:, None], down_proj, load
     )  # (tokens · k, d), expert by expert
     return torch.zeros_like(x).index_add_(0, token, result)
+
+
+def run_traceable(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
+    """run_grouped for torch.compile, which has to know every shape: a dropped pair has a row,
+    too."""
+    expert, pair = routing.experts.flatten().sort(stable=True)  # (tokens · k,) each
+    load = torch.zeros(routing.n_experts, dtype=torch.int64, device=x.device)
+    load = load.index_add(0, expert, torch.ones_like(expert))  # (E,)
+    token = pair // routing.experts.shape[1]
+    weight = (routing.weights * routing.kept).to(x.dtype).flatten()[pair, None]
+    gate, up = grouped_linear(x[token], gate_up_proj, load).chunk(2, dim=-1)  # (tokens · k, I) each
+    result = grouped_linear(F.silu(gate) * up * weight, down_proj, load)  # (tokens · k, d)
+    return torch.zeros_like(x).index_add(0, token, result)
