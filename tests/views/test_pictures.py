@@ -4,6 +4,7 @@ step."""
 import json
 import os
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from moe_lib import LanguageModel, ModelConfig, explore
+from moe_lib.tracing import Prediction
 from moe_lib.views.attention_view.widget import AttentionViewer
+from moe_lib.views.explorer.export import write_reading
+from moe_lib.views.explorer.figure import explorer_figure
+from moe_lib.views.explorer.payload import unpack
 from moe_lib.views.kit.pictures import columns, drawable, keep_words, named, plain_words, shortened
 from moe_lib.views.kit.wording import apart
 from moe_lib.views.mask_playground.widget import MaskPlayground
@@ -105,6 +110,13 @@ def test_words_that_turn_a_line_stand_apart():
         assert apart(one) == f"\u2068{one}\u2069"
 
 
+def test_names_do_not_turn_the_words_of_the_comparator():
+    comparator = TuningComparator({"משימה": made_up(cases=("full", "LoRA מ", "head"))})
+    apart_names = {"\u2068LoRA מ\u2069", "\u2068משימה\u2069"}
+    assert all(name in comparator.summary for name in apart_names)
+    assert "LoRA מ" not in comparator.summary.replace("\u2068LoRA מ\u2069", "")
+
+
 # Pages
 
 
@@ -131,41 +143,32 @@ def test_empty_lines_at_the_start_and_turning_names_keep_their_place(model, toke
     )
 
 
-@pytest.fixture
-def broken():
-    """A model whose head gives NaN."""
-    torch.manual_seed(0)
-    model = LanguageModel(ModelConfig.preset("tiny")).eval()
-    with torch.no_grad():
-        model.layers[-1].feed_forward_norm.weight.fill_(float("nan"))
-    return model
-
-
-def test_a_model_that_gives_nan_is_shown_and_said(broken, model, tokenizer, tmp_path):
-    try:
-        explorer = explore(broken, tokenizer, "The list is sorted.")
-    except ValueError as error:  # a router that gets NaN may be refused, by name
-        assert "model" in str(error)
-        return
-    assert "NaN or infinity" in explorer.summary
-    _, state = state_of(explorer.save_html(tmp_path / "page.html"))
-    assert "NaN or infinity" in state["payload"]["note"] and state["payload"]["loss"] is None
-    json.dumps(explorer.panel.get_state(["payload", "changes", "before"]), allow_nan=False)
-    assert explorer.png().startswith(b"\x89PNG")
-
-
-def test_a_head_that_gives_nan_leaves_its_predictions_out(tokenizer, tmp_path):
+def test_a_model_that_gives_nan_is_refused_by_name(tokenizer):
     torch.manual_seed(0)
     model = LanguageModel(ModelConfig.preset("tiny", tie_word_embeddings=False)).eval()
     with torch.no_grad():
         model.head.weight.fill_(float("nan"))
-    explorer = explore(model, tokenizer, "The list is sorted.")
-    _, state = state_of(explorer.save_html(tmp_path / "page.html"))
-    assert all(one is None for one in state["payload"]["predictions"])
-    assert state["payload"]["next"] is None and state["payload"]["loss"] is None
-    assert "The model gives no numbers (NaN or infinity) for" in explorer.summary
-    explorer.switch_off([0])
-    assert "nan" not in explorer.summary.lower().replace("(nan or infinity)", "")
+    with pytest.raises(ValueError, match="model: got 'NaN"):
+        explore(model, tokenizer, "The list is sorted.")
+
+
+def test_predictions_and_affinities_that_are_no_numbers_are_left_out_and_said(reading, tmp_path):
+    nan = float("nan")
+    lost = Prediction((1, 2, 3), ("a", "b", "c"), (nan, nan, nan), nan)
+    first = reading.trace.layers[0]
+    trace = replace(
+        reading.trace,
+        layers=[replace(first, scores=first.scores * nan), *reading.trace.layers[1:]],
+    )
+    reading = replace(reading, trace=trace, predictions=(None, lost, lost, lost), next=lost)
+    _, state = state_of(write_reading(tmp_path / "page.html", reading))
+    sent = state["payload"]
+    assert sent["predictions"] == [None] * 4 and sent["next"] is None and sent["loss"] is None
+    assert unpack(sent["layers"][0]["scores"]).tolist() == [0.0] * 16
+    assert "no numbers (NaN or infinity) for 4 of 4 predictions" in sent["note"]
+    assert "Affinities or weights of layer 1 are no numbers" in sent["note"]
+    caption = words(explorer_figure(reading, 1))
+    assert any("for 4 of 4 predictions" in " ".join(one.split()) for one in caption)
 
 
 def test_a_page_that_cannot_be_written_leaves_the_old_one(model, tokenizer, tmp_path, monkeypatch):

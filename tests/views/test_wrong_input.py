@@ -307,6 +307,12 @@ def test_the_page_sees_what_was_wrong_and_then_no_longer(make, name):
     assert widget.receive(MESSAGES[name][1]) == "" and seen[-1] == ""
 
 
+def test_a_dashboard_opened_anew_still_says_what_was_wrong(make):
+    dashboard = make["dashboard"]()
+    said = dashboard.receive({"act": "set", "settings": {"seed": -1}})
+    assert dashboard.receive({"act": "hello"}) == "" and dashboard.view["problem"] == said != ""
+
+
 @pytest.mark.parametrize(
     "traits",
     [

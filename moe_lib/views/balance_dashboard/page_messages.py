@@ -25,17 +25,23 @@ class DashboardMessages(MessageWidget):
     """Mixin of BalanceDashboard. Nothing here waits for the training."""
 
     FORMS = (
-        Form("_press", needs={"act": one_of("hello", "start", "pause", "resume", "stop")}),
+        Form("_press", needs={"act": one_of("start", "pause", "resume", "stop")}),
         Form("_set", needs={"act": one_of("set"), "settings": fields(_SETTINGS)}),
         Form("_show", needs={"act": one_of("show"), "places": several(whole())}),
         Form("_forget", needs={"act": one_of("forget"), "place": whole()}),
     )
     KEPT = ("_cure", "_seed", "runs", "_hidden")
 
-    def _press(self, act: str) -> None:
-        if act == "hello":  # a page that has just been opened has no steps
+    def receive(self, message: object) -> str:
+        """Also {"act": "hello"}, of a page that has just been opened: it has no steps yet, and must
+        see what was wrong before."""
+        if message == {"act": "hello"}:
             self._publish(every_row=True)
-        elif act == "start":
+            return ""
+        return super().receive(message)
+
+    def _press(self, act: str) -> None:
+        if act == "start":
             self.start()
         elif self.training is not None:
             {

@@ -77,7 +77,7 @@ def comparator_view(comparator) -> dict:
         "words": words,
         "warnings": warnings,
         "source": source_words(comparator.comparison.about),
-        "can_run": comparator.can_run,
+        "can_run": comparator.run is not None,
         "state": comparator.state,
         "status": comparator.status,
         "problem": comparator.problem,

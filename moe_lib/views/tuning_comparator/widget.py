@@ -89,7 +89,7 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "a function, or None",
             TypeError,
         )
-        self._comparisons, self._run = dict(comparisons), run
+        self._comparisons, self.run = dict(comparisons), run
         self.status, self.progress = "", None
         self._lock = threading.RLock()  # the run's thread publishes too
         self._choose_task(next(iter(self._comparisons)))
@@ -162,11 +162,6 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         self._publish()
 
     @property
-    def can_run(self) -> bool:
-        """Whether there is a function to run."""
-        return self._run is not None
-
-    @property
     def problem(self) -> str:
         """What went wrong: with the last message, or with the last run."""
         return self._problem
@@ -184,7 +179,7 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def start(self) -> None:
         """Run the methods on show now, in the background. RuntimeError without a `run`, or while
         one goes on."""
-        if self._run is None:
+        if self.run is None:
             raise RuntimeError(
                 "start: this comparator has only stored runs; give it a run=… function"
             )
@@ -198,7 +193,7 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         require(len(methods) > 0, "methods", self.methods, "at least one of the stored cases")
         self._problem, self.progress = "", {"words": "Starting …", "share": None}
         self._call = BackgroundCall(
-            lambda report: self._run(task, methods, n_train, report),
+            lambda report: self.run(task, methods, n_train, report),
             lambda call: self._follow(call, task),
         )
         self._call.start()

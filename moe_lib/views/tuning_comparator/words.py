@@ -4,7 +4,7 @@ less than it seems."""
 import math
 
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval
-from moe_lib.views.kit.wording import count
+from moe_lib.views.kit.wording import apart, count
 
 NAMES = {
     "accuracy": "test accuracy",
@@ -48,21 +48,22 @@ def comparator_words(task: str, shown: Comparison) -> tuple[str, list[str]]:
     """A comparison of one number of labels -> (what it shows, warnings)."""
     cases = list(dict.fromkeys(shown.runs["case"])) if len(shown.runs) else []
     if not cases:
-        return f"{task}: no run of the chosen methods with this number of labels.", []
+        return f"{apart(task)}: no run of the chosen methods with this number of labels.", []
     sign = 1 if shown.about.get("higher_is_better", True) else -1
     quality = {case: interval_of(shown, case, shown.metric) for case in cases}
     best = max(cases, key=lambda case: sign * quality[case].mean)
     name = metric_name(shown)
     parts = [
-        f"{task}, {int(shown.runs['n_train'].iloc[0])} labelled examples: "
+        f"{apart(task)}, {int(shown.runs['n_train'].iloc[0])} labelled examples: "
         f"{count(len(cases), 'method')}, "
         f"{name} ({'higher' if sign > 0 else 'lower'} is better), means over seeds with 95 % "
         "intervals.",
-        f"Best on average: {best}, {number(quality[best].mean)} ({interval_text(quality[best])}).",
+        f"Best on average: {apart(best)}, {number(quality[best].mean)} "
+        f"({interval_text(quality[best])}).",
     ]
-    apart, close = _against_best(shown, cases, best)
-    if apart:
-        parts.append(f"Told apart from it, seed by seed: {'; '.join(apart)}.")
+    distinct, close = _against_best(shown, cases, best)
+    if distinct:
+        parts.append(f"Told apart from it, seed by seed: {'; '.join(distinct)}.")
     parts += _side_words(shown, cases)
     return " ".join(parts), [
         *_seed_warnings(shown, cases),
@@ -75,23 +76,22 @@ def _against_best(
 ) -> tuple[list[str], dict[str, str]]:
     """Others whose paired difference to the best leaves out 0, in words; and those where it does
     not."""
-    apart, close = [], {}
+    distinct, close = [], {}
     for case in cases:
         if case == best:
             continue
         try:
             found = shown.paired(case, best)
         except ValueError:  # no seed in common
-            close[case] = f"{case} (no seed in common)"
+            close[case] = f"{apart(case)} (no seed in common)"
             continue
-        words = (
-            f"{case} {'+' if found.mean > 0 else ''}{number(found.mean)} ({interval_text(found)})"
-        )
+        sign = "+" if found.mean > 0 else ""
+        words = f"{apart(case)} {sign}{number(found.mean)} ({interval_text(found)})"
         if found.n > 1 and (found.low > 0 or found.high < 0):
-            apart.append(words)
+            distinct.append(words)
         else:
             close[case] = words
-    return apart, close
+    return distinct, close
 
 
 def _overlap_warnings(best: str, quality: dict[str, Interval], close: dict[str, str]) -> list[str]:
@@ -101,7 +101,7 @@ def _overlap_warnings(best: str, quality: dict[str, Interval], close: dict[str, 
     }
     if several:
         found.append(
-            f"These runs do not show that {best} is better than {_listed(list(several))}: "
+            f"These runs do not show that {apart(best)} is better than {_listed(list(several))}: "
             "the interval of the "
             f"difference, seed by seed, holds 0. {'; '.join(several.values())}."
         )
@@ -116,8 +116,8 @@ def _overlap_warnings(best: str, quality: dict[str, Interval], close: dict[str, 
     ]
     if overlapping:
         found.append(
-            f"The interval of {_listed(overlapping)} overlaps that of {best}. Only the comparison "
-            "seed by seed tells them apart."
+            f"The interval of {_listed(overlapping)} overlaps that of {apart(best)}. "
+            "Only the comparison seed by seed tells them apart."
         )
     return found
 
@@ -152,15 +152,20 @@ def _side_words(shown: Comparison, cases: list[str]) -> list[str]:
         if not means:
             continue
         least, most = min(means, key=means.get), max(means, key=means.get)
-        words = f"{low}: {least} ({form(means[least])})"
+        words = f"{low}: {apart(least)} ({form(means[least])})"
         parts.append(
             words
-            + (f"; {high}: {most} ({form(means[most])})." if means[most] > means[least] else ".")
+            + (
+                f"; {high}: {apart(most)} ({form(means[most])})."
+                if means[most] > means[least]
+                else "."
+            )
         )
     return parts
 
 
 def _listed(names: list[str]) -> str:
+    names = [apart(name) for name in names]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
