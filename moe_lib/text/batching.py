@@ -3,15 +3,14 @@ stopped."""
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from moe_lib.text.masking import IGNORED, MaskingIds, mask_tokens
+from moe_lib.errors import require, require_number, require_whole
+from moe_lib.labels import IGNORED
+from moe_lib.text.masking import MaskingIds, mask_tokens
+from moe_lib.text.order import EVALUATION, MASK, ShuffledOrder, seeded_generator
 from moe_lib.text.packing import Packed
-
-# Separate streams of random numbers for separate purposes.
-_SHUFFLE, _MASK, _EVALUATION = 0, 1, 2
 
 
 class Batches:
@@ -44,31 +43,19 @@ class Batches:
         attention_mask: Tensor | None = None,
         device: torch.device | str | None = None,
     ):
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size: got {batch_size!r}, wanted a whole number of at least 1")
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"seed: got {seed!r}, wanted a whole number of at least 0")
         self.rows = _Rows(
             packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
         )
-        self.batch_size = batch_size
-        self.seed = seed
+        self.order = ShuffledOrder(len(self.rows), batch_size, seed)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.order)
 
     def at(self, step: int) -> dict[str, Tensor]:
         """The batch of one step, counted from 0 over all epochs: input_ids and labels (batch, S)
         int64, and attention_mask if some row is padded."""
-        if not isinstance(step, int) or step < 0:
-            raise ValueError(f"step: got {step!r}, wanted a whole number of at least 0")
-        epoch, position = divmod(step, len(self))
-        order = torch.randperm(
-            len(self.rows), generator=seeded_generator(self.seed, _SHUFFLE, epoch)
-        )
-        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-        return self.rows.batch(chosen, seeded_generator(self.seed, _MASK, step))
+        return self.rows.batch(self.order.at(step), seeded_generator(self.order.seed, MASK, step))
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         """The batches of epoch 0, in order."""
@@ -94,13 +81,13 @@ def evaluation_batches(
     Batches may hold different numbers of labels: add up losses over labels, then divide by their
     number.
     """
-    if not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"batch_size: got {batch_size!r}, wanted a whole number of at least 1")
+    require_whole("batch_size", batch_size)
+    require_whole("seed", seed, at_least=0)
     rows = _Rows(
         packed_or_input_ids, objective, tokenizer, mask_probability, attention_mask, device
     )
     single = [
-        rows.batch(torch.tensor([row]), seeded_generator(seed, _EVALUATION, row))
+        rows.batch(torch.tensor([row]), seeded_generator(seed, EVALUATION, row))
         for row in range(len(rows))
     ]
     return [
@@ -112,13 +99,6 @@ def evaluation_batches(
     ]
 
 
-def seeded_generator(*numbers: int) -> torch.Generator:
-    """A CPU generator whose stream depends on all the numbers: (seed, purpose, step) and the
-    like."""
-    mixed = np.random.SeedSequence(numbers).generate_state(1, dtype=np.uint64)[0]
-    return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
-
-
 class _Rows:
     """Rows of token ids, and how a choice of them becomes a batch."""
 
@@ -127,23 +107,22 @@ class _Rows:
     ):
         packed = isinstance(packed_or_input_ids, Packed)
         self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids
-        if (
-            not isinstance(self.input_ids, Tensor)
-            or self.input_ids.ndim != 2
-            or len(self.input_ids) == 0
-        ):
-            raise ValueError(
-                "packed_or_input_ids: wanted a Packed or an int64 tensor (n, S), n at least 1"
-            )
-        if objective not in ("causal", "masked"):
-            raise ValueError(f"objective: got {objective!r}, wanted 'causal' or 'masked'")
-        if objective == "masked" and tokenizer is None:
-            raise ValueError("tokenizer: objective='masked' needs a tokenizer (or MaskingIds)")
-        if attention_mask is not None and attention_mask.shape != self.input_ids.shape:
-            wanted = tuple(self.input_ids.shape)
-            raise ValueError(
-                f"attention_mask: got shape {tuple(attention_mask.shape)}, wanted {wanted}"
-            )
+        wants = "a Packed or an int64 tensor (n, S), n at least 1"
+        got = getattr(self.input_ids, "dtype", type(self.input_ids).__name__)
+        whole = isinstance(self.input_ids, Tensor) and self.input_ids.dtype == torch.int64
+        require(whole, "packed_or_input_ids", got, wants)
+        shape = tuple(self.input_ids.shape)
+        require(len(shape) == 2 and 0 not in shape, "packed_or_input_ids", shape, wants)
+        require(objective in ("causal", "masked"), "objective", objective, "'causal' or 'masked'")
+        if objective == "masked":
+            require(tokenizer is not None, "tokenizer", None, "a tokenizer or MaskingIds")
+            require_number("mask_probability", mask_probability, above=0, at_most=1)
+        if attention_mask is not None:
+            got = type(attention_mask).__name__
+            fits = isinstance(attention_mask, Tensor)
+            require(fits, "attention_mask", got, "a tensor or None", TypeError)
+            got = tuple(attention_mask.shape)
+            require(got == shape, "attention_mask", got, f"the shape of the rows {shape}")
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded
         self.attention_mask = attention_mask
@@ -151,9 +130,7 @@ class _Rows:
         self.device = device
         self.masking_ids = None
         if objective == "masked":
-            self.masking_ids = (
-                tokenizer if isinstance(tokenizer, MaskingIds) else MaskingIds.of(tokenizer)
-            )
+            self.masking_ids = MaskingIds.of(tokenizer)
 
     def __len__(self) -> int:
         return len(self.input_ids)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORED = -100  # the label that torch.nn.functional.cross_entropy skips
+from moe_lib.errors import require, require_number
+from moe_lib.labels import IGNORED
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,14 @@ class MaskingIds:
 
     @classmethod
     def of(cls, tokenizer) -> "MaskingIds":
-        """Read them off a Hugging Face tokenizer. Raises ValueError if it has no mask token."""
-        if tokenizer.mask_token_id is None:
-            raise ValueError("tokenizer: has no mask token, which masking needs")
+        """Read them off a tokenizer; a MaskingIds is itself. Raises TypeError for something else,
+        ValueError for a tokenizer without a mask token."""
+        if isinstance(tokenizer, MaskingIds):
+            return tokenizer
+        got, wants = type(tokenizer).__name__, "a tokenizer or MaskingIds"
+        require(hasattr(tokenizer, "mask_token_id"), "tokenizer", got, wants, TypeError)
+        wants = "a tokenizer with a mask token"
+        require(tokenizer.mask_token_id is not None, "tokenizer", "one without", wants)
         added = {
             number for number, token in tokenizer.added_tokens_decoder.items() if token.special
         }
@@ -56,24 +62,25 @@ def mask_tokens(
     Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token
     ids outside the vocabulary.
     """
-    ids = (
-        tokenizer_or_ids
-        if isinstance(tokenizer_or_ids, MaskingIds)
-        else MaskingIds.of(tokenizer_or_ids)
-    )
-    if not 0 < probability <= 1:
-        raise ValueError(f"probability: got {probability}, wanted a number in (0, 1]")
-    if attention_mask is not None and attention_mask.shape != input_ids.shape:
-        raise ValueError(
-            f"attention_mask: got shape {tuple(attention_mask.shape)}, wanted "
-            f"{tuple(input_ids.shape)}"
-        )
+    ids = MaskingIds.of(tokenizer_or_ids)
+    require_number("probability", probability, above=0, at_most=1)
+    got = type(generator).__name__
+    is_one = isinstance(generator, torch.Generator)
+    require(is_one, "generator", got, "a torch.Generator", TypeError)
+    for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
+        fits = isinstance(tensor, Tensor) or (tensor is None and name == "attention_mask")
+        require(fits, name, type(tensor).__name__, "a tensor", TypeError)
+    shape = tuple(input_ids.shape)
+    if attention_mask is not None:
+        got = tuple(attention_mask.shape)
+        require(got == shape, "attention_mask", got, f"the shape of input_ids {shape}")
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
-    if input_ids.min() < 0 or input_ids.max() >= ids.vocab_size:
-        raise ValueError(
-            f"input_ids: has ids outside 0..{ids.vocab_size - 1}, the tokenizer's vocabulary"
-        )
+    low, high, limit = int(input_ids.min()), int(input_ids.max()), ids.vocab_size - 1
+    wants = f"0 to {limit}, the tokenizer's vocabulary"
+    require(low >= 0 and high <= limit, "input_ids", f"ids from {low} to {high}", wants)
+    for number in (ids.mask_token_id, *ids.special_ids):
+        require(0 <= number <= limit, "tokenizer", f"the special id {number}", f"0 to {limit}")
     device = input_ids.device
     is_special = torch.zeros(ids.vocab_size, dtype=torch.bool, device=device)
     is_special[list(ids.special_ids)] = True

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moe_lib.errors import require, require_whole
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -44,15 +46,13 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
 
     Raises ValueError if there are too few tokens for one row.
     """
-    if sequence_length < 1:
-        raise ValueError(f"sequence_length: got {sequence_length}, wanted at least 1")
+    require_whole("sequence_length", sequence_length)
+    require_whole("end_token_id", end_token_id, at_least=0)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
-    if total < sequence_length:
-        raise ValueError(
-            f"token_lists: {total} tokens with their end tokens, too few for one row of "
-            f"sequence_length={sequence_length}"
-        )
+    wants = f"enough for one row of sequence_length={sequence_length}"
+    got = f"{total} tokens with their end tokens"
+    require(total >= sequence_length, "token_lists", got, wants)
     stream = np.full(total, end_token_id, dtype=np.int64)
     is_text = np.ones(total, dtype=bool)
     is_text[np.cumsum(lengths) - 1] = False
@@ -79,12 +79,11 @@ def pad_batch(
 
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
-    if side not in ("right", "left"):
-        raise ValueError(f"side: got {side!r}, wanted 'right' or 'left'")
-    if max_length is not None and max_length < 1:
-        raise ValueError(f"max_length: got {max_length}, wanted at least 1 or None")
-    if not token_lists:
-        raise ValueError("token_lists: got no lists, wanted at least one")
+    require(side in ("right", "left"), "side", side, "'right' or 'left'")
+    require_whole("pad_token_id", pad_token_id, at_least=0)
+    if max_length is not None:
+        require_whole("max_length", max_length)
+    require(len(token_lists) > 0, "token_lists", "no lists", "at least one")
     rows = [list(tokens)[:max_length] for tokens in token_lists]
     longest = max(len(row) for row in rows)
     input_ids = torch.full((len(rows), longest), pad_token_id, dtype=torch.int64)
@@ -105,12 +104,11 @@ def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
     Raises ValueError if the columns are missing or the tokenizer has no end token.
     """
     for column in ("text", "domain"):
-        if column not in dataset.column_names:
-            raise ValueError(
-                f"dataset: has no column {column!r}; it has {sorted(dataset.column_names)}"
-            )
-    if tokenizer.eos_token_id is None:
-        raise ValueError("tokenizer: has no end token (eos_token), which packing needs")
+        there = sorted(getattr(dataset, "column_names", ()))
+        require(column in there, "dataset", f"columns {there}", f"a dataset with {column!r}")
+    ends = getattr(tokenizer, "eos_token_id", None) is not None
+    wants = "a tokenizer with an end token (eos_token), which packing needs"
+    require(ends, "tokenizer", type(tokenizer).__name__, wants)
     encoded = tokenizer(
         list(dataset["text"]),
         add_special_tokens=False,

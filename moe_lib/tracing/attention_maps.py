@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, LatentAttention, rotate, visible_keys
 from moe_lib.modules import eval_mode
+from moe_lib.tracing.token_labels import visible
 from moe_lib.tracing.wrappers import as_written, bare
 from moe_lib.validation import Count, Text, Tokenizer, checked
-
-_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
 @dataclass(frozen=True)
@@ -136,5 +135,4 @@ def attention_maps(
 
 
 def _label(piece: str) -> str:
-    shown = piece.strip(" ") or piece  # the space before a word says nothing here
-    return "".join(_SIGNS.get(character, character) for character in shown)
+    return visible(piece.strip(" ") or piece)  # the space before a word says nothing here

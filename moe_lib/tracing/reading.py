@@ -128,7 +128,14 @@ def read_text(
     limit = min(
         max_tokens, getattr(text_config(model), "max_position_embeddings", None) or max_tokens
     )
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    # A text made by a chat template begins with the start token: a second one would be read, too.
+    start = getattr(tokenizer, "bos_token", None)
+    encoded = tokenizer(
+        text,
+        add_special_tokens=not (start and text.startswith(start)),
+        return_offsets_mapping=True,
+        verbose=False,
+    )
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     n_cut = max(0, len(ids) - limit)
     ids, offsets = ids[:limit], offsets[:limit]

@@ -52,7 +52,7 @@ class Method:
         return self.router_class.k_range(SimpleNamespace(n_routed_experts=n_experts, **options))
 
 
-def _methods() -> dict[str, Method]:
+def offered_methods() -> dict[str, Method]:
     """Every router, in the order of ROUTERS; after its variants, if its class has any."""
     found = {}
     for name, router in ROUTERS.items():
@@ -63,7 +63,7 @@ def _methods() -> dict[str, Method]:
     return found
 
 
-METHODS = _methods()
+METHODS = offered_methods()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Seeing through what stands around a module: torch.compile, adapters of peft, copies on several
 devices."""
 
-from contextlib import AbstractContextManager
+import sys
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
@@ -61,4 +62,6 @@ def plain_name(name: str) -> str:
 def as_written() -> AbstractContextManager:
     """Within the `with` block compiled modules run as they were written, so that they can be
     watched: a captured graph calls no modules."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled here, and the import takes seconds
+        return nullcontext()
     return torch.compiler.set_stance("force_eager")

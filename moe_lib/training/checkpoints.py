@@ -1,18 +1,20 @@
 """Model checkpoints: config.json + model.safetensors (+ tokenizer.json). Nothing is ever
 unpickled."""
 
+import os
 from pathlib import Path
 
 import torch
-from torch import nn
 
-from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.files import read_json, read_tensors, write_json, write_tensors
+from moe_lib.files import read_json, read_tensors, write_folder, write_json, write_tensors
 from moe_lib.model import LanguageModel
+from moe_lib.modules import uncompiled
 from moe_lib.paths import CHECKPOINTS
 from moe_lib.shapes_only import shapes_only
 from moe_lib.text import load_tokenizer
+from moe_lib.training import checkpoint_checks
+from moe_lib.training.checking import usable_device
 
 MODEL_TYPE = "moe_lib"
 
@@ -21,33 +23,40 @@ def save_checkpoint(
     model: LanguageModel, folder: str | Path, tokenizer=None, dtype: torch.dtype | None = None
 ) -> Path:
     """Write config.json and model.safetensors (and the tokenizer's files) into `folder`; returns
-    the folder.
+    the folder. They are replaced together: a full disk leaves the old ones.
 
-    dtype  store the weights in this type, e.g. torch.bfloat16 for half the size; None keeps the
-           model's own
+    dtype  store the weights in this floating-point type, e.g. torch.bfloat16 for half the size;
+           None keeps the model's own
+
+    Raises TypeError or ValueError for anything that could not be opened again: another model, one
+    with a method attached, weights that are not finite.
     """
-    require(
-        isinstance(model, LanguageModel),
-        "model",
-        type(model).__name__,
-        "a moe_lib LanguageModel",
-        TypeError,
-    )
-    folder = Path(folder)
+    checkpoint_checks.require_path("folder", folder)
+    model = uncompiled(model)
+    checkpoint_checks.require_plain("model", model)
+    wants = "None or a floating-point type such as torch.bfloat16"
+    require(dtype is None or isinstance(dtype, torch.dtype), "dtype", dtype, wants, TypeError)
+    require(dtype is None or dtype.is_floating_point, "dtype", dtype, wants)
+    saves = tokenizer is None or hasattr(tokenizer, "save_pretrained")
+    require(saves, "tokenizer", type(tokenizer).__name__, "a tokenizer of transformers", TypeError)
     tensors = model.state_dict()
     if model.config.tie_word_embeddings:
         del tensors["head.weight"]  # the same matrix as the embedding
-    weights = dict(
-        model.named_parameters()
-    )  # buffers (a router's bias or table) keep their type: they move in small steps
+    # buffers (a router's bias or table) keep their type: they move in small steps
+    weights = dict(model.named_parameters())
     tensors = {
         name: tensor.to(dtype) if name in weights else tensor for name, tensor in tensors.items()
     }
-    write_tensors(folder / "model.safetensors", tensors)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
-    write_json(folder / "config.json", {"model_type": MODEL_TYPE, **model.config.to_dict()})
-    return folder
+    checkpoint_checks.require_finite("model", tensors)
+
+    def write(aside: Path) -> None:
+        write_tensors(aside / "model.safetensors", tensors)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(aside)
+        write_json(aside / "config.json", {"model_type": MODEL_TYPE, **model.config.to_dict()})
+
+    write_folder(Path(folder), write)
+    return Path(folder)
 
 
 def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | None = None):
@@ -57,19 +66,25 @@ def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | Non
     if the folder has none. Raises FileNotFoundError for a folder or file that is missing,
     ValueError naming the file for one that is damaged, not ours, or does not fit its config.
     """
+    device = usable_device(device)
     folder = find_checkpoint(name_or_folder)
-    config = _read_config(folder / "config.json")
+    for name in ("config.json", "model.safetensors"):
+        if not (folder / name).exists():
+            wants = "a checkpoint is a folder with config.json and model.safetensors"
+            raise FileNotFoundError(f"{folder / name}: missing; {wants}")
+    config = checkpoint_checks.config_of(
+        folder / "config.json", read_json(folder / "config.json"), MODEL_TYPE
+    )
     path = folder / "model.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: missing; a checkpoint is a folder with config.json and model.safetensors"
-        )
+    checkpoint_checks.check_sizes(path, config)
     tensors, _ = read_tensors(path)
     if config.tie_word_embeddings and "embedding.weight" in tensors:
-        tensors["head.weight"] = tensors["embedding.weight"]
+        head = tensors.setdefault("head.weight", tensors["embedding.weight"])
+        if not torch.equal(head, tensors["embedding.weight"]):
+            raise ValueError(f"{path}: head.weight is not embedding.weight, to which it is tied")
     with shapes_only():  # its weights are replaced at once
         model = LanguageModel(config)
-    check_tensors(path, tensors, model)
+    checkpoint_checks.check_tensors(path, tensors, model)
     tensors = {
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in tensors.items()
@@ -85,7 +100,8 @@ def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | Non
 
 def find_checkpoint(name_or_folder: str | Path) -> Path:
     """The folder of a checkpoint, by its name in data/checkpoints/ or by its path."""
-    for folder in (CHECKPOINTS / name_or_folder, Path(name_or_folder)):
+    checkpoint_checks.require_path("name_or_folder", name_or_folder)
+    for folder in (CHECKPOINTS / os.fspath(name_or_folder), Path(name_or_folder)):
         if folder.is_dir():
             return folder
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
@@ -93,32 +109,3 @@ def find_checkpoint(name_or_folder: str | Path) -> Path:
         f"{name_or_folder}: no such checkpoint; wants a folder or one of: "
         f"{', '.join(known) or 'none'}"
     )
-
-
-def check_tensors(path: Path, tensors: dict, model: nn.Module) -> None:
-    """ValueError naming the file if its tensors are not exactly those of `model`."""
-    wanted = model.state_dict()
-    missing, unknown = sorted(set(wanted) - set(tensors)), sorted(set(tensors) - set(wanted))
-    if missing or unknown:
-        raise ValueError(
-            f"{path}: does not fit its config: missing {missing[:3]}, unexpected {unknown[:3]}"
-        )
-    for name, tensor in tensors.items():
-        if tensor.shape != wanted[name].shape:
-            raise ValueError(
-                f"{path}: {name} has shape {tuple(tensor.shape)}; wants {tuple(wanted[name].shape)}"
-            )
-
-
-def _read_config(path: Path) -> ModelConfig:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: missing; a checkpoint is a folder with config.json and model.safetensors"
-        )
-    fields = read_json(path)
-    if fields.pop("model_type", None) != MODEL_TYPE:
-        raise ValueError(f'{path}: not a moe_lib checkpoint (its model_type is not "{MODEL_TYPE}")')
-    try:
-        return ModelConfig.from_dict(fields)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: {error}") from error

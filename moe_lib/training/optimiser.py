@@ -60,7 +60,9 @@ def make_optimiser(
         {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
+    # one pass over memory for all of the update; None is torch's own choice elsewhere
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trainable) or None
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
 
 
 def warmup_cosine(step: int, steps: int, warmup_steps: int, min_ratio: float = 0.1) -> float:

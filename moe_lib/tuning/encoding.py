@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.labels import IGNORED
-from moe_lib.text.batching import seeded_generator
-
-_SHUFFLE = 0  # the purpose of a stream of random numbers, as in moe_lib.text.batching
+from moe_lib.text.order import ShuffledOrder
 
 
 @dataclass(frozen=True)
@@ -50,23 +48,17 @@ class Examples:
     """
 
     def __init__(self, encoded: Encoded, batch_size: int, *, seed: int = 0):
-        require_whole("batch_size", batch_size)
-        require_whole("seed", seed, at_least=0)
         require(len(encoded) > 0, "encoded", "no rows", "at least one")
         self.encoded, self.batch_size, self.seed = encoded, batch_size, seed
+        self.order = ShuffledOrder(len(encoded), batch_size, seed)
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return -(-len(self.encoded) // self.batch_size)
+        return len(self.order)
 
     def at(self, step: int) -> dict[str, Tensor]:
         """The batch of one step, counted from 0 over all epochs."""
-        require_whole("step", step, at_least=0)
-        epoch, position = divmod(step, len(self))
-        order = torch.randperm(
-            len(self.encoded), generator=seeded_generator(self.seed, _SHUFFLE, epoch)
-        ).tolist()
-        return self._batch(order[position * self.batch_size : (position + 1) * self.batch_size])
+        return self._batch(self.order.at(step).tolist())
 
     def in_order(self) -> Iterator[dict[str, Tensor]]:
         """All rows once, unshuffled: for measuring."""

@@ -7,10 +7,18 @@ from pathlib import Path
 import torch
 
 from moe_lib.errors import require
-from moe_lib.files import read_json, read_tensors, write_json, write_tensors
+from moe_lib.files import (
+    read_json,
+    read_tensors,
+    require_fields,
+    require_weights,
+    write_folder,
+    write_json,
+    write_tensors,
+)
 from moe_lib.model import LanguageModel
-from moe_lib.shapes_only import shapes_only
 from moe_lib.training import load_checkpoint, save_checkpoint
+from moe_lib.training.checkpoint_checks import require_finite, require_path, require_plain
 from moe_lib.tuning.heads import HEADS
 from moe_lib.tuning.task_head import TaskHead
 
@@ -42,32 +50,29 @@ def save_head(
     `load_head` then needs it, and refuses another. label_names are kept in head.json.
     Raises ValueError if a method is still attached to the base: merge or detach it first.
     """
-    require(
-        type(head).__name__ in HEADS,
-        "head",
-        type(head).__name__,
-        f"one of {', '.join(HEADS)}",
-        TypeError,
-    )
-    _require_plain(head.base)
-    folder = Path(folder)
-    if with_base:
-        save_checkpoint(head.base, folder, tokenizer)
-    tensors = {
-        name: tensor for name, tensor in head.state_dict().items() if not name.startswith("base.")
+    kind = type(head).__name__
+    require(kind in HEADS, "head", kind, f"one of {', '.join(HEADS)}", TypeError)
+    require_path("folder", folder)
+    require_plain("head", head.base)
+    require(not isinstance(label_names, str), "label_names", label_names, "a list of names")
+    own = {name: part for name, part in head.state_dict().items() if not name.startswith("base.")}
+    require_finite("head", own)
+    card = {
+        "kind": KIND,
+        "head": kind,
+        "settings": head.settings,
+        "label_names": list(label_names),
+        "base": fingerprint(head.base),
     }
-    write_tensors(folder / "head.safetensors", tensors, {"kind": KIND})
-    write_json(
-        folder / "head.json",
-        {
-            "kind": KIND,
-            "head": type(head).__name__,
-            "settings": head.settings,
-            "label_names": list(label_names),
-            "base": fingerprint(head.base),
-        },
-    )
-    return folder
+
+    def write(aside: Path) -> None:
+        if with_base:
+            save_checkpoint(head.base, aside, tokenizer)
+        write_tensors(aside / "head.safetensors", own, {"kind": KIND})
+        write_json(aside / "head.json", card)
+
+    write_folder(Path(folder), write)
+    return Path(folder)
 
 
 def load_head(folder: str | Path, base: LanguageModel | None = None, device=None):
@@ -77,28 +82,32 @@ def load_head(folder: str | Path, base: LanguageModel | None = None, device=None
            missing file, ValueError for a damaged one and for a base with other weights than those
            the head was trained on.
     """
+    require_path("folder", folder)
     folder = Path(folder)
     for name in ("head.json", "head.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(
                 f"{folder / name}: missing; save_head writes head.json and head.safetensors"
             )
-    card = read_json(folder / "head.json")
+    path = folder / "head.json"
+    card = read_json(path)
     if card.get("kind") != KIND or card.get("head") not in HEADS:
-        raise ValueError(
-            f"{folder / 'head.json'}: not a head of moe_lib, one of {', '.join(HEADS)}"
-        )
+        raise ValueError(f"{path}: not a head of moe_lib, one of {', '.join(HEADS)}")
+    require_fields(path, card, settings=dict, label_names=list, base=str)
     tokenizer = None
     if base is None:
         base, tokenizer = load_checkpoint(folder, device)
-    _require_plain(base)
+    require_plain("base", base)
     require(
         fingerprint(base) == card["base"],
         "base",
         f"a model with fingerprint {fingerprint(base)}",
         f"the model that this head was trained on ({card['base']})",
     )
-    head = HEADS[card["head"]](base, **card["settings"])
+    try:
+        head = HEADS[card["head"]](base, **card["settings"])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: settings: {error}") from error
     path = folder / "head.safetensors"
     tensors, _ = read_tensors(path)
     wanted = {
@@ -109,17 +118,6 @@ def load_head(folder: str | Path, base: LanguageModel | None = None, device=None
             f"{path}: does not fit head.json; wants {', '.join(wanted)} in the shapes of its "
             "settings"
         )
+    require_weights(path, tensors)
     head.load_state_dict(tensors, strict=False)
     return head.to(device or base.device).eval(), tokenizer, tuple(card["label_names"])
-
-
-def _require_plain(base: LanguageModel) -> None:
-    with shapes_only():
-        wanted = set(LanguageModel(base.config).state_dict())
-    extra = sorted(set(base.state_dict()) ^ wanted)
-    require(
-        not extra,
-        "head",
-        f"a base with changed modules ({', '.join(extra[:2])})",
-        "a plain LanguageModel: merge or detach its method first, and save the method by itself",
-    )

@@ -54,10 +54,13 @@ def test_pack_equals_a_naive_loop():
 
 
 def test_pack_refuses_too_little_text():
-    with pytest.raises(ValueError, match="4 tokens with their end tokens, too few"):
+    with pytest.raises(ValueError, match="token_lists: got '4 tokens .*wants enough"):
         pack([[5, 6, 7]], 8, 1)
     with pytest.raises(ValueError, match="0 tokens"):
         pack([], 8, 1)
+    for length, end in ((2.5, 1), (4, -1), (True, 1)):
+        with pytest.raises((ValueError, TypeError), match="(sequence_length|end_token_id): got"):
+            pack([[5, 6, 7]], length, end)
     with pytest.raises(ValueError, match="sequence_length: got 0"):
         pack([[5]], 0, 1)
     assert pack([[], []], 2, 1).input_ids.tolist() == [[1, 1]]
@@ -88,7 +91,7 @@ def test_encode_corpus_keeps_domains_and_reads_text_literally():
     assert torch.equal(numbers, 1 - packed.documents)
     first = packed.input_ids.flatten()[packed.documents.flatten() == 0].tolist()
     assert first.count(tokenizer.eos_token_id) == 1 and tokenizer.decode(first[:-1]) == texts[0]
-    with pytest.raises(ValueError, match="no column 'domain'"):
+    with pytest.raises(ValueError, match="dataset: got .*wants a dataset with 'domain'"):
         encode_corpus(Dataset.from_dict({"text": texts}), tokenizer, 4)
     with pytest.raises(ValueError, match="domains"):
         pack([[5] * 8], 4, 1).domain_ids()
@@ -177,9 +180,11 @@ def test_masking_refuses_wrong_input():
     rows = ordinary_rows(2)
     with pytest.raises(ValueError, match="probability: got 0"):
         mask_tokens(rows, IDS, probability=0, generator=generator())
-    with pytest.raises(ValueError, match="attention_mask: got shape"):
+    with pytest.raises(
+        ValueError, match=r"attention_mask: got \(2, 3\); wants the shape of input_ids"
+    ):
         mask_tokens(rows, IDS, generator=generator(), attention_mask=torch.ones(2, 3))
-    with pytest.raises(ValueError, match="outside 0..499"):
+    with pytest.raises(ValueError, match="input_ids: got .*wants 0 to 499"):
         mask_tokens(rows + 400, IDS, generator=generator())
 
 
@@ -245,14 +250,22 @@ def test_batches_refuse_wrong_arguments():
     for arguments, message in (
         ({"batch_size": 0}, "batch_size: got 0"),
         ({"batch_size": 2, "objective": "both"}, "objective: got 'both'"),
-        ({"batch_size": 2, "objective": "masked"}, "needs a tokenizer"),
+        ({"batch_size": 2, "objective": "masked"}, "tokenizer: got None"),
         ({"batch_size": 2, "seed": -1}, "seed: got -1"),
-        ({"batch_size": 2, "attention_mask": torch.ones(1, 1)}, "attention_mask: got shape"),
+        ({"batch_size": 2, "attention_mask": torch.ones(1, 1)}, "attention_mask: got .1, 1."),
     ):
         with pytest.raises(ValueError, match=message):
             Batches(rows, **arguments)
     with pytest.raises(ValueError, match="packed_or_input_ids"):
-        Batches(torch.empty(0, 4), 2)
+        Batches(torch.empty(0, 4, dtype=torch.int64), 2)
+    with pytest.raises(ValueError, match="packed_or_input_ids: got torch.float32"):
+        Batches(torch.ones(2, 4), 2)
+    with pytest.raises(TypeError, match="tokenizer: got 'str'"):
+        Batches(rows, 2, objective="masked", tokenizer="course")
+    with pytest.raises(TypeError, match="attention_mask: got 'list'"):
+        Batches(rows, 2, attention_mask=[[1]])
+    with pytest.raises(ValueError, match="seed: got -1"):
+        evaluation_batches(rows, 2, seed=-1)
     with pytest.raises(ValueError, match="step: got -1"):
         Batches(rows, 2).at(-1)
 

@@ -81,7 +81,7 @@ def test_a_changed_base_and_damaged_files_are_named(tmp_path):
         2, 2
     )  # as a method that is still attached
     with pytest.raises(
-        ValueError, match="head: got 'a base with changed modules .*merge or detach"
+        ValueError, match="head: got 'a model with changed modules .*merge or detach"
     ):
         save_head(head, tmp_path / "other")
     card = json.loads((tmp_path / "head.json").read_text())

@@ -6,7 +6,7 @@ import torch
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.files import read_json, read_tensors
+from moe_lib.files import read_json, read_tensors, require_fields, require_weights
 from moe_lib.model import LanguageModel
 from moe_lib.tuning.methods.adalora import AdaLoRA
 from moe_lib.tuning.methods.base import KIND, Attached, Method
@@ -58,6 +58,7 @@ def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
         "a moe_lib LanguageModel",
         TypeError,
     )
+    require_fields(folder / "adapter.json", card, settings=dict, base=str)
     here = fingerprint(model)
     require(
         here == card["base"],
@@ -65,16 +66,19 @@ def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
         f"a model with fingerprint {here}",
         f"the base that this {card['method']} was trained on ({card['base']})",
     )
-    saved, _ = read_tensors(folder / "adapter.safetensors")
-    attached = METHODS[card["method"]](**_with_tuples(card["settings"])).attach(model)
+    path = folder / "adapter.safetensors"
+    saved, _ = read_tensors(path)
+    require_weights(path, {name: t for name, t in saved.items() if t.dtype != torch.bool})
+    try:
+        method = METHODS[card["method"]](**_with_tuples(card["settings"]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'adapter.json'}: settings: {error}") from error
+    attached = method.attach(model)
     tensors = attached.tensors()
-    if {name: t.shape for name, t in saved.items()} != {
-        name: t.shape for name, t in tensors.items()
-    }:
+    shapes = {name: (t.shape, t.is_floating_point()) for name, t in tensors.items()}
+    if {name: (t.shape, t.is_floating_point()) for name, t in saved.items()} != shapes:
         attached.detach()
-        raise ValueError(
-            f"{folder / 'adapter.safetensors'}: does not fit the settings in adapter.json"
-        )
+        raise ValueError(f"{path}: does not fit the settings in adapter.json")
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(saved[name])

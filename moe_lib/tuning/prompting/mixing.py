@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require, require_whole
-from moe_lib.text.batching import seeded_generator
+from moe_lib.text.order import seeded_generator
 from moe_lib.tuning.encoding import Encoded, Examples
 
 _ROUND = 3  # the purpose of a stream of random numbers, beside those of moe_lib.text.batching

@@ -10,7 +10,7 @@ import anywidget
 import traitlets
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import is_whole, require
 from moe_lib.training.cures import Cure, cure_words
 from moe_lib.training.live import FAILED, LiveTraining, fresh_model
 from moe_lib.training.loop import StepReport, train
@@ -19,7 +19,7 @@ from moe_lib.views.balance_dashboard.page_messages import DashboardMessages
 from moe_lib.views.balance_dashboard.payload import MAX_RUNS, dashboard_view, step_rows
 from moe_lib.views.balance_dashboard.words import balance_words, status_words
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import is_whole, number, several, whole
+from moe_lib.views.kit.messages import number, several, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 
 # What may be handed on to `train`: all but what the dashboard sets itself.

@@ -2,7 +2,7 @@
 
 from moe_lib.model.routing import NoisyRouting
 from moe_lib.tracing.routing_in_the_plane import METHODS, N_GROUPS, PlaneRouting, PlaneSettings
-from moe_lib.views.kit.wording import count
+from moe_lib.views.kit.wording import apart, count
 
 
 def plane_words(
@@ -66,7 +66,7 @@ def token_words(result: PlaneRouting, labels: list[str], token: int) -> str:
         for expert, weight, kept, chosen in rows
         if chosen
     ]
-    return f"Token {token}, “{labels[token]}”: {', '.join(found) if found else 'no expert'}."
+    return f"Token {token}, “{apart(labels[token])}”: {', '.join(found) if found else 'no expert'}."
 
 
 def region_words(result: PlaneRouting, settings: PlaneSettings) -> str:

@@ -206,7 +206,7 @@ class TokenView(widgets.VBox):
         """The live widget and, for readers without a kernel, the text and its tokens as HTML."""
         live = super()._repr_mimebundle_(**options)
         live = live[0] if isinstance(live, tuple) else live
-        text = f'<pre style="white-space:pre-wrap" dir="auto">{escape(self.text)}</pre>'
+        text = f'<pre style="white-space:pre-wrap" dir="auto">\n{escape(self.text)}</pre>'
         return {**live, "text/html": text + self.html(), "text/plain": self.summary}
 
 
