@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 if TYPE_CHECKING:  # a damaged file is refused before torch, which is slow to import, is needed
@@ -64,12 +63,12 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def require_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
     """ValueError naming the file, unless all tensors hold finite floating-point numbers."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise ValueError(f"{path}: {name} holds {tensor.dtype}; wants floating-point numbers")
-        if not torch.isfinite(tensor).all():
+        if not tensor.isfinite().all():
             raise ValueError(f"{path}: {name} holds a NaN or infinity")
 
 
