@@ -142,13 +142,7 @@ def _open_adapter(folder: Path, trust_remote_code: bool) -> tuple:
 
 
 def _model_type(folder: Path) -> str | None:
-    path, adapter = folder / "config.json", folder / "adapter_config.json"
-    if adapter.is_file() and not path.is_file():
-        base = read_json(adapter).get("base_model_name_or_path")
-        raise ValueError(
-            f"{folder}: an adapter of {base}, not a model; open the model that it belongs to, and "
-            "put the adapter on it with peft's PeftModel.from_pretrained"
-        )
+    path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: missing; a model is a folder with config.json and safetensors files"

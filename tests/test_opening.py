@@ -69,7 +69,7 @@ def test_an_adapter_alone_is_called_one(folder):
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/base"}')
     save_file(load_file(folder / "model.safetensors"), folder / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match=f"{folder}: an adapter of some/base, not a model"):
+    with pytest.raises(ValueError, match=f"{folder}: an adapter, not a model; .*some/base"):
         open_model(folder)
 
 

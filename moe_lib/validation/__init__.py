@@ -36,7 +36,7 @@ Python's own (numpy's int64 into an int, a tensor of ids into a list), unless th
 
 For tensors call `require_tensor` in the function's first lines; for what depends on several
 arguments, `moe_lib.errors.require`. Functions that run in every layer or step stay without
-`@checked`: a call costs about a microsecond, and half of one for each argument. Defaults are not
+`@checked`: a call costs about a microsecond, and one or two for each argument. Defaults are not
 checked. The rules are built at the first call, so importing a module costs nothing.
 Order: `@checked` goes above `@contextmanager` and `@torch.no_grad()`, and under `@classmethod` and
 `@property`. `@checked` above `@dataclass` checks its fields.

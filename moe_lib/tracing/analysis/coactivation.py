@@ -52,7 +52,7 @@ def expected_coactivation(
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of `coactivation` over so many mixed traces (see
     `shuffle_partners`), (E, E) each."""
-    one = trace.filter(layers=[index])
+    one = trace.filter(layers=[trace.layer(index).index])
     mixed = torch.stack(
         [coactivation(shuffle_partners(one, seed * 1000 + n), index) for n in range(shuffles)]
     )

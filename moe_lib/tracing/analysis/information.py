@@ -26,7 +26,8 @@ def mutual_information(counts: Tensor) -> float:
     table without a count.
     """
     _check_counts(counts)
-    joint = counts.double() / counts.sum()
+    counts = counts.cpu().double()  # Apple's GPU has no float64
+    joint = counts / counts.sum()
     alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     there = joint > 0
     return float((joint[there] * (joint[there] / alone[there]).log2()).sum().clamp(min=0))

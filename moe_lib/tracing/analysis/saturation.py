@@ -26,7 +26,7 @@ def saturation(experts: Tensor, final: int = -1) -> Tensor:
     _check(experts, final)
     last = experts[final]
     same = experts[..., :, None] == last[None, ..., None, :]  # (checkpoints, layers, tokens, k, k)
-    return same.any(-1).double().mean((-1, -2))
+    return same.any(-1).cpu().double().mean((-1, -2))
 
 
 @checked
@@ -38,7 +38,9 @@ def saturation_by_chance(experts: Tensor, final: int = -1) -> Tensor:
     """
     _check(experts, final)
     n_experts, (*_, tokens, k) = int(experts.max()) + 1, experts.shape
-    share = torch.nn.functional.one_hot(experts.long(), n_experts).sum((-2, -3)).double() / tokens
+    share = (
+        torch.nn.functional.one_hot(experts.long(), n_experts).sum((-2, -3)).cpu().double() / tokens
+    )
     return (share * share[final]).sum(-1) / k
 
 

@@ -19,7 +19,7 @@ from moe_lib.validation import Natural, Seed, checked
 
 @checked
 @contextmanager
-def strongest_experts_off(model: nn.Module, n: Natural) -> Iterator[LanguageModel]:
+def strongest_experts_off(model: nn.Module, n: Natural) -> Iterator[nn.Module]:
     """Within the `with` block, no token may use the `n` routed experts it has the highest affinity
     to, in any layer.
 
@@ -36,7 +36,7 @@ def strongest_experts_off(model: nn.Module, n: Natural) -> Iterator[LanguageMode
 
 @checked
 @contextmanager
-def random_experts_off(model: LanguageModel, n: Natural, seed: Seed = 0) -> Iterator[LanguageModel]:
+def random_experts_off(model: nn.Module, n: Natural, seed: Seed = 0) -> Iterator[nn.Module]:
     """The control of `strongest_experts_off`: each token loses `n` experts drawn at random, anew in
     every layer.
 
@@ -56,7 +56,7 @@ def random_experts_off(model: LanguageModel, n: Natural, seed: Seed = 0) -> Iter
 
 @checked
 @contextmanager
-def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
+def shared_experts_off(model: nn.Module) -> Iterator[nn.Module]:
     """Within the `with` block there are no shared experts; each token takes as many more routed
     ones instead.
 
