@@ -20,9 +20,7 @@ from moe_lib.model.routing import NoisyRouting, Routing
 from moe_lib.validation import require_tensor
 
 
-def expert_balance_loss(
-    routing: Routing, n_sequences: int = 1, mask: Tensor | None = None
-) -> Tensor:
+def expert_balance_loss(routing: Routing, n_sequences: int = 1, mask=None) -> Tensor:
     """Expert-level balance loss. Scores are divided by their sum over all experts first: softmax
     scores have sum 1 already, sigmoid scores do not (DeepSeek-V3 equation 19)."""
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
@@ -30,7 +28,7 @@ def expert_balance_loss(
 
 
 def device_balance_loss(
-    routing: Routing, n_devices: int, n_sequences: int = 1, mask: Tensor | None = None
+    routing: Routing, n_devices: int, n_sequences: int = 1, mask=None
 ) -> Tensor:
     """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
 
@@ -44,11 +42,7 @@ def device_balance_loss(
 
 
 def communication_balance_loss(
-    routing: Routing,
-    n_devices: int,
-    max_devices: int,
-    n_sequences: int = 1,
-    mask: Tensor | None = None,
+    routing: Routing, n_devices: int, max_devices: int, n_sequences: int = 1, mask=None
 ) -> Tensor:
     """Communication balance loss (DeepSeek-V2 equations 29 to 31): evens out what devices receive.
 
@@ -57,8 +51,8 @@ def communication_balance_loss(
     """
     blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
-    few = max_devices <= n_devices
-    require(few, "max_devices", max_devices, f"at most n_devices ({n_devices})")
+    wants = f"at most n_devices ({n_devices})"
+    require(max_devices <= n_devices, "max_devices", max_devices, wants)
     sent = _counts(routing).unflatten(-1, blocks).amax(-1)  # (tokens, D): 1 where a token goes
     received = _means(sent, n_sequences, mask) * n_devices / max_devices  # (n_sequences, D)
     _, affinity = _load_and_affinity(routing, n_sequences, mask)
@@ -141,9 +135,7 @@ def _counts(routing: Routing) -> Tensor:
     return torch.zeros_like(routing.scores).scatter_add_(1, routing.experts, choices)
 
 
-def _load_and_affinity(
-    routing: Routing, n_sequences: int, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _load_and_affinity(routing: Routing, n_sequences: int, mask) -> tuple[Tensor, Tensor]:
     """f and P of every sequence, each (n_sequences, E); f is detached."""
     _require_record(routing)
     counts = _means(_counts(routing).detach(), n_sequences, mask)

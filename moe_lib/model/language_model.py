@@ -18,6 +18,7 @@ from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
+from moe_lib.validation import checked
 
 if TYPE_CHECKING:
     from moe_lib.model.cache import KVCache
@@ -52,10 +53,9 @@ class LanguageModel(nn.Module):
     # For model/fast: true of this class, but not of subclasses, which may compute something else.
     follows_decoding_plan = True
 
+    @checked
     def __init__(self, config: ModelConfig):
         super().__init__()
-        known = isinstance(config, ModelConfig)
-        require(known, "config", type(config).__name__, "a ModelConfig", TypeError)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
@@ -99,12 +99,10 @@ class LanguageModel(nn.Module):
         logits = self.head(hidden)  # (batch, sequence, vocab)
         return replace(output, logits=logits, loss=self._loss(logits, labels))
 
-    def hidden_states(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None
-    ) -> tuple[Tensor, ModelOutput]:
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple:
         """What the model knows about each token, (batch, sequence, hidden_size) after the last
         norm, and a ModelOutput without logits: for task heads. Errors as in `forward`."""
-        return self._read(input_ids, attention_mask, None, None)
+        return self._read(input_ids, attention_mask)
 
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
         """Continue input_ids (batch, sequence); options of `moe_lib.model.generation.Writer`."""
@@ -118,13 +116,7 @@ class LanguageModel(nn.Module):
 
         return stream(self, input_ids, max_new_tokens, **options)
 
-    def _read(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        labels: Tensor | None,
-        cache: "KVCache | None",
-    ) -> tuple[Tensor, ModelOutput]:
+    def _read(self, input_ids: Tensor, attention_mask, labels=None, cache=None) -> tuple:
         """The residual stream after the last norm, and what the blocks gave beside it."""
         config = self.config
         check_ids(input_ids, attention_mask, cache, config)

@@ -75,7 +75,11 @@ def _fitting(router: Router, sizes: tuple[int, int], options: dict) -> Router:
     return router
 
 
-def router_options(config: ModelConfig) -> dict:
-    """The options of `config` that its router takes."""
+def moe_layer(config: ModelConfig) -> MoELayer:
+    """The MoE layer of a block, with the options of `config` that its router takes."""
     names = config.router_class.options
-    return {name: getattr(config, name) for name in names if hasattr(config, name)}
+    options = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    widths = config.hidden_size, config.moe_intermediate_size
+    experts = config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
+    ends = dict(router=config.router, mlp_bias=config.mlp_bias)
+    return MoELayer(*widths, *experts, **ends, **options)

@@ -1,8 +1,7 @@
 """The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all
 domains) and "mixture-small" (the same texts, fewer tokens).
 
-`python -m moe_lib.text.tokenizer NAME` trains one again from the reader's own Python into
-data/tokenizer/.
+`python -m moe_lib.text.tokenizer NAME` trains one again into data/tokenizer/.
 """
 
 import sys
@@ -10,41 +9,27 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from moe_lib.console import Parser, run_command
-from moe_lib.errors import require, require_texts, require_whole
+from moe_lib.errors import require, require_texts
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
 from moe_lib.text_files import path_of
+from moe_lib.validation import Count, checked
 
 # Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
-SPECIAL_TOKENS = (
-    "<|pad|>",
-    "<|end|>",
-    "<|mask|>",
-    "<|start|>",
-    "<|system|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|sep|>",
-    *(f"<|reserved_{number}|>" for number in range(8)),
-)
+_WORDS = ("pad", "end", "mask", "start", "system", "user", "assistant", "sep")
+_WORDS += tuple(f"reserved_{number}" for number in range(8))
+SPECIAL_TOKENS = tuple(f"<|{word}|>" for word in _WORDS)
 VOCAB_SIZE = 4096
 MIXTURE_VOCAB_SIZE = 6144
 SMALL_VOCAB_SIZE = 1024
-_FOLDERS = {
-    "course": DATA / "tokenizer",
-    "mixture": DATA / "tokenizer" / "mixture",
-    "mixture-small": DATA / "tokenizer" / "mixture-small",
-}
-_ROLES = {
-    "pad_token": "<|pad|>",
-    "eos_token": "<|end|>",
-    "mask_token": "<|mask|>",
-    "bos_token": "<|start|>",
-    "sep_token": "<|sep|>",
-}
+_FOLDERS = {"course": DATA / "tokenizer"}
+_FOLDERS |= {name: DATA / "tokenizer" / name for name in ("mixture", "mixture-small")}
+_ROLES = {"pad_token": "<|pad|>", "eos_token": "<|end|>", "mask_token": "<|mask|>"}
+_ROLES |= {"bos_token": "<|start|>", "sep_token": "<|sep|>"}
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
+@checked
+def train_tokenizer(texts: Iterable, vocab_size: Count = VOCAB_SIZE) -> LightTokenizer:
     """Train a byte-level BPE tokenizer; it answers as a transformers.PreTrainedTokenizerFast does.
 
     Text is cut first, as in GPT-2, into words with their leading space, runs of punctuation and
@@ -58,18 +43,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     smallest = 256 + len(SPECIAL_TOKENS)
-    require_whole("vocab_size", vocab_size)
-    if vocab_size < smallest:
-        raise ValueError(
-            f"vocab_size: got {vocab_size}; wants at least {smallest} (bytes, specials)"
-        )
+    wants = f"at least {smallest} (bytes, specials)"
+    require(vocab_size >= smallest, "vocab_size", vocab_size, wants)
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Digits(individual_digits=True),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
-        ]
-    )
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -77,8 +56,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    several = isinstance(texts, Iterable) and not isinstance(texts, str)
-    require(several, "texts", texts, "an iterable of texts", TypeError)
     texts = list(texts)
     require_texts("texts", texts)
     tokenizer.train_from_iterator(texts, trainer=trainer)
@@ -109,9 +86,8 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     folder = _FOLDERS.get(str(name_or_folder), given)
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; wants {', '.join(_FOLDERS)} or a folder with a tokenizer.json"
-        )
+        wants = f"{', '.join(_FOLDERS)} or a folder with a tokenizer.json"
+        raise FileNotFoundError(f"{path}: no such file; wants {wants}")
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
     except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
@@ -140,10 +116,8 @@ def main(arguments: list[str] | None = None) -> None:
     if chosen.name == "course":
         texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
     else:
-        texts, size = (
-            mixture_texts(),
-            MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE,
-        )
+        size = MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE
+        texts = mixture_texts()
     path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     train_tokenizer(texts, size).backend_tokenizer.save(str(path))

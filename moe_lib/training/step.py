@@ -1,5 +1,4 @@
-"""One optimiser step, the same for `train` and `finetune`: forward and backward in parts, clip,
-update, balance."""
+"""One optimiser step of `train` and `finetune`: forward and backward in parts, update, balance."""
 
 import time
 from collections.abc import Callable, Iterator

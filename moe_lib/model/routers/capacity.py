@@ -1,8 +1,7 @@
-"""A limit to how many tokens an expert, or a device, takes in one training step. What does not fit
-is dropped.
+"""A limit to how many tokens an expert, or a device, takes in one training step.
 
-A dropped pair contributes nothing: the token keeps its other experts, the shared experts and the
-residual stream.
+What does not fit is dropped and adds nothing: the token keeps its other experts, the shared experts
+and the residual stream.
 """
 
 import math

@@ -1,5 +1,4 @@
-"""Token choice, as today's models do it: each token takes its k best experts. They differ in score
-and weight."""
+"""Token choice, as today's models do it: each token takes its k best experts."""
 
 import torch
 from torch import Tensor
@@ -35,8 +34,7 @@ class TopKRouter(Router):
         return self.routing(experts, weights, scores, logits)
 
     def select(self, scores: Tensor, forbidden: Tensor) -> Tensor:
-        """scores (tokens, E), forbidden (tokens, E) bool -> the chosen experts (tokens, k), best
-        first."""
+        """scores (tokens, E), forbidden (tokens, E) bool -> the chosen (tokens, k), best first."""
         # -inf and not 0: a biased score can be negative, and then a forbidden expert would win.
         open_scores = scores.masked_fill(forbidden, -torch.inf)
         return open_scores.topk(self.num_experts_per_tok, dim=-1).indices
@@ -63,8 +61,7 @@ class GroupLimitedRouter(TopKRouter):
 
 
 class BiasedTopKRouter(TopKRouter):
-    """DeepSeek-V3: a bias per expert takes part in the choice, never in the weight (equations 12 to
-    16).
+    """DeepSeek-V3: a bias per expert takes part in the choice, never in the weight (eq. 12 to 16).
 
     Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it by
     `update_bias`, once per optimiser step. With topk_group below n_group the choice is limited to
@@ -115,8 +112,7 @@ class BiasedTopKRouter(TopKRouter):
 
 
 class TopKSoftmaxRouter(Router):
-    """gpt-oss: the k largest logits, then a softmax over those k alone; the logits have a learned
-    bias.
+    """gpt-oss: the k largest logits, which have a learned bias, then a softmax over those k alone.
 
     The weights equal Mixtral's softmax over all, renormalised: the same numbers by another road.
     """
