@@ -8,17 +8,9 @@ if TYPE_CHECKING:
     from moe_lib.config import ModelConfig
 
 _LATENT_SIZES = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-_YARN_DEFAULTS = {
-    "rope_type": "yarn",
-    "factor": None,
-    "original_max_position_embeddings": None,
-    "beta_fast": 32,
-    "beta_slow": 1,
-    "mscale": None,
-    "mscale_all_dim": None,
-    "attention_factor": None,
-    "truncate": True,
-}
+_YARN_DEFAULTS = {"rope_type": "yarn", "factor": None, "original_max_position_embeddings": None}
+_YARN_DEFAULTS |= {"beta_fast": 32, "beta_slow": 1, "mscale": None, "mscale_all_dim": None}
+_YARN_DEFAULTS |= {"attention_factor": None, "truncate": True}
 
 
 def check_attention(config: "ModelConfig") -> None:
@@ -45,12 +37,10 @@ def _check_heads(config: "ModelConfig") -> None:
 def _check_latent(config: "ModelConfig") -> None:
     for name in _LATENT_SIZES:  # with "mla" none of them may be None
         require_whole(name, getattr(config, name))
-    turned, wants = (
-        config.qk_rope_head_dim,
-        "an even number: rotary positions turn pairs of numbers",
-    )
+    turned, heads = config.qk_rope_head_dim, config.num_attention_heads
+    wants = "an even number: rotary positions turn pairs of numbers"
     require(turned % 2 == 0, "qk_rope_head_dim", turned, wants)
-    heads, shared = config.num_attention_heads, config.num_key_value_heads
+    shared = config.num_key_value_heads
     wants = f'num_attention_heads ({heads}) with attention "mla": every head makes its own keys'
     wants += " out of the shared latent"
     require(shared == heads, "num_key_value_heads", shared, wants)
@@ -59,11 +49,8 @@ def _check_latent(config: "ModelConfig") -> None:
 def complete_rope_scaling(scaling: dict | None) -> dict | None:
     """YaRN's settings with the defaults filled in, as a new dict; None stays None.
 
-    The names are transformers'. Wanted: factor (1 or more) and original_max_position_embeddings.
-    Optional: beta_fast (32), beta_slow (1), mscale, mscale_all_dim, attention_factor (None),
-    truncate (True). Of rope types only "yarn".
-
-    Raises ValueError or TypeError naming the setting.
+    The names are transformers'. Wanted: factor (1 or more) and original_max_position_embeddings;
+    the others have defaults. ValueError or TypeError names the setting.
     """
     if scaling is None:
         return None

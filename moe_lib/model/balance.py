@@ -27,9 +27,7 @@ def expert_balance_loss(routing: Routing, n_sequences: int = 1, mask=None) -> Te
     return (load * affinity).sum(-1).mean()
 
 
-def device_balance_loss(
-    routing: Routing, n_devices: int, n_sequences: int = 1, mask=None
-) -> Tensor:
+def device_balance_loss(routing: Routing, n_devices: int, n_sequences=1, mask=None) -> Tensor:
     """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
 
     Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
@@ -91,10 +89,9 @@ def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
     return _squared_variation(_means(probability, 1, mask)[0])
 
 
-def total_balance_loss(
-    routings: list[Routing | None], config: ModelConfig, n: int = 1, mask: Tensor | None = None
-) -> Tensor:
-    """All balance losses that `config` has a factor for, times it, summed over the MoE layers.
+def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=None) -> Tensor:
+    """All balance losses that `config` has a factor for, times it, summed over the MoE layers: one
+    Routing each, None at dense layers; n sequences.
 
     Layer by layer: pooled counts would call layers that collapsed onto different experts even.
     """

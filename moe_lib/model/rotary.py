@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 
-def rotary_angles(
-    positions: Tensor, head_dim: int, theta: float = 10000.0, scaling: dict | None = None
-) -> Tensor:
+def rotary_angles(positions: Tensor, head_dim: int, theta=10000.0, scaling=None) -> Tensor:
     """positions (...) -> angles (..., head_dim / 2), float32, in radians."""
     return positions[..., None].float() * rotary_speeds(head_dim, theta, scaling, positions.device)
 
 
-def rotary_speeds(head_dim: int, theta=10000.0, scaling: dict | None = None, device=None) -> Tensor:
+def rotary_speeds(head_dim: int, theta=10000.0, scaling=None, device=None) -> Tensor:
     """Radians per position of each pair, (head_dim / 2,) float32: fast first, slow last."""
     pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)  # (head_dim / 2,)
     radius = theta ** (pair / head_dim)  # positions per radian

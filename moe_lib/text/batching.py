@@ -31,64 +31,13 @@ class Batches:
     for the same seed. Raises ValueError or TypeError for bad arguments.
     """
 
-    def __init__(
-        self,
-        packed_or_input_ids: Packed | Tensor,
-        batch_size: int,
-        *,
-        seed: int = 0,
-        objective: str = "causal",
-        tokenizer: Any = None,
-        mask_probability: float = 0.15,
-        attention_mask: Tensor | None = None,
-        device: torch.device | str | None = None,
-    ):
-        masking = objective, tokenizer, mask_probability
-        self.rows = _Rows(packed_or_input_ids, *masking, attention_mask, device)
-        self.order = ShuffledOrder(len(self.rows), batch_size, seed)
-
-    def __len__(self) -> int:
-        """Batches per epoch."""
-        return len(self.order)
-
-    def at(self, step: int) -> dict[str, Tensor]:
-        """The batch of one step, counted from 0 over all epochs: input_ids and labels (batch, S)
-        int64, and attention_mask if some row is padded."""
-        return self.rows.batch(self.order.at(step), seeded_generator(self.order.seed, MASK, step))
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """The batches of epoch 0, in order."""
-        return (self.at(step) for step in range(len(self)))
-
-
-@checked
-def evaluation_batches(
-    packed_or_input_ids: Packed | Tensor, batch_size: Count, *, seed: Seed = 0, **options
-) -> list[dict[str, Tensor]]:
-    """All rows once, in order, with the same masks every time. Arguments and options as for
-    `Batches`: objective, tokenizer, mask_probability, attention_mask, device.
-
-    The masks of row r depend on (seed, r) only, not on the batch size or on further rows. Batches
-    may hold different numbers of labels: add up losses over labels, then divide by their number.
-    """
-    rows = _Rows(packed_or_input_ids, **options)
-    single = [
-        rows.batch(torch.tensor([row]), seeded_generator(seed, EVALUATION, row))
-        for row in range(len(rows))
-    ]
-    groups = [single[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-    return [
-        {name: torch.cat([row[name] for row in group]) for name in group[0]} for group in groups
-    ]
-
-
-class _Rows:
-    """Rows of token ids, and how a choice of them becomes a batch."""
-
     @checked
     def __init__(
         self,
         packed_or_input_ids: Packed | Tensor,
+        batch_size: Count,
+        *,
+        seed: Seed = 0,
         objective: Choice("causal", "masked") = "causal",
         tokenizer: Any = None,
         mask_probability: Probability = 0.15,
@@ -96,7 +45,7 @@ class _Rows:
         device: torch.device | str | None = None,
     ):
         packed = isinstance(packed_or_input_ids, Packed)
-        self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids
+        self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids  # (n, S)
         require_tensor("packed_or_input_ids", self.input_ids, ("n", "S"), torch.int64)
         shape, wants = tuple(self.input_ids.shape), "a Packed or a tensor (n, S), neither of them 0"
         require(0 not in shape, "packed_or_input_ids", shape, wants)
@@ -106,11 +55,23 @@ class _Rows:
         self.attention_mask = attention_mask if padded else None
         self.masking_ids = MaskingIds.of(tokenizer) if objective == "masked" else None
         self.mask_probability, self.device = mask_probability, device
+        self.order = ShuffledOrder(len(self.input_ids), batch_size, seed)
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        """Batches per epoch."""
+        return len(self.order)
 
-    def batch(self, chosen: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def at(self, step: int) -> dict[str, Tensor]:
+        """The batch of one step, counted from 0 over all epochs: input_ids and labels (batch, S)
+        int64, and attention_mask if some row is padded."""
+        return self.rows(self.order.at(step), seeded_generator(self.order.seed, MASK, step))
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        """The batches of epoch 0, in order."""
+        return (self.at(step) for step in range(len(self)))
+
+    def rows(self, chosen: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """The batch of these rows (batch,), with masks from `generator`."""
         chosen = chosen.to(self.input_ids.device)
         input_ids = self.input_ids[chosen]  # (batch, S)
         mask = None if self.attention_mask is None else self.attention_mask[chosen]  # (batch, S)
@@ -127,3 +88,20 @@ class _Rows:
         if self.device is None:
             return batch
         return {name: part.to(self.device) for name, part in batch.items()}
+
+
+def evaluation_batches(
+    packed_or_input_ids: Packed | Tensor, batch_size: int, *, seed: int = 0, **options
+) -> list[dict[str, Tensor]]:
+    """All rows once, in order, with the same masks every time. Arguments and options as for
+    `Batches`: objective, tokenizer, mask_probability, attention_mask, device.
+
+    The masks of row r depend on (seed, r) only, not on the batch size or on further rows. Batches
+    may hold different numbers of labels: add up losses over labels, then divide by their number.
+    """
+    source = Batches(packed_or_input_ids, batch_size, seed=seed, **options)
+    places = range(len(source.input_ids))
+    drawn = (seeded_generator(seed, EVALUATION, row) for row in places)
+    single = [source.rows(torch.tensor([row]), next(drawn)) for row in places]
+    groups = [single[start : start + batch_size] for start in places[::batch_size]]
+    return [{name: torch.cat([row[name] for row in few]) for name in few[0]} for few in groups]

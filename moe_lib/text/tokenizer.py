@@ -30,15 +30,14 @@ _ROLES |= {"bos_token": "<|start|>", "sep_token": "<|sep|>"}
 
 @checked
 def train_tokenizer(texts: Iterable, vocab_size: Count = VOCAB_SIZE) -> LightTokenizer:
-    """Train a byte-level BPE tokenizer; it answers as a transformers.PreTrainedTokenizerFast does.
+    """Train a byte-level BPE tokenizer.
 
     Text is cut first, as in GPT-2, into words with their leading space, runs of punctuation and
     runs of spaces; every digit stands alone, so that a number always has as many tokens as digits.
     Merges never cross these cuts. All 256 bytes are tokens, so any text can be encoded, and
     decoding gives back that very text. Nothing is added at either end of a text. The same texts
-    give the same tokenizer, byte for byte.
-
-    Raises ValueError if `vocab_size` has no room for the 256 bytes and the special tokens.
+    give the same tokenizer, byte for byte. Raises ValueError if `vocab_size` has no room for the
+    256 bytes and the special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -50,12 +49,8 @@ def train_tokenizer(texts: Iterable, vocab_size: Count = VOCAB_SIZE) -> LightTok
     words = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
     tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=list(SPECIAL_TOKENS),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
+    tokens = dict(special_tokens=list(SPECIAL_TOKENS), initial_alphabet=words.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **tokens)
     texts = list(texts)
     require_texts("texts", texts)
     tokenizer.train_from_iterator(texts, trainer=trainer)
@@ -63,22 +58,18 @@ def train_tokenizer(texts: Iterable, vocab_size: Count = VOCAB_SIZE) -> LightTok
 
 
 def load_tokenizer(name_or_folder: str | Path = "course"):
-    """Load a tokenizer: a name, or a folder with a tokenizer.json.
+    """Load a tokenizer: a name, or a folder with a tokenizer.json. Nothing is downloaded.
 
     "course" has 4096 tokens and knows Python text; "mixture" has 6144 and knows the written domains
     too, Chinese among them; "mixture-small" has 1024, learned from the same texts.
 
     The course's special tokens get their roles: pad_token, eos_token ("<|end|>"), mask_token,
-    bos_token ("<|start|>"), sep_token. Such a tokenizer answers as transformers'
-    PreTrainedTokenizerFast does, and imports transformers only for what `tokenizers` alone cannot
-    answer (see LightTokenizer; `.to_transformers()` gives the other). Any other folder is read by
-    transformers' AutoTokenizer. Nothing is downloaded.
+    bos_token ("<|start|>"), sep_token. Such a tokenizer is a LightTokenizer, which answers as
+    transformers' PreTrainedTokenizerFast does; any other folder is read by AutoTokenizer.
 
     A special token written out in a text ("<|mask|>") is read as that token; pass
-    split_special_tokens=True to read it as plain characters.
-
-    Raises FileNotFoundError if there is no tokenizer.json, ValueError if it is damaged; both name
-    the file.
+    split_special_tokens=True to read it as plain characters. Raises FileNotFoundError if there is
+    no tokenizer.json, ValueError if it is damaged; both name the file.
     """
     from tokenizers import Tokenizer
 

@@ -179,10 +179,8 @@ class Router(nn.Module):
 
 
 # Options that only some routers take, and what they have to be with the others.
-_SOME_TAKE = {
-    name: getattr(Router, name)
-    for name in ("scoring_func", "norm_topk_prob", "topk_group", *Router.options[2:])
-}
+_NAMES = ("scoring_func", "norm_topk_prob", "topk_group", *Router.options[2:])
+_SOME_TAKE = {name: getattr(Router, name) for name in _NAMES}
 
 
 def _takers(option: str) -> list[str]:
