@@ -50,8 +50,7 @@ def visible_keys(
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
     default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
 
-    A position always sees itself, also when it is padding: a softmax over nothing would be NaN, and
-    NaN would spread to real tokens through the weights.
+    A position always sees itself, also as padding: a softmax over nothing would be NaN, and spread.
     """
     if attention_mask is None and (past == 0 or queries == 1 or not causal):
         return None

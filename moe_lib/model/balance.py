@@ -28,11 +28,8 @@ def expert_balance_loss(routing: Routing, n_sequences: int = 1, mask=None) -> Te
 
 
 def device_balance_loss(routing: Routing, n_devices: int, n_sequences=1, mask=None) -> Tensor:
-    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
-
-    Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
-    experts on one device may be uneven.
-    """
+    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28):
+    f'_i is the mean f of a block of experts, P'_i the sum of its P. They may be uneven within."""
     blocks = _device_blocks(routing, n_devices)
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     load = load.unflatten(-1, blocks).mean(-1)  # (n_sequences, n_devices)
@@ -43,10 +40,8 @@ def communication_balance_loss(
     routing: Routing, n_devices: int, max_devices: int, n_sequences: int = 1, mask=None
 ) -> Tensor:
     """Communication balance loss (DeepSeek-V2 equations 29 to 31): evens out what devices receive.
-
     f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to M = max_devices
-    devices at most; P''_i = sum of P on the device.
-    """
+    devices at most; P''_i = sum of P on the device."""
     blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
     wants = f"at most n_devices ({n_devices})"

@@ -45,9 +45,8 @@ class ModelOutput:
 class LanguageModel(nn.Module):
     """Embedding, blocks, a last norm, and logits over the vocabulary.
 
-    A causal model (`config.causal`) predicts the next token: labels are the input ids themselves,
-    shifted inside. A masked model sees both directions and predicts the token at each labelled
-    position: labels are not shifted.
+    A causal model (`config.causal`) predicts the next token: labels are the input ids, shifted
+    inside. A masked model sees both directions; its labels, not shifted, are for their own place.
     """
 
     # For model/fast: true of this class, but not of subclasses, which may compute something else.
@@ -91,8 +90,8 @@ class LanguageModel(nn.Module):
         ValueError or TypeError for wrong shapes, types, ids outside the vocabulary, more positions
         than the model has, labels without one to predict, or a cache in a masked model.
         """
-        wants = "False with labels"
-        require(labels is None or not last_logits_only, "last_logits_only", True, wants)
+        fits = labels is None or not last_logits_only
+        require(fits, "last_logits_only", True, "False with labels")
         hidden, output = self._read(input_ids, attention_mask, labels, cache)
         if last_logits_only:
             hidden = hidden[:, -1:]  # (batch, 1, hidden_size)

@@ -46,9 +46,12 @@ class MoELayer(nn.Module):
         super().__init__()
         self.hidden_size, sizes = hidden_size, (n_routed_experts, num_experts_per_tok)
         if isinstance(router, str):
-            self.router = make_router(router, hidden_size, *sizes, **router_options)
-        else:
-            self.router = _fitting(router, sizes, router_options)
+            router = make_router(router, hidden_size, *sizes, **router_options)
+        elif router_options:
+            require(False, "router_options", sorted(router_options), "none with a ready router")
+        has = router.n_routed_experts, router.num_experts_per_tok
+        require(has == sizes, "router", f"{has} experts and k", f"a router of {sizes}")
+        self.router = router
         self.experts = Experts(n_routed_experts, hidden_size, moe_intermediate_size)
         self.shared = None
         if n_shared_experts or mlp_bias:  # an empty shared expert keeps its bias (transformers)
@@ -65,14 +68,6 @@ class MoELayer(nn.Module):
         if self.shared is not None:
             output = output + self.shared(tokens)
         return output.view(x.shape), routing
-
-
-def _fitting(router: Router, sizes: tuple[int, int], options: dict) -> Router:
-    """A ready router, if it has these numbers of experts and k, and needs no options."""
-    require(not options, "router_options", sorted(options), "none with a ready router")
-    has = router.n_routed_experts, router.num_experts_per_tok
-    require(has == sizes, "router", f"{has} experts and k", f"a router of {sizes}")
-    return router
 
 
 def moe_layer(config: ModelConfig) -> MoELayer:

@@ -26,6 +26,7 @@ _FOLDERS = {"course": DATA / "tokenizer"}
 _FOLDERS |= {name: DATA / "tokenizer" / name for name in ("mixture", "mixture-small")}
 _ROLES = {"pad_token": "<|pad|>", "eos_token": "<|end|>", "mask_token": "<|mask|>"}
 _ROLES |= {"bos_token": "<|start|>", "sep_token": "<|sep|>"}
+_OTHERS = [token for token in SPECIAL_TOKENS if token not in _ROLES.values()]
 
 
 @checked
@@ -54,7 +55,7 @@ def train_tokenizer(texts: Iterable, vocab_size: Count = VOCAB_SIZE) -> LightTok
     texts = list(texts)
     require_texts("texts", texts)
     tokenizer.train_from_iterator(texts, trainer=trainer)
-    return _wrap(tokenizer)
+    return LightTokenizer(tokenizer, _ROLES, _OTHERS)
 
 
 def load_tokenizer(name_or_folder: str | Path = "course"):
@@ -84,15 +85,10 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     except Exception as error:  # tokenizers raises plain Exception for a file it cannot read
         raise ValueError(f"{path}: not a readable tokenizer.json ({error})") from error
     if all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS):
-        return _wrap(tokenizer)
+        return LightTokenizer(tokenizer, _ROLES, _OTHERS)
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-
-
-def _wrap(tokenizer) -> LightTokenizer:
-    others = [token for token in SPECIAL_TOKENS if token not in _ROLES.values()]
-    return LightTokenizer(tokenizer, _ROLES, others)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 
 class BatchSource(Protocol):
-    """Anything with `at(step)`: a pure function of the step, so that a resumed run sees the batches
-    it would have."""
+    """`at(step)` is a pure function of the step: a resumed run sees the batches it would have."""
 
     def at(self, step: int) -> dict[str, Tensor]: ...
 
@@ -92,9 +91,9 @@ def train(
     callback       called with a StepReport after each step; returning True stops the run, as does
                    what it raises, with the state saved
 
-    An interrupt (Ctrl-C) finishes the step, saves, and returns what there is. Raises
-    TrainingDiverged at the first loss or gradient that is not finite, naming the step and the
-    cause; ValueError or TypeError for bad settings, all of them before the first step.
+    An interrupt (Ctrl-C) finishes the step, saves, and returns what there is. TrainingDiverged at
+    the first loss or gradient that is not finite names the step and the cause; ValueError or
+    TypeError for bad settings comes before the first step.
     """
     plain = uncompiled(model)
     require(hasattr(plain, "config"), "model", type(model).__name__, "a LanguageModel", TypeError)

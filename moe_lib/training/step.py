@@ -24,8 +24,8 @@ def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gives: loss in nats per example, without the balance loss; both 0 over a batch
-    without a label. gradient_norm before clipping, n_examples that were labelled."""
+    """loss in nats per example, without the balance loss, 0 over a batch without a label;
+    gradient_norm before clipping; n_examples that were labelled."""
 
     loss: float
     balance_loss: float

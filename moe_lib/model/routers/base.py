@@ -153,8 +153,8 @@ class Router(nn.Module):
         return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
 
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity, in training mode only: else a token's experts would
-        depend on the length of the input and on what stands beside it."""
+        """Drop what is beyond the capacity. In training only: else a token's experts would depend
+        on what stands beside it."""
         if self.capacity_factor is None or not self.training:
             return routing
         if self.capacity_per == "expert":
