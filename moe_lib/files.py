@@ -23,7 +23,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step. OSError
     naming `path` if that fails: the old file is then as it was."""
     with _aside(path, path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the umask gives; safetensors would make it 0600
         write(temporary)
+        temporary.chmod(mode)
         _flush(temporary)
         os.replace(temporary, path)
 

@@ -76,7 +76,7 @@ from moe_lib.paths import DATA, REPOSITORY
 from moe_lib.training import load_checkpoint
 from moe_lib.tuning.comparison.cases import Case
 from moe_lib.tuning.comparison.compare import compare
-from moe_lib.tuning.comparison.results import plain
+from moe_lib.tuning.comparison.results import json_ready
 from moe_lib.tuning.saving import fingerprint
 
 __all__ = [
@@ -130,7 +130,7 @@ def run_part(
         stored = read_json(path) if path is not None and path.is_file() else {}
         if stored.get("key") != key:
             started = time.process_time()
-            found = rounded(plain(OTHERS[part](seed, key["steps"])))
+            found = rounded(json_ready(OTHERS[part](seed, key["steps"])))
             found[0]["cpu_seconds"] = round(time.process_time() - started, 1)
             stored = {"key": key, "rows": found}
             if path is not None:
@@ -192,7 +192,7 @@ def _compared(
     ]
     keys = ["case", "n_train", "seed"]
     rows = found.runs[kept].merge(_late_violation(found.curves), on=keys, validate="one_to_one")
-    return plain(rows.to_dict("records"))
+    return json_ready(rows.to_dict("records"))
 
 
 def _late_violation(curves: pd.DataFrame) -> pd.DataFrame:
