@@ -1,13 +1,13 @@
 """Keep the notebooks in order: python -m moe_course run, normalise, check, from-script or
 to-script."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from moe_course.chapters import CHAPTERS, find_chapter
 from moe_course.notebooks import contract, scripts
 from moe_course.notebooks import normalise as form
+from moe_lib.console import Parser, run_command, whole
 from moe_lib.text_files import write_bytes
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
@@ -59,7 +59,11 @@ def check(names: list[str]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m moe_course", description=__doc__)
+    return run_command(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
+    parser = Parser(prog="python -m moe_course", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, text in (
         ("run", "execute from a fresh kernel, measure, normalise"),
@@ -69,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         verbs.add_parser(verb, help=text).add_argument(
             "names", nargs="*", help="03, a slug or a file"
         )
-    verbs.choices["run"].add_argument("--cell-timeout", type=int, default=300, metavar="SECONDS")
+    verbs.choices["run"].add_argument(
+        "--cell-timeout", type=whole(1), default=300, metavar="SECONDS"
+    )
     for verb, first, second in (
         ("from-script", "script", "notebook"),
         ("to-script", "notebook", "script"),
@@ -78,20 +84,16 @@ def main(arguments: list[str] | None = None) -> int:
         sub.add_argument("source", type=Path)
         sub.add_argument("target", type=Path)
     given = parser.parse_args(arguments)
-    try:
-        if given.verb == "run":
-            return min(1, run(given.names, given.cell_timeout))
-        if given.verb == "normalise":
-            return normalise(given.names)
-        if given.verb == "check":
-            return min(1, check(given.names))
-        if given.verb == "from-script":
-            scripts.convert_script(given.source, given.target)
-        else:
-            write_bytes(given.target, scripts.to_script(form.read(given.source)).encode())
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    if given.verb == "run":
+        return min(1, run(given.names, given.cell_timeout))
+    if given.verb == "normalise":
+        return normalise(given.names)
+    if given.verb == "check":
+        return min(1, check(given.names))
+    if given.verb == "from-script":
+        scripts.convert_script(given.source, given.target)
+    else:
+        write_bytes(given.target, scripts.to_script(form.read(given.source)).encode())
     return 0
 
 

@@ -21,11 +21,13 @@ _HOME = {
     "train": "moe_lib.training",
     "load_checkpoint": "moe_lib.training",
     "save_checkpoint": "moe_lib.training",
+    "device": "moe_lib.devices",
 }
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:
     from moe_lib.config import ModelConfig
+    from moe_lib.devices import device
     from moe_lib.model import LanguageModel, MoELayer, Routing
     from moe_lib.tracing import RoutingTrace, trace_routing
     from moe_lib.training import load_checkpoint, save_checkpoint, train

@@ -1,8 +1,10 @@
 """Without a notebook: python -m moe_lib explore MODEL_OR_FOLDER --text "…" --out page.html"""
 
-import argparse
 import sys
 from pathlib import Path
+
+from moe_lib.console import Parser, one_text, page, run_command, text_file, whole
+from moe_lib.opening import check_openable, open_model
 
 
 def explore(
@@ -18,7 +20,6 @@ def explore(
 
     compare_text, compare_model  a second text, or a second model for the same text, shown beside it
     """
-    from moe_lib.opening import open_model
     from moe_lib.views.explorer.export import write_readings
     from moe_lib.views.explorer.readings import Readings
     from moe_lib.views.explorer.words import comparison_words, cut_words, layer_words
@@ -33,6 +34,7 @@ def explore(
     readings = Readings(opened, tokenizer, max_tokens, *others, names)
     readings.read(text, compare_text, {}, None)
     reading, first = readings.reading, readings.reading.trace.layers[0]
+    out.parent.mkdir(parents=True, exist_ok=True)
     path = write_readings(out, readings, " and ".join(names) if compare_model else _name(model))
     said = [layer_words(reading, first, 1) if len(reading) else "", cut_words(reading)]
     if readings.comparison is not None:
@@ -45,29 +47,33 @@ def _name(model: str) -> str:
     return Path(model).name if Path(model).is_dir() else model
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m moe_lib", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m moe_lib", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
     sub = verbs.add_parser("explore", help="write the routing explorer of a text as one HTML page")
     sub.add_argument(
-        "model", help="a checkpoint of the course, a folder, or a model of the Hugging Face Hub"
+        "model",
+        type=one_text,
+        help="a checkpoint of the course, a folder, or a model of the Hugging Face Hub",
     )
-    given_text = sub.add_mutually_exclusive_group(required=True)
-    given_text.add_argument("--text", help="what the model reads")
-    given_text.add_argument(
-        "--text-file", type=Path, metavar="FILE", help="the same, from a UTF-8 file"
+    texts = sub.add_mutually_exclusive_group(required=True)
+    texts.add_argument("--text", type=one_text, help="what the model reads")
+    texts.add_argument(
+        "--text-file", type=text_file, dest="text", metavar="FILE", help="it, from a UTF-8 file"
     )
-    compared = sub.add_mutually_exclusive_group()
-    compared.add_argument("--compare-text", metavar="TEXT", help="another text, to compare with")
-    compared.add_argument(
-        "--compare-model", metavar="MODEL", help="another model, to read the same text"
+    other = sub.add_mutually_exclusive_group()
+    other.add_argument(
+        "--compare-text", type=one_text, metavar="TEXT", help="another text, to compare with"
+    )
+    other.add_argument(
+        "--compare-model", type=one_text, metavar="MODEL", help="another one, for the same text"
     )
     sub.add_argument(
-        "--out", type=Path, default=Path("page.html"), metavar="PAGE", help="default: page.html"
+        "--out", type=page, default="page.html", metavar="PAGE", help="default: page.html"
     )
     sub.add_argument(
         "--max-tokens",
-        type=int,
+        type=whole(1),
         default=512,
         metavar="N",
         help="longer texts are cut; default: 512",
@@ -77,26 +83,20 @@ def main(arguments: list[str] | None = None) -> int:
         action="store_true",
         help="let the model bring and run code of its own",
     )
-    given = parser.parse_args(arguments)
-    try:
-        text = (
-            given.text if given.text_file is None else given.text_file.read_text(encoding="utf-8")
-        )
-        print(
-            explore(
-                given.model,
-                text,
-                given.out,
-                given.max_tokens,
-                given.trust_remote_code,
-                given.compare_text,
-                given.compare_model,
-            )
-        )
-    except (ValueError, TypeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Do what the command line asks for; returns the exit code (2 for wrong arguments, by exit)."""
+
+    def run() -> None:
+        given = vars(_parser().parse_args(arguments))
+        del given["verb"]
+        for model in filter(None, (given["model"], given["compare_model"])):
+            check_openable(model)  # before anything slow
+        print(explore(**given))
+
+    return run_command(run)
 
 
 if __name__ == "__main__":

@@ -14,31 +14,24 @@ from moe_lib.errors import require, require_bool, require_number, require_one_of
 if TYPE_CHECKING:
     from moe_lib.model.routers import Router
 
-_SIZES = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "moe_intermediate_size",
-    "max_position_embeddings",
-    "num_experts_per_tok",
-)
 # Factors and speeds of what evens the load out; which of them a router takes stands on its class.
-_BALANCE = (
-    "aux_loss_alpha",
-    "device_loss_alpha",
-    "communication_loss_alpha",
-    "router_z_loss_alpha",
-    "importance_loss_alpha",
-    "load_loss_alpha",
-    "bias_update_speed",
-)
+_BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
+_BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
 
-# Recipe sizes used by the notebooks and by the shipped checkpoints. `*_dense` is the baseline of
-# its MoE neighbour: its feed-forward width equals what one token passes through there (shared +
-# chosen experts).
+# Sizes of the notebooks and of the shipped checkpoints.
+_MINI = dict(
+    vocab_size=4096,
+    hidden_size=128,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    intermediate_size=384,
+    n_routed_experts=16,
+    n_shared_experts=1,
+    moe_intermediate_size=128,
+    first_k_dense_replace=1,
+)
 _PRESETS: dict[str, dict] = {
+    "mini": _MINI,
     "tiny": dict(
         vocab_size=4096,
         hidden_size=64,
@@ -46,39 +39,14 @@ _PRESETS: dict[str, dict] = {
         num_attention_heads=2,
         intermediate_size=192,
         n_routed_experts=8,
-        num_experts_per_tok=2,
         n_shared_experts=1,
         moe_intermediate_size=64,
-        first_k_dense_replace=0,
         max_position_embeddings=256,
     ),
-    "mini": dict(
-        vocab_size=4096,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=384,
-        n_routed_experts=16,
-        num_experts_per_tok=2,
-        n_shared_experts=1,
-        moe_intermediate_size=128,
-        first_k_dense_replace=1,
-        max_position_embeddings=512,
-    ),
-    # DeepSeek-V2 in small, without compressed queries (as V2-Lite), its experts balanced by V3's
-    # bias.
-    "mini-v2": dict(
+    # DeepSeek-V2 in small, queries not compressed (as in V2-Lite), balanced by V3's bias
+    "mini-v2": _MINI
+    | dict(
         vocab_size=6144,
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        intermediate_size=384,
-        n_routed_experts=16,
-        num_experts_per_tok=2,
-        n_shared_experts=1,
-        moe_intermediate_size=128,
-        first_k_dense_replace=1,
-        max_position_embeddings=512,
         attention="mla",
         kv_lora_rank=64,
         qk_nope_head_dim=32,
@@ -88,139 +56,97 @@ _PRESETS: dict[str, dict] = {
         scoring_func="sigmoid",
         norm_topk_prob=True,
         routed_scaling_factor=2.5,
-        bias_update_speed=0.005,
-    ),  # V3's 0.001 is for runs of many thousand steps
+        bias_update_speed=0.005,  # V3's 0.001 is for runs of many thousand steps
+    ),
 }
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Everything that decides a model's shape.
+    """Everything that decides a model's shape; each field is explained where it stands.
 
-    vocab_size               number of token ids
-    hidden_size              width of the residual stream
-    num_hidden_layers        Transformer blocks
-    num_attention_heads      query heads; `num_key_value_heads` of them keep keys and values (fewer:
-                             grouped-query)
-    intermediate_size        width of the dense feed-forward layers
-    n_routed_experts         experts a router chooses from in each MoE layer; 0 makes the whole
-                             model dense
-    num_experts_per_tok      k: routed experts chosen per token
-    n_shared_experts         experts every token passes, without a router (DeepSeekMoE, section 3.2)
-    moe_intermediate_size    width of one expert
-    first_k_dense_replace    the first k blocks keep a dense feed-forward layer
-    router                   a name of `moe_lib.model.routers.ROUTERS`: "topk", "group_limited"
-                             (DeepSeek-V2), "biased_topk" (DeepSeek-V3), "switch", "gshard",
-                             "expert_choice" …
-    scoring_func             how router logits become affinities: "softmax" or "sigmoid" ("topk" and
-                             "biased_topk")
-    norm_topk_prob           divide the k chosen weights by their sum (Mixtral, V3) or keep them raw
-                             (DeepSeek-V2)
-    routed_scaling_factor    constant that multiplies the chosen weights
-    n_group                  equal blocks of experts, one per device
-    topk_group               groups a token may use ("group_limited", "biased_topk"); None: all
-    capacity_factor          in training, room of an expert or device in multiples of its even
-                             share; None: no limit
-    capacity_per             "expert" (first come, first served) or "device" (lowest affinity
-                             dropped first)
-    never_drop_share         share of the sequences whose tokens are never dropped (capacity_per
-                             "device"; V2: 0.1)
-    causal                   True: next-token model. False: masked language model, attention in both
-                             directions
-    attention                "mha" (grouped-query by `num_key_value_heads`) or "mla" (multi-head
-                             latent attention)
-    kv_lora_rank             "mla": numbers in the latent that keys and values of all heads are made
-                             of
-    q_lora_rank              "mla": numbers in the latent that queries are made of; None: queries
-                             are not compressed
-    qk_nope_head_dim, qk_rope_head_dim   "mla": numbers of a query or key without and with rotary
-                                         position
-    v_head_dim               "mla": numbers of a value
-    rope_scaling             "mla": None, or YaRN's settings for long texts (see
-                             `complete_rope_scaling`)
-    attention_bias           "mla": biases where x enters a latent and where the output leaves, as
-                             in transformers
-    mlp_bias                 biases in dense and shared feed-forward layers, never in routed experts
-    aux_loss_alpha           factor of the expert balance loss; 0 switches it off. None: 0.01 for
-                             routers that need it
-    seq_aux                  True: balance losses are taken per sequence and averaged. False: over
-                             the batch
-    device_loss_alpha, communication_loss_alpha   factors of DeepSeek-V2's other two balance losses,
-                                                  over n_group
-                             devices
-    router_z_loss_alpha      factor of the router z-loss (ST-MoE: 0.001)
-    importance_loss_alpha, load_loss_alpha   factors of Shazeer's two losses ("noisy_topk": 0.1 each
-                                             in the paper)
-    bias_update_speed        step of the selection bias after each optimiser step ("biased_topk").
-                             None: 0.001 there
+    Raises ValueError or TypeError naming the first field that is out of range, or that does not go
+    with the router (its class says what it takes, in `moe_lib.model.routers`).
     """
 
-    vocab_size: int
-    hidden_size: int = 128
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    num_key_value_heads: int | None = None
-    intermediate_size: int = 384
-    n_routed_experts: int = 0
-    num_experts_per_tok: int = 2
-    n_shared_experts: int = 0
-    moe_intermediate_size: int = 128
-    first_k_dense_replace: int = 0
-    router: str = "topk"
-    scoring_func: str = "softmax"
-    norm_topk_prob: bool = False
-    routed_scaling_factor: float = 1.0
-    n_group: int = 1
-    topk_group: int | None = None
+    vocab_size: int  # token ids
+    hidden_size: int = 128  # width of the residual stream
+    num_hidden_layers: int = 4  # Transformer blocks
+    num_attention_heads: int = 4  # query heads
+    num_key_value_heads: int | None = None  # None: as many. Fewer: grouped-query attention
+    intermediate_size: int = 384  # width of the dense feed-forward layers
+    n_routed_experts: int = 0  # E, experts to choose from in each MoE layer; 0: the model is dense
+    num_experts_per_tok: int = 2  # k, routed experts chosen per token
+    n_shared_experts: int = 0  # experts every token passes, without a router (DeepSeekMoE, 3.2)
+    moe_intermediate_size: int = 128  # width of one expert
+    first_k_dense_replace: int = 0  # the first blocks that keep a dense feed-forward layer
+
+    router: str = "topk"  # a name of `moe_lib.model.routers.ROUTERS`
+    scoring_func: str = "softmax"  # router logits become affinities by "softmax" or "sigmoid"
+    norm_topk_prob: bool = False  # divide the k weights by their sum (Mixtral, DeepSeek-V3)?
+    routed_scaling_factor: float = 1.0  # multiplies the chosen weights (DeepSeek-V2: 16, V3: 2.5)
+    n_group: int = 1  # equal blocks of experts, one per device
+    topk_group: int | None = None  # groups that a token may use; None: all
+    # In training, room of an expert or device in multiples of its even share; None: no limit.
     capacity_factor: float | None = None
-    capacity_per: str = "expert"
+    capacity_per: str = (
+        "expert"  # first come, first served; "device": lowest affinity dropped first
+    )
+    # Share of the sequences, drawn anew each step, that nothing is dropped of ("device"; V2: 0.1).
     never_drop_share: float = 0.0
-    causal: bool = True
-    attention: str = "mha"
-    kv_lora_rank: int | None = None
-    q_lora_rank: int | None = None
-    qk_nope_head_dim: int | None = None
-    qk_rope_head_dim: int | None = None
-    v_head_dim: int | None = None
+
+    causal: bool = True  # next-token model. False: masked language model, attention both ways
+    attention: str = "mha"  # multi-head or grouped-query; "mla": multi-head latent attention
+    kv_lora_rank: int | None = None  # "mla": numbers in the latent of keys and values of all heads
+    q_lora_rank: int | None = None  # "mla": the same of the queries; None: they are not compressed
+    qk_nope_head_dim: int | None = None  # "mla": numbers of a query or key without position …
+    qk_rope_head_dim: int | None = None  # … and with rotary position
+    v_head_dim: int | None = None  # "mla": numbers of a value
+    # "mla": None, or YaRN's settings for long texts (see `complete_rope_scaling`).
     rope_scaling: dict | None = dataclasses.field(default=None, hash=False)
-    attention_bias: bool = False
-    mlp_bias: bool = False
+    attention_bias: bool = False  # "mla": biases where x enters a latent and at the output
+    mlp_bias: bool = False  # biases in dense and shared feed-forward layers, not in routed experts
     max_position_embeddings: int = 512
-    rope_theta: float = 10000.0
+    rope_theta: float = 10000.0  # base of the rotary angles: larger turns more slowly
     rms_norm_eps: float = 1e-6
-    initializer_range: float = 0.02
-    tie_word_embeddings: bool = True
-    aux_loss_alpha: float | None = None
-    seq_aux: bool = True
-    device_loss_alpha: float = 0.0
-    communication_loss_alpha: float = 0.0
-    router_z_loss_alpha: float = 0.0
-    importance_loss_alpha: float = 0.0
-    load_loss_alpha: float = 0.0
+    initializer_range: float = 0.02  # standard deviation of the first weights
+    tie_word_embeddings: bool = True  # the output layer is the embedding
+
+    aux_loss_alpha: float | None = (
+        None  # factor of the expert balance loss; None: 0.01 where needed
+    )
+    seq_aux: bool = True  # balance losses per sequence, averaged. False: over the batch
+    device_loss_alpha: float = 0.0  # factors of DeepSeek-V2's other two balance losses,
+    communication_loss_alpha: float = 0.0  # over n_group devices
+    router_z_loss_alpha: float = 0.0  # ST-MoE: 0.001
+    importance_loss_alpha: float = 0.0  # factors of Shazeer's two losses for noisy top-k
+    load_loss_alpha: float = 0.0  # (0.1 each in the paper)
+    # Step of DeepSeek-V3's selection bias after each optimiser step; None: 0.001 where it exists.
     bias_update_speed: float | None = None
 
     def __post_init__(self):
-        for name in _SIZES:
-            require_whole(name, getattr(self, name))
-        for name in ("n_routed_experts", "n_shared_experts", "first_k_dense_replace"):
-            require_whole(name, getattr(self, name), at_least=0)
-        for name in ("causal", "seq_aux", "norm_topk_prob", "tie_word_embeddings", "mlp_bias"):
-            require_bool(name, getattr(self, name))
+        may_be_zero = ("n_routed_experts", "n_shared_experts", "first_k_dense_replace")
+        for field in dataclasses.fields(self):
+            if field.type is int:
+                least = 0 if field.name in may_be_zero else 1
+                require_whole(field.name, getattr(self, field.name), at_least=least)
+            elif field.type is bool:
+                require_bool(field.name, getattr(self, field.name))
         router = self.router_class
         for name, value in (
             ("num_key_value_heads", self.num_attention_heads),
             ("topk_group", self.n_group),
             ("aux_loss_alpha", 0.01 if router.collapses else 0.0),
             ("bias_update_speed", 0.001 if "bias_update_speed" in router.balanced_by else 0.0),
-            ("rope_scaling", complete_rope_scaling(self.rope_scaling)),
         ):
-            if getattr(self, name) is None or name == "rope_scaling":
+            if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
+        object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
         require_whole("num_key_value_heads", self.num_key_value_heads)
         check_attention(self)
         self._check_experts()
         for name in ("rms_norm_eps", "initializer_range"):
-            require(getattr(self, name) > 0, name, getattr(self, name), "more than 0")
+            require_number(name, getattr(self, name), above=0)
 
     @property
     def router_class(self) -> "type[Router]":
@@ -281,18 +207,10 @@ class ModelConfig:
         if not self.n_routed_experts:
             return self
         active = (self.num_experts_per_tok + self.n_shared_experts) * self.moe_intermediate_size
-        require(
-            self.first_k_dense_replace == 0 or self.intermediate_size == active,
-            "intermediate_size",
-            self.intermediate_size,
-            f"{active}, the active width of the MoE blocks",
-        )
-        return self.replace(
-            n_routed_experts=0,
-            n_shared_experts=0,
-            first_k_dense_replace=0,
-            intermediate_size=active,
-        )
+        got, wants = self.intermediate_size, f"{active}, the active width of the MoE blocks"
+        require(self.first_k_dense_replace == 0 or got == active, "intermediate_size", got, wants)
+        none = dict.fromkeys(("n_routed_experts", "n_shared_experts", "first_k_dense_replace"), 0)
+        return self.replace(**none, intermediate_size=active)
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)

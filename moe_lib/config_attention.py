@@ -25,11 +25,10 @@ _YARN_DEFAULTS = {
 def check_attention(config: "ModelConfig") -> None:
     """Raise ValueError or TypeError naming the first attention setting that is out of range or out
     of place."""
-    kind, theta = config.attention, config.rope_theta
+    kind = config.attention
     require(kind in ("mha", "mla"), "attention", kind, '"mha" or "mla"')
     require_bool("attention_bias", config.attention_bias)
-    require_number("rope_theta", theta)
-    require(theta > 1, "rope_theta", theta, "more than 1: later pairs turn more slowly")
+    require_number("rope_theta", config.rope_theta, above=1)  # later pairs turn more slowly
     (_check_latent if kind == "mla" else _check_heads)(config)
 
 

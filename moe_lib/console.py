@@ -29,9 +29,11 @@ def whole(at_least: int = 1) -> Callable[[str], int]:
 
 
 def one_text(given: str) -> str:
-    """An argparse type: a text whose bytes were UTF-8 (or what the system's encoding is)."""
-    if any("\ud800" <= character <= "\udfff" for character in given):
-        raise argparse.ArgumentTypeError(f"got {ascii(given)}; wants text, here bytes are no UTF-8")
+    """An argparse type: a text. Bytes that are not UTF-8 reach Python as halves of a character."""
+    try:
+        given.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise argparse.ArgumentTypeError(f"got {ascii(given)}; wants text in UTF-8") from error
     return given
 
 
@@ -51,17 +53,17 @@ def text_file(given: str) -> str:
 
 
 def page(given: str) -> Path:
-    """An argparse type: a file to be written. Its folder is made."""
+    """An argparse type: a file that can be written. Its folder need not be there yet."""
     path = Path(given)
     try:
-        if path.is_dir():
-            raise argparse.ArgumentTypeError(f"{given}: is a folder; wants the name of a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise argparse.ArgumentTypeError(f"{given}: its folder cannot be made ({why})") from error
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise argparse.ArgumentTypeError(f"{given}: cannot be written there")
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, a zero byte
+        raise argparse.ArgumentTypeError(f"got {given[:50]!r}; wants the name of a file") from error
+    if is_folder:
+        raise argparse.ArgumentTypeError(f"{given}: is a folder; wants the name of a file")
+    if not (there == path or there.is_dir()) or not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{given}: cannot be written in {there}")
     return path
 
 

@@ -10,7 +10,15 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes, sizes_of
 
-BYTES_PER_PARAMETER = {"bf16": 2.0, "fp8": 1.0, "int4": 0.5}  # the scales of fp8 and int4 left out
+# of weights and of caches; the scales that go with the shorter ones are left out
+BYTES_PER_NUMBER = {
+    "fp32": 4.0,
+    "bf16": 2.0,
+    "fp8": 1.0,
+    "6 bits": 0.75,
+    "int4": 0.5,
+    "4 bits": 0.5,
+}
 
 
 @dataclass(frozen=True)

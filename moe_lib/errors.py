@@ -3,7 +3,7 @@
 import math
 import numbers
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LONGEST = 200  # characters of a value in a message
 
@@ -62,7 +62,8 @@ def require_one_of(argument: str, got: object, names: Iterable[str]) -> None:
 def require_texts(argument: str, got: object) -> None:
     """`got` must be a sequence of texts that UTF-8 can hold: not one text, nor half a surrogate
     pair in any."""
-    a_list = hasattr(got, "__getitem__") and hasattr(got, "__len__") and not isinstance(got, str)
+    a_list = hasattr(got, "__getitem__") and hasattr(got, "__len__")
+    a_list = a_list and not isinstance(got, str | bytes | Mapping)
     require(a_list, argument, got, "a list of texts", TypeError)
     for place, text in enumerate(got):
         require(isinstance(text, str), f"{argument}[{place}]", text, "a text", TypeError)

@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+
+if TYPE_CHECKING:  # a damaged file is refused before torch, which is slow to import, is needed
+    from torch import Tensor
 
 _ASIDE = ".part"  # ends the names of what is being written; ".NAME.PROCESS-RANDOM.part"
 
@@ -50,21 +51,25 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_tensors(
-    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+    path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None
 ) -> None:
+    from safetensors.torch import save_file
+
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata))
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors and metadata of a safetensors file. ValueError naming the file if it is damaged or
     something else."""
     with _opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
-def require_weights(path: Path, tensors: dict[str, Tensor]) -> None:
+def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
     """ValueError naming the file, unless all tensors hold finite floating-point numbers."""
+    import torch
+
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise ValueError(f"{path}: {name} holds {tensor.dtype}; wants floating-point numbers")
@@ -74,7 +79,7 @@ def require_weights(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a safetensors file's tensors, without reading them. Errors as read_tensors."""
-    with _opened(path) as file:
+    with _opened(path, "np") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
@@ -105,15 +110,21 @@ def read_json(path: Path) -> dict:
     return content
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator:
+def require_no_pointer(path: Path) -> None:
+    """FileNotFoundError or ValueError naming a file that is not there, or is a pointer of Git
+    LFS."""
     _require_file(path)
     with path.open("rb") as file:
         if file.read(40).startswith(b"version https://git-lfs"):
             wants = "the file itself: fetch it with `git lfs pull`"
             raise ValueError(f"{path}: a pointer of Git LFS; wants {wants}")
+
+
+@contextmanager
+def _opened(path: Path, framework: str = "pt") -> Iterator:
+    require_no_pointer(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             yield file
     except SafetensorError as error:
         said = f"not a complete safetensors file ({error})"

@@ -1,66 +1,79 @@
 """Open a model by name or folder: a checkpoint of the course, or a causal model of Hugging Face
 transformers."""
 
-import json
-import socket
 from pathlib import Path
-from urllib.parse import urlparse
-from urllib.request import getproxies
 
+from moe_lib.console import one_line
 from moe_lib.errors import require
+from moe_lib.files import read_json, read_shapes
+from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.validation import PathLike, checked
 
-_UNSAFE = (
-    ".bin",
-    ".pt",
-    ".pth",
-    ".ckpt",
-    ".pkl",
-    ".pickle",
-)  # formats that may run code while they are read
+OURS, ADAPTER, TRANSFORMERS = "moe_lib", "adapter", "transformers"
+ADAPTER_FILE = "adapter_config.json"
+# Formats that may run code while they are read.
+_UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
-def open_model(name_or_folder: str | Path, trust_remote_code: bool = False) -> tuple:
+@checked
+def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tuple:
     """(model, tokenizer), the model in eval mode on the CPU.
 
-    name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint or by
-                       transformers; or the name of a model on the Hugging Face Hub
+    name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint, by
+                       transformers, or by peft (an adapter: its base is opened, too, and both are
+                       merged); or the name of a model on the Hugging Face Hub
                        ("organisation/model"), which needs the network once
     trust_remote_code  let a model bring its own Python code and run it. Off: only the classes of
                        the installed transformers are used. Weights are read from safetensors files
                        only, either way.
 
     Raises FileNotFoundError for what is not there or cannot be fetched, ValueError for a folder
-    that is damaged, holds no safetensors, or needs code of its own.
+    that is damaged, holds no safetensors, or needs code of its own or a package that is missing.
     """
+    folder, kind = check_openable(name_or_folder)
+    if folder is None:
+        return _open_transformers(str(name_or_folder), hub_unreachable(), trust_remote_code)
+    if kind == OURS:
+        from moe_lib.training import load_checkpoint
+
+        return load_checkpoint(folder)
+    if kind == ADAPTER:
+        return _open_adapter(folder, trust_remote_code)
+    _check_config(folder)
+    return _open_transformers(str(folder), True, trust_remote_code)
+
+
+def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
+    """(folder, kind: OURS, ADAPTER or TRANSFORMERS); the folder is None for a name of the Hub.
+
+    Looks at what can be seen at once, without torch: which files there are, and that the weights'
+    are whole. Raises as open_model does.
+    """
+    require(
+        isinstance(name_or_folder, str | Path) and str(name_or_folder).strip() != "",
+        "name_or_folder",
+        name_or_folder,
+        "the name or the folder of a model",
+        TypeError if not isinstance(name_or_folder, str | Path) else ValueError,
+    )
     folder = CHECKPOINTS / name_or_folder
     folder = folder if folder.is_dir() else Path(name_or_folder)
-    if folder.is_dir():
-        if _model_type(folder) == "moe_lib":
-            from moe_lib.training import load_checkpoint
-
-            model, tokenizer = load_checkpoint(folder)
-            require(tokenizer is not None, str(folder), "no tokenizer.json", "one beside the model")
-            return model, tokenizer
+    if not folder.is_dir():
+        if folder.exists():
+            raise ValueError(f"{folder}: a file; {_wants()}")
+        if str(name_or_folder).count("/") != 1 or str(name_or_folder).startswith((".", "/", "~")):
+            raise FileNotFoundError(f"{name_or_folder}: no such folder; {_wants()}")
+        return None, TRANSFORMERS
+    if (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").exists():
         _check_weights(folder)
-        return _open_transformers(str(folder), True, trust_remote_code)
-    if str(name_or_folder).count("/") != 1 or str(name_or_folder).startswith((".", "/", "~")):
-        raise FileNotFoundError(f"{name_or_folder}: no such folder; {_wants()}")
-    return _open_transformers(str(name_or_folder), _no_network(), trust_remote_code)
-
-
-def _no_network() -> bool:
-    """True if the Hub cannot be reached: asked once here, as its own library tries again for most
-    of a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return True
-    try:
-        getproxies() or socket.getaddrinfo(urlparse(constants.ENDPOINT).hostname, 443)
-    except OSError:
-        return True
-    return False
+        return folder, ADAPTER
+    ours = _model_type(folder) == OURS
+    _check_weights(folder)
+    if ours:
+        there = (folder / "tokenizer.json").is_file()
+        require(there, str(folder), "no tokenizer.json", "one beside the model")
+    return folder, OURS if ours else TRANSFORMERS
 
 
 def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple:
@@ -80,46 +93,98 @@ def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple
             model = AutoModelForImageTextToText.from_pretrained(
                 name, use_safetensors=True, dtype="auto", **common
             )
-    except OSError as error:
-        if Path(name).is_dir():
-            raise FileNotFoundError(
-                f"{name}: its files are not complete ({_first_line(error)})"
-            ) from error
-        why = "there is no network, and it was not fetched before" if local else _first_line(error)
-        raise FileNotFoundError(f"{name}: could not be fetched ({why}); {_wants()}") from error
-    except ValueError as error:
-        if "trust_remote_code" in str(error):
-            raise ValueError(
-                f"{name}: brings Python code of its own, which is not run unless you allow it "
-                "(trust_remote_code=True, or --trust-remote-code)"
-            ) from error
-        raise ValueError(f"{name}: transformers cannot open it ({_first_line(error)})") from error
+    except Exception as error:  # files and packages of others fail in ways of their own
+        raise _why_not(name, error, local) from error
     return model.eval(), tokenizer
 
 
+def _why_not(name: str, error: Exception, local: bool) -> Exception:
+    """What is wrong with a model that transformers could not open, in one sentence."""
+    said = one_line(error)
+    if isinstance(error, OSError):
+        if Path(name).is_dir():
+            return FileNotFoundError(f"{name}: its files are not complete ({said})")
+        why = "there is no network, and it was not fetched before" if local else said
+        return FileNotFoundError(f"{name}: could not be fetched ({why}); {_wants()}")
+    if isinstance(error, ImportError):
+        return ValueError(f"{name}: needs a package that is not installed ({said})")
+    if "trust_remote_code" in said:
+        return ValueError(
+            f"{name}: brings Python code of its own, which is not run unless you allow it "
+            "(trust_remote_code=True, or --trust-remote-code)"
+        )
+    return ValueError(f"{name}: transformers cannot open it ({type(error).__name__}: {said})")
+
+
+def _open_adapter(folder: Path, trust_remote_code: bool) -> tuple:
+    """An adapter of peft, merged into its base."""
+    path = folder / ADAPTER_FILE
+    base = read_json(path).get("base_model_name_or_path")
+    require(
+        isinstance(base, str) and base != "", f"{path}: base_model_name_or_path", base, "a name"
+    )
+    try:
+        _, kind = check_openable(base)
+        require(kind == TRANSFORMERS, "base", base, "a model of transformers")
+        model, tokenizer = open_model(base, trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder}: an adapter, not a model; its base cannot be opened ({one_line(error)})"
+        ) from error
+    try:
+        from peft import PeftModel
+
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload().eval(), tokenizer
+    except Exception as error:
+        said = f"{type(error).__name__}: {one_line(error)}"
+        raise ValueError(f"{folder}: an adapter that does not fit {base} ({said})") from error
+
+
 def _model_type(folder: Path) -> str | None:
-    path = folder / "config.json"
+    path, adapter = folder / "config.json", folder / "adapter_config.json"
+    if adapter.is_file() and not path.is_file():
+        base = read_json(adapter).get("base_model_name_or_path")
+        raise ValueError(
+            f"{folder}: an adapter of {base}, not a model; open the model that it belongs to, and "
+            "put the adapter on it with peft's PeftModel.from_pretrained"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: missing; a model is a folder with config.json and safetensors files"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise ValueError(f"{path}: not valid JSON ({error})") from error
-    require(isinstance(config, dict), str(path), type(config).__name__, "a JSON object")
-    return config.get("model_type")
+    return read_json(path).get("model_type")
+
+
+def _check_config(folder: Path) -> None:
+    """ValueError naming the file for a configuration that transformers refuses."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    fields = read_json(folder / "config.json")
+    if fields.get("model_type") in CONFIG_MAPPING:  # others bring code of their own
+        try:
+            CONFIG_MAPPING[fields["model_type"]].from_dict(fields)
+        except Exception as error:  # its checks raise classes of their own
+            said = " ".join(line.strip() for line in str(error).splitlines())
+            raise ValueError(f"{folder / 'config.json'}: {said}") from error
 
 
 def _check_weights(folder: Path) -> None:
-    if any(folder.glob("*.safetensors")):
+    """ValueError or FileNotFoundError unless there are safetensors files, all of them whole."""
+    files = sorted(folder.glob("*.safetensors"))
+    for path in files:
+        read_shapes(path)
+    index = folder / "model.safetensors.index.json"
+    if index.is_file() and isinstance(parts := read_json(index).get("weight_map"), dict):
+        missing = sorted({str(name) for name in parts.values()} - {path.name for path in files})
+        if missing:
+            raise FileNotFoundError(f"{folder / missing[0]}: missing; {index.name} names it")
+    if files:
         return
     found = sorted(path.name for path in folder.iterdir() if path.suffix in _UNSAFE)
     if found:
         raise ValueError(
-            f"{folder}: has its weights in {found[0]}, a format that may run code while it "
-            "is read; "
-            "wants safetensors files"
+            f"{folder}: has its weights in {found[0]}, a format that may run code while it is "
+            "read; wants safetensors files"
         )
     raise FileNotFoundError(
         f"{folder}: no safetensors file; a model is a folder with config.json and safetensors files"
@@ -133,7 +198,3 @@ def _wants() -> str:
         "organisation/model of the "
         "Hugging Face Hub"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

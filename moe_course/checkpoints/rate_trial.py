@@ -4,13 +4,14 @@
 bases; what is measured is kept in the folder and not measured again.
 """
 
-import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from moe_course.checkpoints.recipes import KINDS, NEXT_RECIPES, Recipe, train_design
 from moe_course.checkpoints.texts import Texts
+from moe_lib.console import Parser, run_command
 from moe_lib.files import write_json
 
 RATES, STEPS = (2e-3, 4e-3, 8e-3), 120
@@ -47,7 +48,7 @@ def best_rate(losses: dict[str, float]) -> float:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m moe_course.checkpoints.rate_trial", description=__doc__.split("\n")[0]
     )
     parser.add_argument("name", choices=sorted(NEXT_RECIPES))
@@ -60,4 +61,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

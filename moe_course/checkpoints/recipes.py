@@ -6,10 +6,10 @@ data/checkpoints/NAME with its card. A run that is broken off goes on where it w
 is given again.
 """
 
-import argparse
 import json
 import platform
 import shutil
+import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import torch
 from moe_course.checkpoints.cards import write_card, write_dense_card
 from moe_course.checkpoints.texts import Texts, held_out_batches
 from moe_lib.config import ModelConfig
+from moe_lib.console import Parser, run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.files import write_json
@@ -242,7 +243,7 @@ def unigram_loss(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m moe_course.checkpoints.recipes", description=__doc__.split("\n")[0]
     )
     parser.add_argument(
@@ -251,7 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
         metavar="NAME",
         help=f"of: {', '.join(RECIPES)}; all of them if none is given",
     )
-    parser.add_argument("--steps", type=int, help="fewer steps, to try it out")
+    parser.add_argument("--steps", type=whole(1), help="fewer steps, to try it out")
     parser.add_argument(
         "--next", action="store_true", help="the next bases, on the packages' docstrings too"
     )
@@ -267,8 +268,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fresh", action="store_true", help="forget a run that was broken off")
     chosen = parser.parse_args(arguments)
     recipes, scratch = NEXT_RECIPES if chosen.next else RECIPES, chosen.scratch
-    for name in chosen.names or recipes:
+    for name in chosen.names:
         require(name in recipes, "NAME", name, f"one of {', '.join(recipes)}")
+    for name in chosen.names or recipes:
         if chosen.fresh:
             for kind in KINDS:
                 shutil.rmtree(scratch / f"{name}-{kind}", ignore_errors=True)
@@ -277,4 +279,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

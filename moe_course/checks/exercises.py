@@ -53,7 +53,7 @@ def find_check(name: str) -> Callable:
             raise
         raise ValueError(f"name: got {name!r}; chapter {chapter!r} has no exercises") from None
     if name not in module.CHECKS:
-        raise ValueError(f"name: got {name!r}, want one of {sorted(module.CHECKS)}")
+        raise ValueError(f"name: got {name!r}; wants one of {sorted(module.CHECKS)}")
     return module.CHECKS[name]
 
 

@@ -27,7 +27,7 @@ class Verdict:
 
     def __post_init__(self):
         if self.status not in _LOOKS:
-            raise ValueError(f"status: got {self.status!r}, want one of {list(_LOOKS)}")
+            raise ValueError(f"status: got {self.status!r}; wants one of {list(_LOOKS)}")
 
     @property
     def passed(self) -> bool:

@@ -6,7 +6,9 @@ Run it after a change to the data; a test compares the file with what this gives
 """
 
 import json
+import sys
 
+from moe_lib.console import run_command
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.readers import read_documents
 from moe_lib.text.tasks.load import load_products, load_task
@@ -263,4 +265,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -18,6 +18,7 @@ from moe_course.data_tools.task_measures import (
     sentences,
     text_classifiers,
 )
+from moe_lib.console import run_command
 from moe_lib.text.tasks import load_products, load_second_labels, load_task, task_names
 from moe_lib.text.tasks.schema import TASKS
 from moe_lib.tuning.metrics import rouge
@@ -209,4 +210,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command(lambda: main(sys.argv[1:])))

@@ -15,6 +15,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+from moe_lib.console import Parser, run_command
 from moe_lib.text.corpora.readers import read_documents
 
 # A Chinese character counts as a word: Chinese is written without spaces between words.
@@ -128,7 +129,11 @@ def report(folder: Path) -> str:
     return "\n".join(rows)
 
 
+def main(arguments: list[str] | None = None) -> None:
+    parser = Parser(prog="python -m moe_course.data_tools.quality", description=__doc__)
+    parser.add_argument("folder", type=Path, metavar="FOLDER")
+    print(report(parser.parse_args(arguments).folder))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("usage: python -m moe_course.data_tools.quality FOLDER")
-    print(report(Path(sys.argv[1])))
+    sys.exit(run_command(main))

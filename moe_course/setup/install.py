@@ -1,7 +1,4 @@
-"""Installs the requirements with uv, or with pip where there is no uv, and shows one live line.
-
-uv gets the indexes and settings that pip is configured for. All that both say is logged.
-"""
+"""Installs the requirements with uv, as pip is configured, or with pip; shows one live line."""
 
 import ast
 import os
@@ -81,7 +78,8 @@ def follow(command: list[str], venv: Path, line: LiveLine, more=()) -> tuple[int
 
     def tick() -> None:  # so that the elapsed time goes on while the command is silent
         while not over.wait(0.2):
-            line.show(next((text.strip() for text in reversed(said) if text.strip()), "starting"))
+            news = (text.strip() for text in reversed(said) if not text.startswith("WARNING"))
+            line.show(next(filter(None, news), "starting"))
 
     ticking = threading.Thread(target=tick, daemon=True)
     ticking.start()

@@ -11,17 +11,15 @@ Runs with the same seed share the batches, and the weights outside the feed-forw
 start, so that their differences can be taken seed by seed.
 """
 
-import argparse
-import platform
 from pathlib import Path
 
 import torch
 
+from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
-from moe_lib.paths import DATA
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, train_tokenizer
 from moe_lib.training import train
 
@@ -46,7 +44,7 @@ DESIGNS: dict[str, dict] = {
 # A softmax over E experts gives gates of 1/E on average. Multiplied by E/k, k average gates sum to
 # 1 in every design.
 SCALED = ("few big", "+ both")
-STUDY = DATA / "studies" / "expert_designs.json"
+STUDY = STUDIES / "expert_designs.json"
 
 
 def design_config(name: str, vocab_size: int, scaled: bool = False) -> ModelConfig:
@@ -119,31 +117,18 @@ def run_study(
     sizes = {
         name: count_parameters(design_config(name, len(letters))).as_dict() for name in DESIGNS
     }
-    about = {
-        "command": "python -m moe_course.studies.expert_designs",
-        "steps": steps,
-        "tokens_per_step": 32 * 32,
-        "learning_rate": 8e-3,
-        "heldout_bytes": held_out.numel(),
-        "python": platform.python_version(),
-        "torch": torch.__version__.split("+")[0],
-    }
-    return rounded({"about": about, "parameters": sizes, "runs": runs})
-
-
-def rounded(content):
-    """Losses to four digits: the fifth depends on the machine."""
-    if isinstance(content, dict):
-        return {name: rounded(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [rounded(value) for value in content]
-    return round(content, 4) if isinstance(content, float) else content
+    facts = about(
+        "expert_designs",
+        steps=steps,
+        tokens_per_step=32 * 32,
+        learning_rate=8e-3,
+        heldout_bytes=held_out.numel(),
+    )
+    return rounded({"about": facts, "parameters": sizes, "runs": runs})
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.expert_designs", description=__doc__.split("\n")[0]
-    )
+    parser = parser_of("expert_designs", __doc__)
     parser.add_argument("--steps", type=int, default=1200, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=STUDY)

@@ -23,7 +23,6 @@ All of a model is trained. A study that is broken off goes on where it was when 
 again.
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,10 +31,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.paths import DATA, REPOSITORY
 from moe_lib.text import load_task, load_tokenizer
 from moe_lib.tuning import (
     Case,
@@ -74,7 +73,7 @@ COLUMNS = {"intents": ("support_intent", "intent"), "sentiment": ("market_sentim
 def study_path(task: str) -> Path:
     """Where the study of one of TASKS is stored."""
     require(task in TASKS, "task", task, f"one of {', '.join(TASKS)}")
-    return DATA / "studies" / f"fine_tuning_{task}.json"
+    return STUDIES / f"fine_tuning_{task}.json"
 
 
 def make_task(task: str) -> TuningTask:
@@ -249,9 +248,7 @@ def run_now(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.fine_tuning_study", description=__doc__.split("\n")[0]
-    )
+    parser = parser_of("fine_tuning_study", __doc__)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--cases", nargs="+", help="only these, without writing")
     chosen = parser.parse_args(arguments)
@@ -259,29 +256,10 @@ def main(arguments: list[str] | None = None) -> None:
         cases = [
             case for case in all_cases(task) if chosen.cases is None or case.name in chosen.cases
         ]
-        found = run_study(
-            task, cases, scratch=REPOSITORY / "runs" / "fine_tuning_study", callback=_Report()
-        )
+        found = run_study(task, cases, scratch=runs_folder("fine_tuning_study"), callback=Report())
         print(found.summary([found.metric, "gap", "cpu_seconds"]).round(3).to_string(), flush=True)
         if chosen.cases is None:
-            found.save(study_path(task), command="python -m moe_course.studies.fine_tuning_study")
-
-
-class _Report:
-    """Says which run has begun."""
-
-    def __init__(self):
-        self.run = None
-
-    def __call__(self, at: dict) -> None:
-        if at["run"] != self.run:
-            self.run = at["run"]
-            print(
-                f"run {self.run + 1} of {at['runs']}: {at['case']}, {at['n_train'] or 'all'} "
-                "labels, "
-                f"seed {at['seed']}",
-                flush=True,
-            )
+            found.save(study_path(task), command=command_of("fine_tuning_study"))
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ The model of seed 0 becomes the checkpoint mini-v2-prompted. A study that is bro
 where it was when the command is given again.
 """
 
-import argparse
-import platform
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from moe_course.checkpoints.generation_card import write_generation_card
-from moe_course.studies.expert_designs import rounded
 from moe_course.studies.generation_tasks import (
     BATCH_SIZES,
     BEGINNINGS,
@@ -35,9 +33,10 @@ from moe_course.studies.generation_tasks import (
     product_text,
     style_passages,
 )
-from moe_lib.files import read_json, write_json
+from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
+from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
-from moe_lib.paths import DATA, REPOSITORY
+from moe_lib.paths import DATA
 from moe_lib.text import load_corpus
 from moe_lib.training import load_checkpoint, save_checkpoint
 from moe_lib.tuning import FineTuned, bleu, finetune, recall_at_k, rouge
@@ -56,7 +55,7 @@ from moe_lib.tuning.prompting import (
     style_chat,
 )
 
-STUDY = DATA / "studies" / "generation.json"
+STUDY = STUDIES / "generation.json"
 CHECKPOINT = DATA / "checkpoints" / "mini-v2-prompted"
 BASE = "mini-v2"
 STEPS, SEEDS, LEARNING_RATE = 800, 3, 2e-3
@@ -216,10 +215,16 @@ def run_one(
     kept: Path | None = None,
     checkpoint: Path | None = None,
 ) -> dict:
-    """Train and measure. kept: a file to write the figures to; if it is there, they are read
-    instead. checkpoint: a folder for the model."""
-    if kept and kept.is_file():
-        return read_json(kept)
+    """Train and measure. kept: a file to write the figures to; if it holds those of a run with the
+    same settings, they are read instead. checkpoint: a folder for the model."""
+    key = {"seed": seed, "base": BASE, "steps": steps, "learning_rate": LEARNING_RATE}
+    key |= {"weights": WEIGHTS, "batch_sizes": BATCH_SIZES}
+    return kept_run(kept, key, partial(_train_and_measure, seed, data, judge, steps, checkpoint))
+
+
+def _train_and_measure(
+    seed: int, data: GenerationData, judge: StyleJudge, steps: int, checkpoint: Path | None
+) -> dict:
     started = time.process_time()
     run, tokenizer = train_one(seed, data, steps=steps)
     trained, model = time.process_time() - started, run.model.base
@@ -237,10 +242,8 @@ def run_one(
     }
     if checkpoint:
         save_checkpoint(model, checkpoint, tokenizer, dtype=torch.bfloat16)
-    if kept:
-        write_json(kept, rounded(found))
     print(rounded(found), f"{time.process_time() - started:.0f} s", flush=True)
-    return rounded(found)
+    return found
 
 
 def run_study(
@@ -264,31 +267,26 @@ def run_study(
         )
         for seed in range(seeds)
     ]
-    about = {
-        "command": "python -m moe_course.studies.generation_study",
-        "base": BASE,
-        "steps": steps,
-        "learning_rate": LEARNING_RATE,
-        "weights": WEIGHTS,
-        "batch_sizes": BATCH_SIZES,
-        "date": time.strftime("%Y-%m-%d"),
-        "python": platform.python_version(),
-        "torch": torch.__version__.split("+")[0],
-    }
-    return {"about": about, "baselines": rounded(baselines(data, judge)), "runs": runs}
+    facts = about(
+        "generation_study",
+        base=BASE,
+        steps=steps,
+        learning_rate=LEARNING_RATE,
+        weights=WEIGHTS,
+        batch_sizes=BATCH_SIZES,
+    )
+    return {"about": facts, "baselines": rounded(baselines(data, judge)), "runs": runs}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.generation_study", description=__doc__.split("\n")[0]
-    )
+    parser = parser_of("generation_study", __doc__)
     parser.add_argument(
         "--steps", type=int, default=STEPS, help="fewer steps, to try it out; writes nothing"
     )
     parser.add_argument("--seeds", type=int, default=SEEDS)
     chosen = parser.parse_args(arguments)
     whole = (chosen.steps, chosen.seeds) == (STEPS, SEEDS)
-    scratch = REPOSITORY / "runs" / f"generation_study-{chosen.steps}"
+    scratch = runs_folder(f"generation_study-{chosen.steps}")
     content = run_study(chosen.steps, chosen.seeds, scratch, CHECKPOINT if whole else None)
     if whole:
         write_json(STUDY, content)

@@ -23,21 +23,17 @@ taken from before only if its settings, data and base weights are the same. How 
 were chosen: overfitting_cases.
 """
 
-import argparse
 import hashlib
 import json
-import platform
 import time
 from collections.abc import Sequence
-from datetime import date
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from moe_course.studies.expert_designs import rounded
 from moe_course.studies.overfitting_cases import (
     BASE,
     BATCH,
@@ -70,9 +66,16 @@ from moe_course.studies.overfitting_parts import (
     self_training,
     translation,
 )
+from moe_course.studies.running import (
+    STUDIES,
+    about,
+    kept_run,
+    parser_of,
+    rounded,
+    runs_folder,
+)
 from moe_lib.errors import require
-from moe_lib.files import read_json, write_json
-from moe_lib.paths import DATA, REPOSITORY
+from moe_lib.files import write_json
 from moe_lib.training import load_checkpoint
 from moe_lib.tuning.comparison.cases import Case
 from moe_lib.tuning.comparison.compare import compare
@@ -96,7 +99,7 @@ __all__ = [
     "run_part",
 ]
 
-STUDY = DATA / "studies" / "overfitting.json"
+STUDY = STUDIES / "overfitting.json"
 COMPARED = ("factorial 100", "factorial 300", "factorial all", "singles")
 OTHERS = {
     "averages": averages,
@@ -127,15 +130,15 @@ def run_part(
     for seed in seeds:
         path = None if scratch is None else scratch / f"{part.replace(' ', '_')}_seed{seed}.json"
         key = settings_key(part, seed, steps or STEPS[100 if part == "active" else 300])
-        stored = read_json(path) if path is not None and path.is_file() else {}
-        if stored.get("key") != key:
-            started = time.process_time()
-            found = rounded(json_ready(OTHERS[part](seed, key["steps"])))
-            found[0]["cpu_seconds"] = round(time.process_time() - started, 1)
-            stored = {"key": key, "rows": found}
-            if path is not None:
-                write_json(path, stored)
-        rows += stored["rows"]
+        rows += kept_run(path, key, partial(_timed, part, seed, key["steps"]))
+    return rows
+
+
+def _timed(part: str, seed: int, steps: int) -> list[dict]:
+    """The rows of one of OTHERS; the first says how long it took."""
+    started = time.process_time()
+    rows = json_ready(OTHERS[part](seed, steps))
+    rows[0]["cpu_seconds"] = round(time.process_time() - started, 1)
     return rows
 
 
@@ -227,9 +230,7 @@ def effects(rows: list[dict], metric: str = "test_accuracy") -> dict[str, list[f
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.overfitting_study", description=__doc__.split("\n")[0]
-    )
+    parser = parser_of("overfitting_study", __doc__)
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="only these, without writing"
     )
@@ -241,9 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(1)
     parts = {}
     for part in chosen.parts:
-        parts[part] = run_part(
-            part, seeds=chosen.seeds, scratch=REPOSITORY / "runs" / "overfitting_study"
-        )
+        parts[part] = run_part(part, seeds=chosen.seeds, scratch=runs_folder("overfitting_study"))
         print(part, "done", flush=True)
     if set(chosen.parts) == set(PARTS) and set(chosen.seeds) == set(SEEDS):
         runs = {
@@ -252,17 +251,14 @@ def main(arguments: list[str] | None = None) -> None:
             for row in rows
             if "cpu_seconds" in row
         }
-        about = {
-            "command": "python -m moe_course.studies.overfitting_study",
-            "date": date.today().isoformat(),
-            "steps": {str(n or "all"): steps for n, steps in STEPS.items()},
-            "learning_rate": LEARNING_RATE,
-            "epsilon": EPSILON,
-            "cpu_seconds": round(sum(runs.values())),
-            "python": platform.python_version(),
-            "torch": torch.__version__.split("+")[0],
-        }
-        write_json(chosen.out, rounded({"about": about, **parts}))
+        facts = about(
+            "overfitting_study",
+            steps={str(n or "all"): steps for n, steps in STEPS.items()},
+            learning_rate=LEARNING_RATE,
+            epsilon=EPSILON,
+            cpu_seconds=round(sum(runs.values())),
+        )
+        write_json(chosen.out, rounded({"about": facts, **parts}))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ goes up or down the ladder 0.001, 0.003, 0.01 … until the rate with the lowest
 on either side. A study that is broken off goes on where it was when the command is given again.
 """
 
-import argparse
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,8 +30,9 @@ from pathlib import Path
 
 import torch
 
+from moe_course.studies.parameter_efficient_rates import FIRST_RATES, best_rates, climb
+from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
 from moe_lib.errors import require
-from moe_lib.paths import DATA, REPOSITORY
 from moe_lib.text import load_task
 from moe_lib.training import TrainingDiverged, load_checkpoint
 from moe_lib.tuning import (
@@ -65,30 +65,8 @@ from moe_lib.tuning.methods import (
 
 BASE, STEPS, BATCH, SEEDS, RATE_SEED, MAX_LENGTH = "mini-v2", 72, 16, (0, 1, 2), 100, 64
 INTENTS = ("account_access", "order_status", "discount_code", "damaged_item")
-STUDY = DATA / "studies" / "parameter_efficient.json"
-RATES = DATA / "studies" / "parameter_efficient_rates.json"
-
-# learning rates, about half a power of ten apart, and those that each case tries first; a case
-# without any takes that of another one
-LADDER = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0)
-FIRST_RATES = {
-    "full": (1e-3, 3e-3),
-    "head only": (1e-2, 3e-2),
-    "LoRA": (3e-3, 1e-2),
-    "AdaLoRA": (3e-3, 1e-2),
-    "adapters": (3e-3, 1e-2),
-    "LoRA on experts": (3e-3, 1e-2),
-    "prefix": (1e-2, 3e-2),
-    "router only": (1e-2, 3e-2),
-    "added biases": (1e-2, 3e-2),
-    "ESFT": (3e-3, 1e-2),
-    "LoRA, large": (1e-3, 3e-3),
-    "LoRA on experts, large": (3e-3, 1e-2),
-}
-SAME_RATE = {"other experts": "ESFT"}
-SLOWER = {
-    "LoRA on experts, slower": "LoRA on experts"
-}  # one rung lower: what comes of the method, what of its rate?
+STUDY = STUDIES / "parameter_efficient.json"
+RATES = STUDIES / "parameter_efficient_rates.json"
 
 
 @cache
@@ -206,19 +184,6 @@ def make_case(
     )
 
 
-def climb(first: Sequence[float], loss_at: Callable[[float], float]) -> dict[float, float]:
-    """Rate -> loss for the rates `first`, then for the neighbours of the best one on the ladder,
-    the higher one first, until it has a worse one on either side (or the ladder ends)."""
-    losses = {rate: loss_at(rate) for rate in first}
-    while True:
-        best = LADDER.index(min(losses, key=losses.get))
-        neighbours = [LADDER[place] for place in (best + 1, best - 1) if 0 <= place < len(LADDER)]
-        untried = [rate for rate in neighbours if rate not in losses]
-        if not untried:
-            return losses
-        losses[untried[0]] = loss_at(untried[0])
-
-
 def try_rates(first=FIRST_RATES, scratch: Path | None = None, steps: int = STEPS) -> Comparison:
     """Every method climbs the ladder from its first rates; another seed, measured on the validation
     split.
@@ -229,7 +194,7 @@ def try_rates(first=FIRST_RATES, scratch: Path | None = None, steps: int = STEPS
     def loss_at(name: str, rate: float) -> float:
         case = make_case(name, rate, steps, f"{name} {rate:g}")
         try:
-            one = compare([case], task, seeds=(RATE_SEED,), scratch=scratch, callback=_Report())
+            one = compare([case], task, seeds=(RATE_SEED,), scratch=scratch, callback=Report())
         except TrainingDiverged:
             diverged.append(case.name)
             return float("inf")
@@ -241,22 +206,6 @@ def try_rates(first=FIRST_RATES, scratch: Path | None = None, steps: int = STEPS
     tried = sum(found[1:], found[0])
     tried.about["diverged"] = diverged
     return tried
-
-
-def best_rates(tried: Comparison) -> dict[str, float]:
-    """Case -> the learning rate with the lowest validation loss; for SLOWER, the rate below
-    that."""
-    found: dict[str, tuple[float, float]] = {}
-    for case, loss in zip(tried.runs["case"], tried.runs["test_loss"], strict=True):
-        name, rate = case.rsplit(" ", 1)
-        found[name] = min(found.get(name, (float("inf"), 0.0)), (float(loss), float(rate)))
-    rates = {name: rate for name, (_, rate) in found.items()}
-    rates |= {name: rates[other] for name, other in SAME_RATE.items() if other in rates}
-    return rates | {
-        name: LADDER[LADDER.index(rates[other]) - 1]
-        for name, other in SLOWER.items()
-        if other in rates
-    }
 
 
 def run_study(
@@ -285,35 +234,18 @@ def run_study(
     )
 
 
-class _Report:
-    """Prints the name of each run as it begins."""
-
-    def __init__(self):
-        self.run = None
-
-    def __call__(self, at: dict) -> None:
-        if at["run"] != self.run:
-            self.run = at["run"]
-            print(
-                f"run {at['run'] + 1} of {at['runs']}: {at['case']}, seed {at['seed']}", flush=True
-            )
-
-
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.parameter_efficient_study",
-        description=__doc__.split("\n")[0],
-    )
+    parser = parser_of("parameter_efficient_study", __doc__)
     parser.add_argument("--out", type=Path, default=STUDY.parent, help="folder of the two files")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    scratch = REPOSITORY / "runs" / "parameter_efficient_study"
-    command = "python -m moe_course.studies.parameter_efficient_study"
+    scratch = runs_folder("parameter_efficient_study")
+    command = command_of("parameter_efficient_study")
     tried = try_rates(scratch=scratch / "rates")
     tried.save(chosen.out / RATES.name, command=command)
     rates = best_rates(tried)
     print(rates, flush=True)
-    found = run_study(rates, scratch=scratch / "runs", callback=_Report())
+    found = run_study(rates, scratch=scratch / "runs", callback=Report())
     found.save(
         chosen.out / STUDY.name, command=command, learning_rates=rates, base=BASE, steps=STEPS
     )

@@ -26,21 +26,17 @@ the same text; gains of designs can. A study that is broken off goes on where it
 command is given again.
 """
 
-import argparse
-import platform
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import torch
 
-from moe_course.studies.expert_designs import rounded
+from moe_course.studies.running import STUDIES, about, parser_of, rounded, runs_folder
 from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_json
 from moe_lib.model import LanguageModel
-from moe_lib.paths import DATA, REPOSITORY
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
 from moe_lib.text.corpora.mixture import repeat_written
 from moe_lib.training import train
@@ -63,7 +59,7 @@ SETTINGS = {
     "small": Setting("mixture-small", 1024, ("dense", "all on", "moe", "wide")),
     "short warm-up": Setting("mixture-small", 1024, ("dense", "all on", "moe"), warmup_steps=6),
 }
-STUDY = DATA / "studies" / "moe_against_dense.json"
+STUDY = STUDIES / "moe_against_dense.json"
 STEPS, SEEDS, EVERY = 600, 3, 30
 LEARNING_RATE, BATCH, LENGTH = 4e-3, 16, 128
 
@@ -168,25 +164,23 @@ def run_study(
             runs.append({"design": design, "seed": seed, "heldout_loss": curve})
             print(f"{setting}, seed {seed}, {design}: {list(curve.values())[-1]:.3f}", flush=True)
     heldout_tokens = LENGTH * sum(len(batch["input_ids"]) for batch in exam)
-    about = {
-        "command": f"python -m moe_course.studies.pretraining_study --settings {setting!r}",
-        "date": date.today().isoformat(),
-        "vocab_size": chosen.vocab_size,
-        "warmup_steps": chosen.warmup_steps,
-        "steps": steps,
-        "tokens_per_step": BATCH * LENGTH,
-        "train_tokens": practice.numel(),
-        "heldout_tokens": heldout_tokens,
-        "learning_rate": LEARNING_RATE,
-        "evaluate_every": every,
-        "python": platform.python_version(),
-        "torch": torch.__version__.split("+")[0],
-    }
+    facts = about(
+        "pretraining_study",
+        f"--settings {setting!r}",
+        vocab_size=chosen.vocab_size,
+        warmup_steps=chosen.warmup_steps,
+        steps=steps,
+        tokens_per_step=BATCH * LENGTH,
+        train_tokens=practice.numel(),
+        heldout_tokens=heldout_tokens,
+        learning_rate=LEARNING_RATE,
+        evaluate_every=every,
+    )
     sizes = {
         design: count_parameters(small_config(design, chosen.vocab_size)).as_dict()
         for design in designs or chosen.designs
     }
-    return rounded({"about": about, "parameters": sizes, "runs": runs})
+    return rounded({"about": facts, "parameters": sizes, "runs": runs})
 
 
 def passing_share(faster: dict, slower: dict) -> float | None:
@@ -207,9 +201,7 @@ def passing_share(faster: dict, slower: dict) -> float | None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.pretraining_study", description=__doc__.split("\n")[0]
-    )
+    parser = parser_of("pretraining_study", __doc__)
     parser.add_argument("--steps", type=int, default=STEPS, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument(
@@ -220,9 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     every = max(1, chosen.steps // 20)
     for setting in chosen.settings:
-        scratch = (
-            REPOSITORY / "runs" / f"pretraining_study-{setting.replace(' ', '-')}-{chosen.steps}"
-        )
+        scratch = runs_folder(f"pretraining_study-{setting.replace(' ', '-')}-{chosen.steps}")
         designs = tuple(chosen.designs) if chosen.designs else None
         content = run_study(
             setting, chosen.steps, chosen.seeds, every, designs=designs, scratch=scratch

@@ -18,25 +18,22 @@ model has had since the checkpoint, and with as many as it has had in all. "dens
 "upcycled" see the same batches, which are also those of the second half of "from scratch".
 """
 
-import argparse
-import platform
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from moe_course.studies.expert_designs import rounded
 from moe_course.studies.pretraining_study import LENGTH, load_texts, small_config
+from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.errors import require
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
-from moe_lib.paths import DATA
 from moe_lib.text import Batches
 from moe_lib.training import evaluate, train
 from moe_lib.training.upcycling import upcycle
 
 RUNS = ("dense", "dense, trained on", "upcycled", "from scratch")
-STUDY = DATA / "studies" / "upcycling.json"
+STUDY = STUDIES / "upcycling.json"
 STEPS, SEEDS, EVERY = 180, 3, 20
 LEARNING_RATE, WARMUP, BATCH = 3e-3, 20, 8
 
@@ -99,17 +96,15 @@ def run_study(steps: int = STEPS, seeds: int = SEEDS, every: int = EVERY, rows: 
         for name, curve in run_seed(seed, practice, exam, steps, every).items():
             runs.append({"run": name, "seed": seed, "heldout_loss": curve})
             print(f"seed {seed}, {name}: {list(curve.values())[-1]:.3f}", flush=True)
-    about = {
-        "command": "python -m moe_course.studies.upcycling_study",
-        "steps": steps,
-        "tokens_per_step": BATCH * LENGTH,
-        "learning_rate": LEARNING_RATE,
-        "warmup_steps": WARMUP,
-        "heldout_tokens": rows * LENGTH,
-        "python": platform.python_version(),
-        "torch": torch.__version__.split("+")[0],
-    }
-    return rounded({"about": about, "runs": runs})
+    facts = about(
+        "upcycling_study",
+        steps=steps,
+        tokens_per_step=BATCH * LENGTH,
+        learning_rate=LEARNING_RATE,
+        warmup_steps=WARMUP,
+        heldout_tokens=rows * LENGTH,
+    )
+    return rounded({"about": facts, "runs": runs})
 
 
 def curve_of(study: dict, run: str, seed: int) -> dict[int, float]:
@@ -187,9 +182,7 @@ def crossings(study: dict) -> dict[int, dict[str, float | None]]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_course.studies.upcycling_study", description=__doc__.split("\n")[0]
-    )
+    parser = parser_of("upcycling_study", __doc__)
     parser.add_argument("--steps", type=int, default=STEPS, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--out", type=Path, default=STUDY)

@@ -1,24 +1,30 @@
 """A LanguageModel of ours in the files of transformers' DeepSeek-V2."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
-from moe_lib.files import write_json, write_tensors
+from moe_lib.errors import require
+from moe_lib.files import read_json, write_folder, write_json, write_tensors
 from moe_lib.interop.configs import config_to_transformers
 from moe_lib.interop.names import per_expert_pieces
 from moe_lib.interop.sources import INDEX, WEIGHTS
 from moe_lib.model import LanguageModel
+from moe_lib.shapes_only import shapes_only
+from moe_lib.validation import Count, PathLike, Tokenizer, checked
+
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
+@checked
 def save_transformers(
     model: LanguageModel,
-    folder: str | Path,
-    tokenizer=None,
+    folder: PathLike,
+    tokenizer: Tokenizer | None = None,
     *,
-    max_shard_bytes: int = 5_000_000_000,
+    max_shard_bytes: Count = 5_000_000_000,
 ) -> Path:
     """Write `model` so that AutoModelForCausalLM.from_pretrained(folder) opens it; returns the
     folder.
@@ -28,22 +34,18 @@ def save_transformers(
     max_shard_bytes  weights beyond this go into several files
 
     config.json, model.safetensors (or shards and their index) with one entry per expert, as the
-    public checkpoints have it. Weight files of an older model in the folder are removed. Balance
-    losses are stored, but transformers trains without them.
+    public checkpoints have it. An older model in the folder is replaced, its shards are removed;
+    all other files stay. A full disk or a kill leaves the old model. Balance losses are stored, but
+    transformers trains without them.
 
     Raises TypeError for another kind of model; ValueError naming a setting that transformers'
-    DeepSeek-V2 cannot express, or a tokenizer with more tokens than the model.
+    DeepSeek-V2 cannot express, a tokenizer with more tokens than the model, a model with weights
+    that are not finite or with a method of tuning attached. OSError naming the folder if it cannot
+    be written.
     """
-    require(
-        isinstance(model, LanguageModel),
-        "model",
-        type(model).__name__,
-        "a moe_lib LanguageModel",
-        TypeError,
-    )
-    require_whole("max_shard_bytes", max_shard_bytes)
     official = config_to_transformers(model.config)
-    official.dtype = model.embedding.weight.dtype
+    _require_plain(model)
+    official.dtype = next(model.parameters()).dtype
     if tokenizer is not None:
         require(
             len(tokenizer) <= model.config.vocab_size,
@@ -54,16 +56,46 @@ def save_transformers(
         for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
             setattr(official, name, getattr(tokenizer, name))
     folder = Path(folder)
-    written = _write_shards(list(_shards(model, max_shard_bytes)), folder)
-    for path in folder.glob(
-        "model*.safetensors*"
-    ):  # transformers would prefer an older model's single file
-        if path.name not in written:
-            path.unlink()
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
-    write_json(folder / "config.json", official.to_dict())
+    require(not folder.is_file(), "folder", str(folder), "a folder; this is a file")
+    old = _old_weight_files(folder)
+    shards, written = list(_shards(model, max_shard_bytes)), set()
+
+    def write(aside: Path) -> None:
+        written.update(_write_shards(shards, aside))
+        if tokenizer is not None:
+            tokenizer.save_pretrained(aside)
+        write_json(aside / "config.json", official.to_dict())
+
+    write_folder(folder, write)
+    for name in old - written:  # transformers would prefer an older model's single file
+        (folder / name).unlink(missing_ok=True)
     return folder
+
+
+def _require_plain(model: LanguageModel) -> None:
+    """ValueError for a model whose tensors are not those of its configuration, or not finite."""
+    with shapes_only():
+        wanted = LanguageModel(model.config).state_dict()
+    tensors = model.state_dict()
+    require(
+        wanted.keys() == tensors.keys(),
+        "model",
+        f"a model with {sorted(wanted.keys() ^ tensors.keys())[:3]} in or out of place",
+        "a plain LanguageModel: merge or detach what is attached to it first",
+    )
+    for name, tensor in tensors.items():
+        good = tensor.is_floating_point() and bool(tensor.isfinite().all())
+        require(good, "model", f"{name} with a NaN, infinity or no floats", "finite weights")
+
+
+def _old_weight_files(folder: Path) -> set[str]:
+    """The weight files that a model saved there before consists of: no other file is ours."""
+    try:
+        listed = read_json(folder / INDEX).get("weight_map")
+    except (OSError, ValueError):  # none, or one that nobody can read
+        return {WEIGHTS}
+    names = listed.values() if isinstance(listed, dict) else ()
+    return {WEIGHTS, INDEX} | {str(name) for name in names if _SHARD.fullmatch(str(name))}
 
 
 def their_tensors(model: LanguageModel) -> Iterator[tuple[str, Tensor]]:

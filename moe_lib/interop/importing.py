@@ -14,10 +14,12 @@ from moe_lib.interop.names import per_expert_pieces, stacked_name
 from moe_lib.interop.sources import FolderSource, ModelSource
 from moe_lib.model import LanguageModel
 from moe_lib.shapes_only import shapes_only
+from moe_lib.validation import PathLike, checked
 
 
+@checked
 def from_transformers(
-    model_or_folder: "nn.Module | str | Path", dtype: torch.dtype | None = None
+    model_or_folder: "nn.Module | PathLike", dtype: torch.dtype | None = None
 ) -> LanguageModel:
     """A LanguageModel that gives the logits of transformers' DeepSeek-V2, in eval mode.
 
@@ -31,7 +33,9 @@ def from_transformers(
     is missing, damaged or does not fit its config, ValueError naming a setting that cannot be
     expressed (see `config_from_transformers`).
     """
-    if isinstance(model_or_folder, (str, Path)):
+    floating = dtype is None or dtype.is_floating_point and dtype.itemsize > 1
+    require(floating, "dtype", dtype, "None, or a floating-point type of 16 or 32 bits")
+    if not isinstance(model_or_folder, nn.Module):
         folder = Path(model_or_folder)
         config = _read_config(folder)
         source = FolderSource(folder)
@@ -117,6 +121,7 @@ def _read_weights(
                 tuple(tensor.shape),
                 f"shape {tuple(place.shape)}",
             )
+            _require_weights(f"{source.label}: {piece}", tensor)
             if target is None:
                 target = torch.empty(
                     shape_only.shape, dtype=dtype or tensor.dtype, device=tensor.device
@@ -128,6 +133,14 @@ def _read_weights(
         unread -= places.keys()
     _check_unread(source, unread, weights, model.config)
     return weights
+
+
+def _require_weights(place: str, tensor: Tensor) -> None:
+    """Finite numbers of 16 bits or more; a quantised tensor means something only with its
+    scales."""
+    plain = tensor.is_floating_point() and tensor.element_size() > 1
+    require(plain, place, tensor.dtype, "plain floating-point numbers, of 16 or 32 bits")
+    require(bool(tensor.isfinite().all()), place, "a NaN or infinity", "finite numbers")
 
 
 def _pieces(name: str, tensor: Tensor, there: set[str]) -> Iterator[tuple[str, Tensor]]:

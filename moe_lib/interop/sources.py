@@ -4,10 +4,11 @@ tensor at a time."""
 from collections.abc import Iterable
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from moe_lib.files import read_json
+from moe_lib.files import read_json, require_no_pointer
 
 REMAP_AFTER = 64_000_000  # bytes
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -37,7 +38,13 @@ class FolderSource:
 
     def __init__(self, folder: Path):
         self.label = str(folder)
-        self._home = {name: path for path in _weight_files(folder) for name in _open(path).keys()}  # noqa: SIM118
+        self._home: dict[str, Path] = {}
+        for path in _weight_files(folder):
+            file = _open(path)
+            for name in file.keys():  # noqa: SIM118
+                if name in self._home:
+                    _require_same(name, self._home[name], path)
+                self._home[name] = path
         self._mapped, self._bytes = {}, 0
 
     @property
@@ -57,9 +64,17 @@ class FolderSource:
         return tensor
 
 
+def _require_same(name: str, one: Path, other: Path) -> None:
+    """Two shards may hold the same tensor, but not with other numbers."""
+    first, second = (_open(path).get_tensor(name) for path in (one, other))
+    if first.dtype != second.dtype or not torch.equal(first, second):
+        raise ValueError(f"{other}: {name} is in {one.name} too, with other numbers")
+
+
 def _open(path: Path):
     if not path.is_file():
         raise FileNotFoundError(f"{path}: missing; {INDEX} lists it")
+    require_no_pointer(path)
     try:
         return safe_open(path, framework="pt")
     except SafetensorError as error:

@@ -176,7 +176,10 @@ def choose(
         probability = ordered.softmax(-1)
         outside = probability.cumsum(-1) - probability >= top_p  # what stands before reaches p
         scaled = scaled.masked_fill(outside.scatter(-1, order, outside), -torch.inf)
-    return torch.multinomial(scaled.softmax(-1), 1, generator=generator)[:, 0]
+    chances = scaled.softmax(-1)
+    if generator is not None:  # one of the CPU draws the same tokens for every device
+        chances = chances.to(generator.device)
+    return torch.multinomial(chances, 1, generator=generator)[:, 0].to(logits.device)
 
 
 def last_position(routing: Routing | None, rows: int) -> Routing | None:

@@ -5,10 +5,11 @@ domains) and "mixture-small" (the same texts, fewer tokens).
 data/tokenizer/.
 """
 
-import argparse
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from moe_lib.console import Parser, run_command
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
 
@@ -57,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
     smallest = 256 + len(SPECIAL_TOKENS)
     if vocab_size < smallest:
         raise ValueError(
-            f"vocab_size: got {vocab_size}, wanted at least {smallest} (bytes, specials)"
+            f"vocab_size: got {vocab_size}; wants at least {smallest} (bytes, specials)"
         )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -101,7 +102,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; wanted {', '.join(_FOLDERS)} or a folder with a tokenizer.json"
+            f"{path}: no such file; wants {', '.join(_FOLDERS)} or a folder with a tokenizer.json"
         )
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
@@ -124,9 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
     from moe_lib.text.corpora.load import load_corpus
     from moe_lib.text.corpora.mixture import mixture_texts
 
-    parser = argparse.ArgumentParser(
-        prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0]
-    )
+    parser = Parser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
     parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
@@ -144,4 +143,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import LanguageModel, LatentAttention, rotate, visible_keys
 from moe_lib.modules import eval_mode
-
-_SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+from moe_lib.tracing.token_labels import visible
+from moe_lib.tracing.wrappers import as_written, bare
+from moe_lib.validation import Count, Text, Tokenizer, checked
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,9 @@ class AttentionMaps:
         return float(chosen.triu(1).sum() / chosen.sum())
 
 
+@checked
 @torch.no_grad()
-def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
+def attention_weights(model: nn.Module, input_ids: Tensor) -> Tensor:
     """Run `model` on input_ids (batch, sequence) and return (layers, batch, heads, sequence, keys)
     weights.
 
@@ -44,27 +46,28 @@ def attention_weights(model: LanguageModel, input_ids: Tensor) -> Tensor:
     each layer was given, with the mask it used. Raises TypeError for a model that is no
     LanguageModel.
     """
-    require(
-        isinstance(model, LanguageModel),
-        "model",
-        type(model).__name__,
-        "a moe_lib LanguageModel",
-        TypeError,
-    )
+    model = _own(model)
     found: list[Tensor] = []
     hooks = [
-        block.attention.register_forward_pre_hook(
+        bare(block.attention).register_forward_pre_hook(
             lambda module, given: found.append(_weights(module, *given))
         )
         for block in model.layers
     ]
     try:
-        with eval_mode(model):
+        with eval_mode(model), as_written():
             model(input_ids.to(model.device))
     finally:
         for hook in hooks:
             hook.remove()
     return torch.stack(found).float().cpu()
+
+
+def _own(model: nn.Module) -> LanguageModel:
+    model = bare(model)
+    wants = "a moe_lib LanguageModel"
+    require(isinstance(model, LanguageModel), "model", type(model).__name__, wants, TypeError)
+    return model
 
 
 def _weights(
@@ -103,16 +106,16 @@ def _weights(
     return scores.masked_fill(~visible, -torch.inf).softmax(-1)
 
 
+@checked
 def attention_maps(
-    model: LanguageModel, tokenizer, text: str, max_tokens: int = 32
+    model: nn.Module, tokenizer: Tokenizer, text: Text, max_tokens: Count = 32
 ) -> AttentionMaps:
     """Let `model` read the first `max_tokens` tokens of `text`.
 
     TypeError or ValueError for a wrong argument, and for a model with prefix-tuning that is
     switched on: a map has a column for every token, and the places of a prefix are no tokens
     (`attention_weights` gives those, too)."""
-    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
-    require_whole("max_tokens", max_tokens)
+    model = _own(model)
     ids = tokenizer(text)["input_ids"][: min(max_tokens, model.config.max_position_embeddings)]
     if not ids:
         config = model.config
@@ -132,5 +135,4 @@ def attention_maps(
 
 
 def _label(piece: str) -> str:
-    shown = piece.strip(" ") or piece  # the space before a word says nothing here
-    return "".join(_SIGNS.get(character, character) for character in shown)
+    return visible(piece.strip(" ") or piece)  # the space before a word says nothing here

@@ -1,28 +1,39 @@
 """Record the routing of a model while it reads or writes."""
 
-import inspect
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import LanguageModel, Routing
 from moe_lib.modules import eval_mode
 from moe_lib.tracing.families import warn_of_nllb
-from moe_lib.tracing.hugging_face import layer_traces, watching
+from moe_lib.tracing.model_inputs import (
+    check_ids,
+    forward_inputs,
+    input_device,
+    n_layers,
+    plain_model,
+    text_reader,
+)
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.watching import layer_traces, watching
+from moe_lib.tracing.wrappers import as_written, bare
+from moe_lib.validation import Count, checked
+from moe_lib.validation.blocks import token_ids
 
 
+@checked
 def trace_routing(
     model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None
 ) -> RoutingTrace:
     """Run `model` once over input_ids (batch, sequence), in eval mode, and return who was sent
     where.
 
-    model           a LanguageModel, or any Mixture-of-Experts model of transformers; of an
-                    encoder-decoder, the encoder is traced
+    model           a LanguageModel, or any Mixture-of-Experts model of transformers, also
+                    compiled or with adapters of peft; of an encoder-decoder, the encoder is traced
     attention_mask  (batch, sequence), 1 at real tokens; padding is routed like everything else but
                     marked in the trace and left out of its counts
 
@@ -30,7 +41,8 @@ def trace_routing(
     every module is restored and all hooks are removed, also after an error.
 
     Raises TypeError for something that is no language model; ValueError, naming the class, for a
-    model without experts or one in which no router was called, and for bad input ids.
+    model without experts, one in which no router was called, or one that gives NaN, and for bad
+    input ids.
     """
     return traced_forward(model, input_ids, attention_mask)[0]
 
@@ -40,33 +52,57 @@ def traced_forward(
     model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None = None
 ) -> tuple[RoutingTrace, Any]:
     """`trace_routing`, and the model's output besides."""
-    _check_model(model)
-    _check_ids(input_ids, attention_mask)
+    model = plain_model(model)
+    check_ids(model, input_ids, attention_mask)
     real = (
         torch.ones(input_ids.shape, dtype=torch.bool)
         if attention_mask is None
         else attention_mask.bool().cpu()
     )
-    with eval_mode(model):
+    attention = ()
+    with eval_mode(model), as_written():
         if isinstance(model, LanguageModel):
             output = model(
                 *(None if t is None else t.to(model.device) for t in (input_ids, attention_mask))
             )
             layers = _own_layers(model, [output.routing], *input_ids.shape)
-            return RoutingTrace(layers, input_ids.cpu(), real, n_layers=_n_layers(model)), output
-        reader = _reader(model)
-        warn_of_nllb(model)
-        with watching(model) as places:
-            output = reader(**_inputs(reader, input_ids, attention_mask))
-        layers, attention = layer_traces(model, places, *input_ids.shape)
-    return RoutingTrace(layers, input_ids.cpu(), real, None, attention, _n_layers(model)), output
+        else:
+            reader = text_reader(model)
+            warn_of_nllb(model)
+            with watching(model) as watched:
+                output = reader(**forward_inputs(reader, input_ids, attention_mask))
+            layers, attention = layer_traces(model, watched, *input_ids.shape)
+    return _trace(model, layers, attention, input_ids.cpu(), real), output
 
 
+def _trace(model: nn.Module, layers: list, attention: tuple, ids: Tensor, real: Tensor):
+    """The trace of finite numbers. ValueError for a model whose routers gave something else."""
+    parts = [_finite(layer, real) for layer in (*layers, *attention)]
+    own, attention = parts[: len(layers)], tuple(parts[len(layers) :])
+    return RoutingTrace(own, ids, real, None, attention, n_layers(model))
+
+
+def _finite(layer: LayerTrace, real: Tensor) -> LayerTrace:
+    """At padding, where some models compute nothing sensible, 0 for what is no number."""
+    for part in ("weights", "scores"):
+        bad = ~getattr(layer, part).isfinite()
+        require(
+            not bad[real].any(),
+            "model",
+            f"NaN or infinity as {part} of the experts in {layer.name}",
+            "a model that computes finite numbers",
+        )
+        if bad.any():
+            layer = replace(layer, **{part: getattr(layer, part).masked_fill(bad, 0)})
+    return layer
+
+
+@checked
 @torch.no_grad()
 def trace_generation(
     model: nn.Module,
     input_ids: Tensor,
-    max_new_tokens: int,
+    max_new_tokens: Count,
     *,
     attention_mask: Tensor | None = None,
     **options,
@@ -78,21 +114,14 @@ def trace_generation(
     options         of the model's `generate`, e.g. temperature, or do_sample in transformers
 
     Returns (ids (batch, prompt + new), the trace of all of them but the last: nothing has read that
-    one yet). What stands behind a row's end token is padding. Raises ValueError for beam search or
-    generating without a cache, where a token is routed more than once, and what `trace_routing`
-    raises.
+    one yet). What stands behind a row's end token is padding. Raises ValueError for beam search,
+    generating without a cache and other ways to route a token more than once, also where the
+    model's own generation_config asks for them, and what `trace_routing` raises.
     """
-    _check_model(model)
-    _check_ids(input_ids, attention_mask)
-    require_whole("max_new_tokens", max_new_tokens)
-    for name, allowed in (("use_cache", True), ("num_beams", 1), ("num_return_sequences", 1)):
-        require(
-            options.get(name, allowed) == allowed,
-            name,
-            options.get(name),
-            f"{allowed}: each token read once",
-        )
-    with eval_mode(model):
+    model = plain_model(model)
+    check_ids(model, input_ids, attention_mask)
+    _check_options(model, options)
+    with eval_mode(model), as_written():
         run = _generate_own if isinstance(model, LanguageModel) else _generate_other
         ids, layers, attention, stops = run(
             model, input_ids, attention_mask, max_new_tokens, options
@@ -104,7 +133,35 @@ def trace_generation(
     if stops:
         ended = torch.isin(ids[:, prompt:], torch.tensor(sorted(stops)))
         real[:, prompt:] = ended.cumsum(1) - ended.long() == 0  # up to and with the first end token
-    return ids, RoutingTrace(layers, ids[:, :-1], real[:, :-1], None, attention, _n_layers(model))
+    return ids, _trace(model, layers, attention, ids[:, :-1], real[:, :-1])
+
+
+# Settings of `generate` with which a token is not read exactly once, and what they must be.
+_ONCE = {
+    "use_cache": True,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "penalty_alpha": None,
+    "guidance_scale": 1,
+    "prompt_lookup_num_tokens": None,
+    "assistant_model": None,
+    "return_dict_in_generate": False,
+}
+
+
+def _check_options(model: nn.Module, options: dict) -> None:
+    """ValueError naming a setting of `_ONCE`, whether it is an argument or the model's own."""
+    settings = _generation_settings(model, options)
+    for name, allowed in _ONCE.items():
+        found = options.get(name)
+        if found is None and name != "use_cache":  # which is always asked for
+            found = getattr(settings, name, None)
+        fits = found is None or found == allowed
+        require(fits, name, found, f"{allowed}, as each token is to be read once")
+
+
+def _generation_settings(model: nn.Module, options: dict):
+    return options.get("generation_config") or getattr(model, "generation_config", None)
 
 
 def _generate_own(model: LanguageModel, input_ids, attention_mask, max_new_tokens, options):
@@ -117,7 +174,7 @@ def _generate_own(model: LanguageModel, input_ids, attention_mask, max_new_token
         )
     finally:
         handle.remove()
-    stops = set(options.get("stop_token_ids", ()))
+    stops = set(token_ids(options.get("stop_token_ids", ())))
     return ids, _own_layers(model, steps, len(ids), ids.shape[1] - 1), (), stops
 
 
@@ -132,18 +189,18 @@ def _generate_other(model: nn.Module, input_ids, attention_mask, max_new_tokens,
     decoder_only = not getattr(model.config, "is_encoder_decoder", False)
     require(decoder_only, "model", f"{type(model).__name__}, an encoder-decoder", "a causal model")
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    device = _input_device(model)
-    with watching(model) as places:
+    device = input_device(model)
+    with watching(model) as watched:
         ids = model.generate(
             input_ids.to(device),
             attention_mask=mask.to(device),
             max_new_tokens=max_new_tokens,
             **{**options, "use_cache": True},
         )
-    layers, attention = layer_traces(model, places, len(ids), ids.shape[1] - 1)
-    settings = getattr(model, "generation_config", None)
+    layers, attention = layer_traces(model, watched, len(ids), ids.shape[1] - 1)
+    settings = _generation_settings(model, options)
     stops = options.get("eos_token_id", getattr(settings, "eos_token_id", None))
-    return ids, layers, attention, set([stops] if isinstance(stops, int) else stops or ())
+    return ids, layers, attention, set(() if stops is None else token_ids(stops))
 
 
 def _own_layers(
@@ -162,7 +219,8 @@ def _own_layers(
         _own_layer(index, [step[index] for step in steps], batch, length) for index in moe_layers
     ]
     n_shared = model.config.n_shared_experts
-    routers = [model.layers[index].feed_forward.router for index in moe_layers]
+    blocks = [bare(model.layers[index].feed_forward) for index in moe_layers]
+    routers = [bare(block.router) for block in blocks]
     return [
         replace(trace, shared=n_shared > 0, n_shared=n_shared, **_groups(router))
         for trace, router in zip(traces, routers, strict=True)
@@ -191,79 +249,5 @@ def _own_layer(index: int, steps: list[Routing], batch: int, length: int) -> Lay
 
 def _groups(router: nn.Module) -> dict[str, int]:
     """The groups that limit a router's choice, if they do."""
-    used = getattr(router, "topk_group", router.n_group)
+    used = router.topk_group
     return {"n_group": router.n_group, "topk_group": used} if used < router.n_group else {}
-
-
-def _n_layers(model: nn.Module) -> int | None:
-    """Layers of the model, dense ones included."""
-    config = (
-        model.config.get_text_config() if hasattr(model.config, "get_text_config") else model.config
-    )
-    found = getattr(config, "num_hidden_layers", getattr(config, "num_layers", None))
-    return found if isinstance(found, int) else None
-
-
-def _reader(model: nn.Module) -> nn.Module:
-    """The part of a Hugging Face model that reads a text by itself: all of it, or the encoder."""
-    two_parts = getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "get_encoder")
-    return model.get_encoder() if two_parts else model
-
-
-def _inputs(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None) -> dict:
-    device = _input_device(model)
-    inputs = {"input_ids": input_ids.to(device)}
-    if attention_mask is not None:
-        inputs["attention_mask"] = attention_mask.to(device)
-    if "use_cache" in inspect.signature(model.forward).parameters:
-        inputs["use_cache"] = False
-    return inputs
-
-
-def _input_device(model: nn.Module) -> torch.device:
-    """Where the token ids go: to the embedding, the first module of a model that is spread over
-    devices."""
-    embedding = model.get_input_embeddings() if hasattr(model, "get_input_embeddings") else None
-    weights = [*embedding.parameters()] if embedding is not None else []
-    places = [p.device for p in (*weights, *model.parameters()) if p.device.type != "meta"]
-    return places[0] if places else torch.device("cpu")
-
-
-def _check_model(model) -> None:
-    known = isinstance(model, nn.Module) and hasattr(model, "config")
-    require(
-        known,
-        "model",
-        type(model).__name__,
-        "a moe_lib LanguageModel or a model of transformers",
-        TypeError,
-    )
-    dense = isinstance(model, LanguageModel) and not any(
-        model.config.is_moe_layer(layer) for layer in range(model.config.num_hidden_layers)
-    )
-    require(not dense, "model", "a dense model", "a model with experts (n_routed_experts above 0)")
-
-
-def _check_ids(input_ids, attention_mask) -> None:
-    whole = isinstance(input_ids, Tensor) and input_ids.dtype in (torch.int64, torch.int32)
-    require(
-        whole,
-        "input_ids",
-        getattr(input_ids, "dtype", type(input_ids).__name__),
-        "an integer tensor",
-        TypeError,
-    )
-    require(
-        input_ids.dim() == 2 and input_ids.numel() > 0,
-        "input_ids",
-        tuple(input_ids.shape),
-        "shape (batch, sequence), neither 0",
-    )
-    if attention_mask is not None:
-        same = getattr(attention_mask, "shape", None) == input_ids.shape
-        require(
-            same,
-            "attention_mask",
-            tuple(getattr(attention_mask, "shape", ())),
-            f"the shape of input_ids, {tuple(input_ids.shape)}",
-        )

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require
+from moe_lib.tracing.wrappers import bare
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def scale_after(block: nn.Module) -> float:
     if name == "OpenAIPrivacyFilterMLP":
         return float(block.num_experts)  # it divided by as many before
     if name == "NllbMoeSparseMLP":  # dropout of whole experts, which stays as a factor in eval mode
-        return 1.0 if block.training else 1.0 - block.experts.moe_token_dropout
+        return 1.0 if block.training else 1.0 - bare(block.experts).moe_token_dropout
     if name == "Cohere2MoeSparseMoeBlock" and block.num_shared_experts > 0:
         return 0.5 if block.shared_expert_combination_strategy == "average" else 1.0
     return 1.0
@@ -181,5 +182,5 @@ def warn_of_nllb(model: nn.Module) -> None:
         warnings.warn(
             "NLLB-MoE in transformers 5.23 runs experts 0 and 1 only, whatever its router chooses; "
             "the trace shows what runs, its scores what the router wanted",
-            stacklevel=4,
+            stacklevel=6,  # whoever called trace_routing
         )

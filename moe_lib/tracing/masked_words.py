@@ -6,8 +6,10 @@ from math import exp
 import torch
 from torch import nn
 
+from moe_lib.errors import require
 from moe_lib.modules import eval_mode
-from moe_lib.tracing.reading import token_label
+from moe_lib.tracing.token_labels import token_label
+from moe_lib.validation import Count, Natural, Text, Tokenizer, checked
 
 TOP = 5  # predictions kept per masked token
 
@@ -46,7 +48,10 @@ class MaskedPrediction:
     probabilities: tuple[float, ...]
 
 
-def split_words(text: str, tokenizer, max_tokens: int) -> tuple[list[int], list[Word], str, int]:
+@checked
+def split_words(
+    text: Text, tokenizer: Tokenizer, max_tokens: Count
+) -> tuple[list[int], list[Word], str, int]:
     """Cut `text` into words of whole tokens -> (token ids, words, white space after the last word,
     tokens cut off).
 
@@ -79,12 +84,19 @@ def _alike(left: str, right: str) -> bool:
     return kinds[0] == kinds[1]
 
 
+@checked
 @torch.no_grad()
 def predict_masked(
-    model: nn.Module, tokenizer, ids: list[int], words: list[Word], masked: list[int]
+    model: nn.Module,
+    tokenizer: Tokenizer,
+    ids: list[Natural],
+    words: list[Word],
+    masked: list[Natural],
 ) -> list[MaskedPrediction]:
     """Replace every token of the masked words by the mask token, run the model once, read the
     masked positions."""
+    known = all(number < len(words) for number in masked)
+    require(known, "masked", masked, f"numbers of words below {len(words)}")
     where = [
         (word, position)
         for word in masked

@@ -1,30 +1,31 @@
 """A text as a model reads it: its tokens, their routing, and what the model expected at each of
 them."""
 
-import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.modules import eval_mode
 from moe_lib.tracing.capture import trace_routing, traced_forward
 from moe_lib.tracing.interventions.changing_k import experts_per_token
 from moe_lib.tracing.interventions.switching_off import experts_off
+from moe_lib.tracing.model_inputs import text_config
+from moe_lib.tracing.token_labels import cut_at_offsets, token_label
 from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.tracing.wrappers import as_written, bare
+from moe_lib.validation import Count, Natural, Text, checked
 
 TOP = 3  # predictions kept per position
-CONTINUATION = "·"  # stands for a token that finishes a character begun by the token before it
 _TOKENS_PER_PASS = (
     1024  # of the passes that mask tokens: enough to keep a CPU busy, little enough memory
 )
 _MASKING_BUDGET = (
     2048  # tokens to run for a masked model's predictions, unless that masks more than 1 in 4
 )
-_SIGNS = {" ": "␣", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,14 @@ class Reading:
         return sum(known) / len(known) if known else None
 
 
+@checked
 def read_text(
     model: nn.Module,
     tokenizer,
-    text: str,
-    max_tokens: int = 512,
-    off: Mapping[int, tuple[int, ...]] | None = None,
-    k: int | None = None,
+    text: Text,
+    max_tokens: Count = 512,
+    off: Mapping[int, Collection[Natural]] | None = None,
+    k: Count | None = None,
 ) -> Reading:
     """Let `model` read `text`, with the experts in `off` ({layer: experts}) switched off and `k`
     experts per token.
@@ -109,14 +111,14 @@ def read_text(
     model  a LanguageModel, or a causal Mixture-of-Experts model of transformers
            (AutoModelForCausalLM)
 
-    Raises TypeError for a text that is no str; ValueError if max_tokens is below 1, the tokenizer
+    Raises TypeError for a text that is no str; ValueError if it holds half a surrogate pair,
+    max_tokens is below 1, the model gives NaN, the tokenizer
     has more tokens than the model knows, a masked model's tokenizer has no mask token, the model
     predicts no tokens, or `off` or `k` (see `experts_per_token`) asks for what is not there.
     """
-    require(isinstance(text, str), "text", type(text).__name__, "a str", TypeError)
-    require_whole("max_tokens", max_tokens)
+    model = bare(model)
     require(
-        hasattr(model, "config") and isinstance(model, nn.Module),
+        hasattr(model, "config"),
         "model",
         type(model).__name__,
         "a language model such as moe_lib's LanguageModel",
@@ -124,17 +126,24 @@ def read_text(
     )
     _check_tokenizer(model, tokenizer)
     limit = min(
-        max_tokens, getattr(_text_config(model), "max_position_embeddings", None) or max_tokens
+        max_tokens, getattr(text_config(model), "max_position_embeddings", None) or max_tokens
     )
-    encoded = tokenizer(text, return_offsets_mapping=True, verbose=False)
+    # A text made by a chat template begins with the start token: a second one would be read, too.
+    start = getattr(tokenizer, "bos_token", None)
+    encoded = tokenizer(
+        text,
+        add_special_tokens=not (start and text.startswith(start)),
+        return_offsets_mapping=True,
+        verbose=False,
+    )
     ids, offsets = encoded["input_ids"], encoded["offset_mapping"]
     n_cut = max(0, len(ids) - limit)
     ids, offsets = ids[:limit], offsets[:limit]
-    pieces, labels = _pieces(text, offsets, tokenizer.convert_ids_to_tokens(ids))
+    pieces, labels = cut_at_offsets(text, offsets, tokenizer.convert_ids_to_tokens(ids))
     off = {layer: tuple(sorted(set(experts))) for layer, experts in (off or {}).items() if experts}
     causal = getattr(model.config, "causal", True)
     changed_k = nullcontext() if k is None else experts_per_token(model, k)
-    with changed_k, experts_off(model, off), eval_mode(model):
+    with changed_k, experts_off(model, off), eval_mode(model), as_written():
         trace, predictions, share = _run(model, tokenizer, ids, causal)
     return Reading(
         text[: max((end for _, end in offsets), default=0)],
@@ -159,7 +168,7 @@ def _check_tokenizer(model: nn.Module, tokenizer) -> None:
         "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
         TypeError,
     )
-    known = _text_config(model).vocab_size
+    known = text_config(model).vocab_size
     require(
         len(tokenizer) <= known,
         "tokenizer",
@@ -175,36 +184,6 @@ def _check_tokenizer(model: nn.Module, tokenizer) -> None:
     )
 
 
-def _text_config(model: nn.Module):
-    """The part of the configuration that speaks of text, in a model that also sees or hears."""
-    config = model.config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
-
-
-def _pieces(text: str, offsets: list[tuple[int, int]], tokens: list[str]) -> tuple[tuple, tuple]:
-    """Cut `text` at the tokens' offsets; a tokenizer's own additions, which cover no text, keep
-    their name."""
-    pieces, labels, shown = [], [], 0
-    for (start, end), token in zip(offsets, tokens, strict=True):
-        piece = text[
-            shown:end
-        ]  # from where the last one ended: some tokenizers leave spaces out of the offsets
-        shown = max(shown, end)
-        pieces.append(piece)
-        labels.append(visible(piece) if piece else token if start == end else CONTINUATION)
-    return tuple(pieces), tuple(labels)
-
-
-def visible(piece: str) -> str:
-    """`piece` with a sign for every character that draws nothing: a space as ␣, a tab as ⇥, a line
-    end as ⏎."""
-    drawn = "".join(_SIGNS.get(c) or (chr(0x2400 + ord(c)) if ord(c) < 32 else c) for c in piece)
-    invisible = drawn and all(
-        unicodedata.category(c) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Mn") for c in drawn
-    )
-    return " ".join(f"U+{ord(c):04X}" for c in drawn) if invisible else drawn
-
-
 @torch.no_grad()
 def _run(
     model, tokenizer, ids: list[int], causal: bool
@@ -216,14 +195,14 @@ def _run(
     if causal:
         trace, output = traced_forward(model, input_ids)
         logits = getattr(output, "logits", None)
-        expected = (1, len(ids), _text_config(model).vocab_size)
+        expected = (1, len(ids), text_config(model).vocab_size)
         require(
             logits is not None and logits.shape == expected,
             "model",
             f"{type(model).__name__}, which gives no logits over its vocabulary",
             "one that predicts tokens, e.g. AutoModelForCausalLM",
         )
-        log_probs = logits[0].float().log_softmax(-1).cpu()
+        log_probs = _log_probs(logits[0])
         return trace, [None, *_predictions(tokenizer, log_probs, [*ids[1:], None])], 0.0
     log_probs, share = _masked_log_probs(model, input_ids.to(model.device), tokenizer.mask_token_id)
     known = [None if token == tokenizer.mask_token_id else token for token in ids]
@@ -245,8 +224,17 @@ def _masked_log_probs(model, input_ids: Tensor, mask_id: int) -> tuple[Tensor, f
     for first in range(0, passes, at_once):
         logits = model(batch[first : first + at_once]).logits
         here = ((turn >= first) & (turn < first + at_once)).nonzero()[:, 0]
-        found[here.cpu()] = logits[turn[here] - first, here].float().log_softmax(-1).cpu()
+        found[here.cpu()] = _log_probs(logits[turn[here] - first, here])
     return found, 1 / passes
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    """(positions, vocab) float32 on the CPU. ValueError for logits that are no numbers: a most
+    probable token could not be told from them. -inf is one: a token that never comes."""
+    log_probs = logits.float().log_softmax(-1).cpu()
+    wants = "a model that computes finite numbers"
+    require(not log_probs.isnan().any(), "model", "NaN or infinity as logits", wants)
+    return log_probs
 
 
 def _predictions(tokenizer, log_probs: Tensor, known: list[int | None]) -> list[Prediction]:
@@ -266,17 +254,6 @@ def _predictions(tokenizer, log_probs: Tensor, known: list[int | None]) -> list[
     ]
 
 
-def token_label(tokenizer, token: int) -> str:
-    """A token as a visible string; bytes that are no whole character keep the tokenizer's own
-    spelling."""
-    if token >= len(tokenizer):
-        return f"(unused id {token})"  # a model may have more rows than its tokenizer has tokens
-    decoded = tokenizer.decode([token])
-    if not decoded or "\ufffd" in decoded:
-        return f"[{tokenizer.convert_ids_to_tokens(token)}]"
-    return visible(decoded)
-
-
 @dataclass(frozen=True)
 class Change:
     """A position where the most probable token differs between two readings of the same text."""
@@ -289,6 +266,7 @@ class Change:
     after_probability: float
 
 
+@checked
 def changed_predictions(before: Reading, after: Reading) -> list[Change]:
     """Where the first choice differs, in the order of the text; position len(before) is what
     follows the text.

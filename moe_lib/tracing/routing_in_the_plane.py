@@ -4,14 +4,14 @@ library can run."""
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import scipy.optimize  # noqa: F401  BASE needs it; loaded here, its first choice does not wait half a second for it
 import torch
 from torch import Tensor
 
 from moe_lib.errors import require, require_whole
-from moe_lib.model.routers import Router, make_router
-from moe_lib.model.routers.capacity import capacity
+from moe_lib.model.routers import ROUTERS, Router, make_router
 from moe_lib.model.routing import Routing
 
 LIMIT = 3.0  # coordinates lie between -LIMIT and LIMIT
@@ -27,51 +27,43 @@ N_GROUPS, TOPK_GROUPS = (
 class Method:
     """A router as it is offered in the plane.
 
-    label        for the reader
-    router       its name in `moe_lib.model.routers.ROUTERS`
-    options      of its class
-    fewest_k, most_k   the range of num_experts_per_tok; None: up to all experts
-    all_experts  k is E, always
-    drops        takes a capacity factor
+    label     for the reader
+    router    its name in `moe_lib.model.routers.ROUTERS`
+    options   of its class
     """
 
     label: str
     router: str
     options: dict = field(default_factory=dict)
-    fewest_k: int = 1
-    most_k: int | None = None
-    all_experts: bool = False
-    drops: bool = True
+
+    @property
+    def router_class(self) -> type[Router]:
+        return ROUTERS[self.router]
+
+    @property
+    def drops(self) -> bool:
+        """Does it take a capacity factor?"""
+        return "capacity_factor" in self.router_class.options
 
     def k_range(self, n_experts: int) -> tuple[int, int]:
         """Smallest and largest num_experts_per_tok."""
-        if self.all_experts:
-            return n_experts, n_experts
-        if self.router == "group_limited":
-            return self.fewest_k, n_experts // N_GROUPS * TOPK_GROUPS
-        return self.fewest_k, self.most_k or n_experts
+        options = {name: getattr(self.router_class, name) for name in ("n_group", "norm_topk_prob")}
+        options = {**options, "topk_group": options["n_group"], **self.options}
+        return self.router_class.k_range(SimpleNamespace(n_routed_experts=n_experts, **options))
 
 
-METHODS = {
-    "dense": Method("Dense mixture (1991)", "dense", all_experts=True, drops=False),
-    "noisy_topk": Method("Noisy top-k (Shazeer, 2017)", "noisy_topk"),
-    "gshard": Method("GShard top-2 (2020)", "gshard", fewest_k=2, most_k=2),
-    "switch": Method("Switch top-1 (2021)", "switch", most_k=1),
-    "base": Method("BASE, even assignment (2021)", "base", most_k=1, drops=False),
-    "hash": Method("Hash of the token (2021)", "hash"),
-    "expert_choice": Method("Expert choice (2022)", "expert_choice", drops=False),
-    "topk_normalised": Method(
-        "Top-k, renormalised (Mixtral, 2023)", "topk", {"norm_topk_prob": True}, fewest_k=2
-    ),
-    "topk": Method("Top-k, raw weights (DeepSeekMoE, 2024)", "topk"),
-    "group_limited": Method(
-        "Group-limited top-k (DeepSeek-V2, 2024)",
-        "group_limited",
-        {"n_group": N_GROUPS, "topk_group": TOPK_GROUPS, "capacity_per": "device"},
-    ),
-    "biased_topk": Method("Sigmoid, selection bias (DeepSeek-V3, 2024)", "biased_topk", fewest_k=2),
-    "topk_softmax": Method("Softmax over the chosen (gpt-oss, 2025)", "topk_softmax", fewest_k=2),
-}
+def offered_methods() -> dict[str, Method]:
+    """Every router, in the order of ROUTERS; after its variants, if its class has any."""
+    found = {}
+    for name, router in ROUTERS.items():
+        for variant, (title, options) in vars(router).get("variants", {}).items():
+            found[variant] = Method(title, name, options)
+        groups = {"n_group": N_GROUPS, "topk_group": TOPK_GROUPS, "capacity_per": "device"}
+        found[name] = Method(router.title, name, groups if router.needs_groups else {})
+    return found
+
+
+METHODS = offered_methods()
 
 
 @dataclass(frozen=True)
@@ -81,10 +73,10 @@ class PlaneSettings:
     method               a name of METHODS
     num_experts_per_tok  k; a method that knows only some numbers takes the nearest
     temperature          divides the logits: above 1 the weights become more even
-    noise                standard deviation of the noise on each logit ("noisy_topk" in training)
+    noise                standard deviation of the noise on each logit, for a router that draws it
     capacity_factor      None: nothing is dropped
     training             routers draw noise, drop and assign in training only
-    selection_bias       one number per expert ("biased_topk"); () for zeros
+    selection_bias       one number per expert, for a router that has it; () for zeros
     seed                 of the noise
     """
 
@@ -197,6 +189,7 @@ def route_plane(
         router = _router(directions, settings, int(ids.max()) + 1 if len(ids) else 1)
         torch.manual_seed(settings.seed)
         routing = router.train(settings.training)(_with_one(points), ids)
+        room = router.room(routing)
         regions, sets = (
             (None, None) if why_none else _regions(router.eval()(_with_one(_grid())).experts)
         )
@@ -204,7 +197,7 @@ def route_plane(
     return PlaneRouting(
         routing,
         router.num_experts_per_tok,
-        _room(router, routing, settings),
+        room,
         per_device,
         regions,
         sets,
@@ -217,17 +210,17 @@ def _router(directions: Tensor, settings: PlaneSettings, vocab_size: int) -> Rou
     1 and carries the level of the noise, so that it is the same everywhere in the plane."""
     method, n_experts = METHODS[settings.method], len(directions)
     options = dict(method.options)
-    if method.router == "hash":
+    if method.router_class.by_token_id:
         options["vocab_size"] = vocab_size
     if method.drops:
         options["capacity_factor"] = settings.capacity_factor
     router = make_router(method.router, 3, n_experts, settings.k(n_experts), **options)
-    if method.router != "hash":
+    if hasattr(router, "weight"):
         router.weight.zero_()[:, :2] = directions / settings.temperature
-    if method.router == "noisy_topk":
+    if hasattr(router, "noise_weight"):
         level = math.log(math.expm1(max(settings.noise, 1e-9)))  # softplus(level) = noise
         router.noise_weight.zero_()[:, 2] = level
-    if method.router == "biased_topk" and settings.selection_bias:
+    if hasattr(router, "selection_bias") and settings.selection_bias:
         router.selection_bias.copy_(torch.tensor(settings.selection_bias))
     return router
 
@@ -244,30 +237,17 @@ def _one_thread():
         torch.set_num_threads(before)
 
 
-def _room(router: Router, routing: Routing, settings: PlaneSettings) -> int | None:
-    tokens, n_experts = routing.logits.shape
-    if settings.method == "expert_choice":
-        return min(tokens, capacity(tokens * router.num_experts_per_tok, n_experts, 1.0))
-    if not settings.training:
-        return None
-    if settings.method == "base":
-        return capacity(tokens, n_experts, 1.0)
-    if router.capacity_factor is None:
-        return None
-    places = N_GROUPS if router.capacity_per == "device" else n_experts
-    return capacity(int(routing.choices().sum()), places, router.capacity_factor)
-
-
 def _why_no_regions(settings: PlaneSettings) -> str:
-    if settings.method == "hash":
+    router, together = (
+        METHODS[settings.method].router_class,
+        "so the other points take part in the ",
+    )
+    if router.by_token_id:
         return "the word decides, wherever its point lies"
-    if settings.method == "expert_choice":
-        return "experts choose among all tokens, so the other points take part in the decision"
-    if settings.method == "base" and settings.training:
-        return (
-            "the assignment looks at all tokens together, so the other points take part in the "
-            "decision"
-        )
+    if not router.causal:
+        return f"experts choose among all tokens, {together}decision"
+    if router.assigns and settings.training:
+        return f"the assignment looks at all tokens together, {together}decision"
     return ""
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_texts
+from moe_lib.validation import Decoder, Natural, PathLike, checked, require_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,8 +91,11 @@ class RoutingTrace:
     n_layers: int | None = None
 
     def __post_init__(self):
+        require_tensor("input_ids", self.input_ids, ("batch", "sequence"), "whole")
+        require_tensor("real", self.real, tuple(self.input_ids.shape), bool)
         texts = self.input_ids.shape[0]
         if self.domains is not None:
+            require_texts("domains", self.domains)
             object.__setattr__(self, "domains", tuple(self.domains))
             require(
                 len(self.domains) == texts,
@@ -100,7 +104,8 @@ class RoutingTrace:
                 f"one per text ({texts})",
             )
 
-    def layer(self, index: int) -> LayerTrace:
+    @checked
+    def layer(self, index: Natural) -> LayerTrace:
         """The trace of layer number `index` of the model. Raises ValueError if that layer has no
         experts."""
         found = [layer for layer in self.layers if layer.index == index]
@@ -112,7 +117,8 @@ class RoutingTrace:
         )
         return found[0]
 
-    def load(self, index: int) -> Tensor:
+    @checked
+    def load(self, index: Natural) -> Tensor:
         """Times each expert of layer `index` was chosen, padding left out: (E,) int64.
 
         Columns that hold no choice do not count; choices that a capacity limit dropped afterwards
@@ -133,11 +139,12 @@ class RoutingTrace:
         )
         return torch.stack([self.load(layer.index) for layer in self.layers])
 
+    @checked
     def filter(
         self,
         *,
         domains: str | Collection[str] | None = None,
-        layers: Collection[int] | None = None,
+        layers: Collection[Natural] | None = None,
         tokens: Tensor | None = None,
     ) -> "RoutingTrace":
         """A part of the trace; what is not given stays whole.
@@ -152,12 +159,7 @@ class RoutingTrace:
         """
         real, rows = self.real, torch.ones(len(self.real), dtype=torch.bool)
         if tokens is not None:
-            require(
-                tokens.shape == real.shape,
-                "tokens",
-                tuple(tokens.shape),
-                f"a mask of shape {tuple(real.shape)}",
-            )
+            require_tensor("tokens", tokens, tuple(real.shape))
             real = real & tokens.bool()
         if domains is not None:
             wanted = {domains} if isinstance(domains, str) else set(domains)
@@ -169,9 +171,11 @@ class RoutingTrace:
                 f"domains of the trace: {sorted(known)}",
             )
             rows = torch.tensor([domain in wanted for domain in self.domains], dtype=torch.bool)
-        kept_layers = (
-            self.layers if layers is None else [self.layer(index) for index in sorted(set(layers))]
-        )
+        there = {layer.index for layer in self.layers}
+        wanted_layers = there if layers is None else set(layers)
+        unknown = sorted(wanted_layers - there)
+        require(not unknown, "layers", unknown, f"layers with experts: {sorted(there)}")
+        kept_layers = [layer for layer in self.layers if layer.index in wanted_layers]
         used = real[rows].any(0).nonzero()
         columns = slice(0, int(used.max()) + 1 if len(used) else 0)
         attention = [
@@ -195,50 +199,19 @@ class RoutingTrace:
         """
         return join_traces([self, *others])
 
-    def to_pandas(self, tokenizer=None) -> "pd.DataFrame":
+    @checked
+    def to_pandas(self, tokenizer: Decoder | None = None) -> "pd.DataFrame":
         """One row per choice of a real token, in the order layer, text, position, rank.
 
         Columns: layer, name, text (row of the batch), position, token_id, rank (1 is the first
         choice), expert, weight, kept; domain if the trace has domains; token, the token as a
         string, if a tokenizer is given.
         """
-        import pandas as pd
+        from moe_lib.tracing.trace_frames import frame_of  # pandas is slow to import
 
-        frames = [self._layer_frame(layer) for layer in self.layers]
-        frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-        if self.domains is not None:
-            frame["domain"] = pd.Categorical.from_codes(
-                [sorted(set(self.domains)).index(self.domains[text]) for text in frame["text"]],
-                categories=sorted(set(self.domains)),
-            )
-        if tokenizer is not None:
-            names = {
-                number: tokenizer.decode([number]) for number in frame["token_id"].unique().tolist()
-            }
-            frame["token"] = frame["token_id"].map(names)
-        return frame
+        return frame_of(self, tokenizer)
 
-    def _layer_frame(self, layer: LayerTrace) -> "pd.DataFrame":
-        import pandas as pd
-
-        text, position, column = layer.choices(self.real).nonzero(as_tuple=True)
-        place = (text, position, column)
-        kept = torch.ones(len(text), dtype=torch.bool) if layer.kept is None else layer.kept[place]
-        return pd.DataFrame(
-            {
-                "layer": layer.index,
-                "name": layer.name,
-                "text": text,
-                "position": position,
-                "token_id": self.input_ids[text, position],
-                "rank": column + 1,
-                "expert": layer.experts[place],
-                "weight": layer.weights[place].float(),
-                "kept": kept,
-            }
-        )
-
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: PathLike) -> Path:
         """Write the trace; see `moe_lib.tracing.save_trace`. `moe_lib.tracing.load_trace` reads it
         again."""
         from moe_lib.tracing.trace_files import save_trace
@@ -246,6 +219,7 @@ class RoutingTrace:
         return save_trace(self, path)
 
 
+@checked
 def join_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
     """Traces of the same model as one batch, see `RoutingTrace.join`."""
     require(len(traces) > 0, "traces", "none", "at least one RoutingTrace")

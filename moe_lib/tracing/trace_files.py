@@ -10,23 +10,23 @@ from torch import Tensor
 from moe_lib.errors import require
 from moe_lib.files import read_tensors, write_tensors
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.validation import Count, Natural, PathLike, Text, Texts, checked, require_tensor
 
 FILE_NAME = "trace.safetensors"
 _FORMAT = "moe_lib routing trace 1"
 _PARTS = ("layers", "attention_layers")
 _FACTS = ("name", "index", "n_experts", "shared")
-_LATER_FACTS = ("n_shared", "n_group", "topk_group")  # older files do not say
+_LATER_FACTS = ("n_shared", "n_group", "topk_group")
 
 
-def save_trace(trace: RoutingTrace, path: str | Path) -> Path:
+@checked
+def save_trace(trace: RoutingTrace, path: PathLike) -> Path:
     """Write a trace and return the file: `path` itself if it ends in .safetensors, else
     trace.safetensors in it.
 
-    A crash leaves the old file or the new one, never half of one.
+    A crash leaves the old file or the new one, never half of one. Raises ValueError for a trace
+    whose parts do not fit together or hold a NaN.
     """
-    require(
-        isinstance(trace, RoutingTrace), "trace", type(trace).__name__, "a RoutingTrace", TypeError
-    )
     tensors = {name: _small(name, getattr(trace, name)) for name in ("input_ids", "real")}
     header = {"domains": trace.domains, "n_layers": trace.n_layers}
     for part in _PARTS:
@@ -38,12 +38,14 @@ def save_trace(trace: RoutingTrace, path: str | Path) -> Path:
             tensors |= {
                 f"{part}.{number}.{name}": _small(name, t) for name, t in layer.tensors().items()
             }
+    check_trace(trace)
     target = _file(path)
     write_tensors(target, tensors, {"format": _FORMAT, "trace": json.dumps(header)})
     return target
 
 
-def load_trace(path: str | Path) -> RoutingTrace:
+@checked
+def load_trace(path: PathLike) -> RoutingTrace:
     """Read what `save_trace` wrote: a .safetensors file, or the folder that holds
     trace.safetensors.
 
@@ -60,24 +62,12 @@ def load_trace(path: str | Path) -> RoutingTrace:
         raise ValueError(f'{source}: not a routing trace (its header does not say "{_FORMAT}")')
     try:
         header = json.loads(metadata["trace"])
-        parts = [
-            [
-                _layer(tensors, f"{part}.{number}.", entry)
-                for number, entry in enumerate(header[part])
-            ]
-            for part in _PARTS
-        ]
-        ids, real, domains = tensors["input_ids"], tensors["real"], header["domains"]
-        trace = RoutingTrace(
-            parts[0],
-            ids,
-            real,
-            None if domains is None else tuple(domains),
-            tuple(parts[1]),
-            header["n_layers"],
-        )
-        _check(trace)
-    except (KeyError, TypeError, ValueError) as error:
+        require(isinstance(header, dict), "trace", header, "a JSON object", TypeError)
+        trace = _trace(tensors, **header)
+        check_trace(trace)
+    except KeyError as error:
+        raise ValueError(f"{source}: not a whole routing trace (has no {error})") from error
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{source}: not a whole routing trace ({error})") from error
     return trace
 
@@ -93,45 +83,62 @@ def _small(name: str, tensor: Tensor) -> Tensor:
     return tensor.to(torch.int32 if name == "experts" else tensor.dtype, copy=True)
 
 
-def _layer(tensors: dict[str, Tensor], prefix: str, entry: dict) -> LayerTrace:
+@checked
+def _trace(
+    tensors: dict,
+    domains: Texts | None,
+    n_layers: Count | None,
+    layers: list[dict],
+    attention_layers: list[dict],
+) -> RoutingTrace:
+    parts = [
+        [_layer(f"{part}.{number}.", tensors, **entry) for number, entry in enumerate(entries)]
+        for part, entries in zip(_PARTS, (layers, attention_layers), strict=True)
+    ]
+    ids, real = tensors["input_ids"], tensors["real"]
+    return RoutingTrace(parts[0], ids, real, domains, tuple(parts[1]), n_layers)
+
+
+@checked
+def _layer(
+    prefix: str,
+    tensors: dict,
+    name: Text,
+    index: Natural,
+    n_experts: Count,
+    shared: bool,
+    n_shared: Natural = LayerTrace.n_shared,  # older files do not say
+    n_group: Count = LayerTrace.n_group,
+    topk_group: Count = LayerTrace.topk_group,
+) -> LayerTrace:
     own = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
+        place.removeprefix(prefix): tensor
+        for place, tensor in tensors.items()
+        if place.startswith(prefix)
     }
-    own["experts"] = own["experts"].long()
-    later = {name: int(entry[name]) for name in _LATER_FACTS if name in entry}
-    return LayerTrace(
-        str(entry["name"]),
-        int(entry["index"]),
-        int(entry["n_experts"]),
-        shared=bool(entry["shared"]),
-        **later,
-        **own,
-    )
+    own["experts"] = own["experts"].long() if _is_whole(own["experts"]) else own["experts"]
+    groups = {"n_group": n_group, "topk_group": topk_group}
+    return LayerTrace(name, index, n_experts, shared=shared, n_shared=n_shared, **groups, **own)
 
 
-def _check(trace: RoutingTrace) -> None:
-    shape = trace.input_ids.shape
-    require(
-        len(shape) == 2 and trace.real.shape == shape,
-        "real",
-        tuple(trace.real.shape),
-        f"shape {tuple(shape)}",
-    )
+def _is_whole(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() and tensor.dtype != torch.bool
+
+
+def check_trace(trace: RoutingTrace) -> None:
+    """ValueError or TypeError naming the layer and the field for tensors that do not fit
+    together, or hold numbers that are not finite at a real token."""
+    shape = tuple(trace.input_ids.shape)
+    require_tensor("input_ids", trace.input_ids, dtype="whole", low=0)
+    for part in (trace.layers, trace.attention_layers):
+        numbers = [layer.index for layer in part]
+        require(len(set(numbers)) == len(numbers), "layers", numbers, "each number once")
     for layer in (*trace.layers, *trace.attention_layers):
         k = layer.experts.shape[-1]
+        kinds = {"experts": "whole", "weights": "floating", "scores": "floating"}
         for name, tensor in layer.tensors().items():
             wanted = (*shape, layer.n_experts if name == "scores" else k)
-            require(
-                tensor.shape == wanted,
-                f"{layer.name} {name}",
-                tuple(tensor.shape),
-                f"shape {wanted}",
-            )
-        if layer.experts.numel():
-            low, high = int(layer.experts.min()), int(layer.experts.max())
-            within = 0 <= low and high < layer.n_experts
-            require(
-                within, f"{layer.name} experts", f"{low} to {high}", f"0 to {layer.n_experts - 1}"
-            )
+            require_tensor(f"{layer.name} {name}", tensor, wanted, kinds.get(name, bool))
+            if name in ("weights", "scores"):
+                require_tensor(f"{layer.name} {name}", tensor[trace.real], finite=True)
+        require_tensor(f"{layer.name} experts", layer.experts, low=0, high=layer.n_experts - 1)

@@ -39,13 +39,12 @@ class Cure:
     def fields(self, config: ModelConfig) -> dict:
         """The cure as fields of a ModelConfig like `config`. ValueError if its router does not go
         with the cure."""
-        has_bias = config.router == "biased_topk"
+        has_bias = "bias_update_speed" in config.router_class.balanced_by
         require(
             self.kind != "bias" or has_bias,
             "cure",
             self.kind,
-            f'"none" or "auxiliary" with router "{config.router}"; "bias" needs router '
-            '"biased_topk"',
+            f'"none" or "auxiliary" with router "{config.router}", which has no selection bias',
         )
         alpha = self.alpha if self.kind == "auxiliary" else 0.0
         fields = {"aux_loss_alpha": alpha, "seq_aux": self.scope == "sequence"}

@@ -23,9 +23,6 @@ from moe_lib.model import LanguageModel
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.moe import MoELayer
 
-# Routers whose k weights always have the same sum. With another sum per token no scale could keep
-# the function.
-_CONSTANT_SUM = ("topk", "biased_topk", "gshard", "topk_softmax", "dense", "hash")
 # What an upcycled model may have otherwise than its dense model. All else is copied and has to be
 # equal.
 _FREE = {
@@ -192,74 +189,57 @@ def _share_rows(weight: Tensor, group: int) -> None:
 
 
 def _check(dense: ModelConfig, config: ModelConfig) -> None:
-    require(
-        dense.n_routed_experts == 0,
-        "dense_model",
-        f"{dense.n_routed_experts} routed experts",
-        "a dense model (n_routed_experts 0)",
-    )
+    got = f"{dense.n_routed_experts} routed experts"
+    require(dense.n_routed_experts == 0, "dense_model", got, "a dense model (n_routed_experts 0)")
     require(config.n_routed_experts > 0, "config", "n_routed_experts 0", "a mixture of experts")
-    for field in dataclasses.fields(ModelConfig):
-        if field.name not in _FREE:
-            wanted = getattr(dense, field.name)
+    for name in (field.name for field in dataclasses.fields(ModelConfig)):
+        if name not in _FREE:
+            wants = f"{getattr(dense, name)!r}, as in the dense model: it is copied"
             require(
-                getattr(config, field.name) == wanted,
-                field.name,
-                getattr(config, field.name),
-                f"{wanted!r}, as in the dense model: it is copied",
+                getattr(config, name) == getattr(dense, name), name, getattr(config, name), wants
             )
-    require(
-        not config.mlp_bias, "mlp_bias", True, "False: routed experts have no biases to copy to"
-    )
-    require(
-        config.first_k_dense_replace < config.num_hidden_layers,
-        "first_k_dense_replace",
-        config.first_k_dense_replace,
-        f"less than num_hidden_layers ({config.num_hidden_layers}): one layer of experts at least",
-    )
+    first, layers = config.first_k_dense_replace, config.num_hidden_layers
     width, expert = dense.intermediate_size, config.moe_intermediate_size
-    require(
-        config.first_k_dense_replace == 0 or config.intermediate_size == width,
-        "intermediate_size",
-        config.intermediate_size,
-        f"{width}, the width of the dense model",
-    )
-    require(
-        width % expert == 0,
-        "moe_intermediate_size",
-        expert,
-        f"a divisor of {width}, the width of the dense model",
-    )
-    slices = width // expert
-    require(
-        slices == 1 or config.n_shared_experts < slices,
-        "n_shared_experts",
-        config.n_shared_experts,
-        f"less than {slices}, the slices there are: else none is left for the routed experts",
-    )
-    require(
-        slices == 1 or config.n_routed_experts >= slices - config.n_shared_experts,
-        "n_routed_experts",
-        config.n_routed_experts,
-        f"{slices - config.n_shared_experts} or more, one for each slice",
-    )
-    require(
-        config.router in _CONSTANT_SUM,
-        "router",
-        config.router,
-        f"one of {', '.join(_CONSTANT_SUM)}: the weights "
-        "of a token's experts need a constant sum to keep the function",
-    )
-    normed = config.norm_topk_prob or config.router not in ("topk", "biased_topk")
-    require(
-        normed,
-        "norm_topk_prob",
-        False,
-        "True: raw weights have another sum for every token, and no scale could keep the function",
-    )
-    require(
-        config.routed_scaling_factor > 0,
-        "routed_scaling_factor",
-        config.routed_scaling_factor,
-        "more than 0",
-    )
+    slices, shared = width // expert, config.n_shared_experts
+    for fits, name, wants in (
+        (not config.mlp_bias, "mlp_bias", "False: routed experts have no biases to copy to"),
+        (
+            first < layers,
+            "first_k_dense_replace",
+            f"less than num_hidden_layers ({layers}): one layer of experts at least",
+        ),
+        (
+            first == 0 or config.intermediate_size == width,
+            "intermediate_size",
+            f"{width}, the width of the dense model",
+        ),
+        (
+            width % expert == 0,
+            "moe_intermediate_size",
+            f"a divisor of {width}, the width of the dense model",
+        ),
+        (
+            slices == 1 or shared < slices,
+            "n_shared_experts",
+            f"less than {slices}, the slices there are: else none is left for the routed experts",
+        ),
+        (
+            slices == 1 or config.n_routed_experts >= slices - shared,
+            "n_routed_experts",
+            f"{slices - shared} or more, one for each slice",
+        ),
+        (config.routed_scaling_factor > 0, "routed_scaling_factor", "more than 0"),
+    ):
+        require(fits, name, getattr(config, name), wants)
+    _check_sum(config)
+
+
+def _check_sum(config: ModelConfig) -> None:
+    """A token's weights need a constant sum: with another per token no scale keeps the function."""
+    router = config.router_class
+    if "norm_topk_prob" in router.options:
+        wants = "True: raw weights have another sum for every token"
+        require(config.norm_topk_prob, "norm_topk_prob", False, wants)
+    else:
+        wants = "one whose weights have the same sum for every token, or that takes norm_topk_prob"
+        require(router.sums_to_one, "router", config.router, wants)

@@ -4,11 +4,11 @@ from 0 to 100."""
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import is_whole, require, require_texts, require_whole
 
 # Han characters, with kana and hangul, which are not set apart by spaces either.
 _HAN = re.compile(
@@ -42,8 +42,9 @@ def normalised_words(text: str) -> list[str]:
     then words.
 
     A Chinese character is a word. Punctuation is ASCII's and all that Unicode calls so; SQuAD's own
-    script leaves “ ” …
+    script leaves “ ” … TypeError for what is no text.
     """
+    require(isinstance(text, str), "text", text, "a text", TypeError)
     kept = "".join(
         c for c in text.lower() if c not in _ASCII_PUNCTUATION and unicodedata.category(c)[0] != "P"
     )
@@ -74,13 +75,20 @@ def bleu(
     characters, "en" is "13a".
 
     references   one text per prediction, or a list of them; lists may differ in length
+
+    BLEU counts runs of up to four words: if no prediction has four, it is 0, also for texts that
+    are all right. For such short texts use exact_match or span_f1.
     """
     import sacrebleu
 
-    require(language in ("en", "zh"), "language", language, '"en" or "zh"')
-    _pairs(predicted, references)
-    lists = [[r] if isinstance(r, str) else list(r) for r in references]
-    require(all(lists), "references", "an empty list", "at least one reference per prediction")
+    known = isinstance(language, str) and language in ("en", "zh")
+    require(known, "language", language, '"en" or "zh"')
+    _pairs(predicted, references, "references")
+    require_texts("predicted", predicted)
+    lists = [[r] if isinstance(r, str) else r for r in references]
+    for place, texts in enumerate(lists):
+        require_texts(f"references[{place}]", texts)
+        require(len(texts) > 0, f"references[{place}]", texts, "at least one text")
     # sacreBLEU wants the first references of all, then all second ones …
     streams = [
         [r[place] if place < len(r) else None for r in lists]
@@ -102,7 +110,13 @@ def rouge(
     """
     from rouge_score.rouge_scorer import RougeScorer
 
-    _pairs(predicted, references)
+    _pairs(predicted, references, "references")
+    require_texts("predicted", predicted)
+    require_texts("references", references)
+    require_texts("kinds", kinds)
+    unknown = [kind for kind in kinds if not re.fullmatch(r"rouge([1-9]|L|Lsum)", kind)]
+    wants = "some of rouge1 to rouge9, rougeL and rougeLsum"
+    require(len(kinds) > 0 and not unknown, "kinds", unknown or kinds, wants)
     scorer = RougeScorer(list(kinds), tokenizer=_Words())
     scores = [
         scorer.score(target, said) for said, target in zip(predicted, references, strict=True)
@@ -116,7 +130,10 @@ def recall_at_k(ranked: Sequence[Sequence], relevant: Sequence[Sequence], k: int
     ranked     the items of each query, best first; relevant: the right ones, at least one per query
     """
     require_whole("k", k)
-    _pairs(ranked, relevant)
+    _pairs(ranked, relevant, "relevant", "ranked")
+    for argument, lists in (("ranked", ranked), ("relevant", relevant)):
+        for place, items in enumerate(lists):
+            require(_is_list(items), f"{argument}[{place}]", items, "a list of items", TypeError)
     require(
         all(len(items) for items in relevant),
         "relevant",
@@ -141,15 +158,25 @@ def expected_calibration_error(probabilities, targets: Sequence[int], n_bins: in
     upper end counted in. 0 means: of the answers given with 80 %, 80 % are right.
     """
     require_whole("n_bins", n_bins)
-    table = np.asarray(probabilities, dtype=np.float64)
+    try:
+        table = np.asarray(probabilities, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        kind = type(probabilities).__name__
+        raise TypeError(f"probabilities: got {kind}; wants numbers of shape (n, K)") from error
     require(table.ndim == 2, "probabilities", table.shape, "shape (n, K)")
+    inside = bool(((table >= 0) & (table <= 1)).all())  # False for NaN too
+    require(inside, "probabilities", "numbers outside of 0 to 1", "probabilities, 0 to 1")
     require(
         bool(np.allclose(table.sum(1), 1, atol=1e-3)),
         "probabilities",
         "rows that do not sum to 1",
         "probabilities",
     )
-    _pairs(table, targets)
+    _pairs(table, targets, argument="probabilities")
+    for place, target in enumerate(targets):
+        fits = is_whole(target) and 0 <= target < table.shape[1]
+        wants = f"a class, a whole number from 0 to {table.shape[1] - 1}"
+        require(fits, f"targets[{place}]", target, wants)
     confidence, right = table.max(1), table.argmax(1) == np.asarray(targets)
     bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     error = 0.0
@@ -175,13 +202,16 @@ def _word_f1(said: list[str], right: list[str]) -> float:
 
 
 def _mean_best(score: Callable[[list, list], float], predicted, answers) -> float:
-    _pairs(predicted, answers)
+    _pairs(predicted, answers, "answers")
+    require_texts("predicted", predicted)
     require(
         not any(isinstance(texts, str) for texts in answers),
         "answers",
         "a text",
         "a list of texts per question",
     )
+    for place, texts in enumerate(answers):
+        require_texts(f"answers[{place}]", texts)
     return float(
         np.mean(
             [
@@ -192,10 +222,17 @@ def _mean_best(score: Callable[[list, list], float], predicted, answers) -> floa
     )
 
 
-def _pairs(predicted, targets) -> None:
+def _is_list(value: object) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
+
+
+def _pairs(found, right, other: str = "targets", argument: str = "predicted") -> None:
+    """`found` and `right`, the arguments of these names, must be lists of one length."""
+    require(_is_list(found), argument, found, "a list", TypeError)
+    require(_is_list(right), other, right, "a list", TypeError)
     require(
-        len(predicted) == len(targets) > 0,
-        "predicted",
-        f"{len(predicted)} beside {len(targets)} targets",
+        len(found) == len(right) > 0,
+        argument,
+        f"{len(found)} beside {len(right)} {other}",
         "equally many, at least one",
     )

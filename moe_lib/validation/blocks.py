@@ -101,7 +101,7 @@ def writable(text: str) -> bool:
     return True
 
 
-def _ids(value) -> list[int]:
+def token_ids(value) -> list[int]:
     """Token ids as a list: from one id, a sequence of them, or a flat tensor or array of them."""
     if is_whole(value):
         return [_int(value)]
@@ -149,7 +149,7 @@ TokenIds = Annotated[
     Sequence[int],
     Block(
         "token ids: whole numbers of at least 0, in a flat list or tensor, or a single one",
-        _ids,
+        token_ids,
         lambda ids: min(ids, default=0) >= 0,
     ),
 ]
@@ -162,6 +162,21 @@ Tokenizer = Annotated[
                 callable(value)
                 and callable(getattr(value, "decode", None))
                 and callable(getattr(value, "convert_ids_to_tokens", None))
+            )
+        ),
+    ),
+]
+
+
+Decoder = Annotated[
+    Any,
+    Block(
+        "a tokenizer, or another object with a method decode",
+        _only(
+            lambda value: (
+                callable(getattr(value, "decode", None))
+                and not _is_text(value)
+                and not isinstance(value, (bytes, bytearray))
             )
         ),
     ),

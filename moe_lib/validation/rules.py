@@ -115,6 +115,8 @@ def _blocks(hint: Any) -> list[Block]:
 
 def _schema(hint: Any) -> core.CoreSchema:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if _anything(hint):  # from Python 3.11 on Any is a class
+        return core.any_schema()
     if origin is Annotated:
         blocks = _blocks(hint)
         steps = [core.no_info_plain_validator_function(block) for block in blocks]

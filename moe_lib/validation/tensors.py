@@ -37,7 +37,7 @@ def require_tensor(
     wants = f"a tensor of {words}" if words else "a tensor"
     require(isinstance(value, torch.Tensor), name, value, wants, TypeError)
     fits = not kinds or any(_is_dtype(value, kind) for kind in kinds)
-    require(fits, name, str(value.dtype), wants, TypeError)
+    require(fits, name, value.dtype, wants, TypeError)
     if shape is not None:
         text = f"shape ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
         require(_has_shape(tuple(value.shape), tuple(shape)), name, tuple(value.shape), text)

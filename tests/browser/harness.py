@@ -195,7 +195,7 @@ def set_theme(page: Page, theme: str) -> None:
     """Switch to "dark" or "light" the way a reader's system does: the course's JupyterLab follows
     it."""
     if theme not in ("dark", "light"):
-        raise ValueError(f"theme: got {theme!r}, want 'dark' or 'light'")
+        raise ValueError(f"theme: got {theme!r}; wants 'dark' or 'light'")
     splash_is_gone(page)
     page.emulate_media(color_scheme=theme)
     light = "true" if theme == "light" else "false"

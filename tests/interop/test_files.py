@@ -5,6 +5,7 @@ import weakref
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -270,7 +271,7 @@ def test_other_models_are_refused(tmp_path):
         from_transformers(torch.nn.Linear(2, 2))
     with pytest.raises(FileNotFoundError, match="wants a local folder"):
         from_transformers("deepseek-ai/no-such-folder")
-    with pytest.raises(TypeError, match="model: got 'Linear'"):
+    with pytest.raises(TypeError, match="model: got Linear"):
         save_transformers(torch.nn.Linear(2, 2), tmp_path)
     model = LanguageModel(ModelConfig.preset("tiny", vocab_size=20))
     save_checkpoint(model, tmp_path / "own")
@@ -341,3 +342,103 @@ def test_own_checkpoint_and_transformers_folder_hold_the_same_model(tmp_path):
     with torch.no_grad():
         assert torch.equal(loaded(x).logits, ours(x).logits)
     assert loaded.config == ours.config
+
+
+def test_only_the_files_of_the_model_before_are_removed(official, tmp_path):
+    """Shards of the old model go; a reader's own files stay, whatever they are called."""
+    kept = (
+        "model_of_mine.safetensors",
+        "model.old.safetensors",
+        "model-00001-of-00099.safetensors",
+    )
+    for name in kept:
+        (tmp_path / name).write_bytes(b"mine")
+    ours = from_transformers(official)
+    save_transformers(ours, tmp_path, max_shard_bytes=30_000)
+    save_transformers(ours, tmp_path)
+    assert all((tmp_path / name).read_bytes() == b"mine" for name in kept)
+    theirs = {path.name for path in tmp_path.iterdir()} - set(kept)
+    assert theirs == {"config.json", "model.safetensors"}
+
+
+@pytest.mark.parametrize("part", ["weights", "tokenizer", "config"])
+def test_a_full_disk_leaves_the_old_model(official, tmp_path, monkeypatch, part):
+    ours = from_transformers(official)
+    save_transformers(ours, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    tokenizer = load_tokenizer("course")
+    wide = from_transformers(make_official(vocab_size=len(tokenizer)))
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    if part == "tokenizer":
+        tokenizer = tokenizer.to_transformers()
+        monkeypatch.setattr(tokenizer, "save_pretrained", full)
+    else:
+        name = "write_json" if part == "config" else "write_tensors"
+        monkeypatch.setattr(f"moe_lib.interop.exporting.{name}", full)
+    with pytest.raises(OSError, match=str(tmp_path)):
+        save_transformers(wide, tmp_path, tokenizer)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_is_no_plain_model_is_not_written(tmp_path):
+    ours = from_transformers(make_official())
+    get_peft_model(ours, LoraConfig(target_modules=["o_proj"]))  # changes ours itself
+    with pytest.raises(ValueError, match="model: got .*; wants a plain LanguageModel: merge or"):
+        save_transformers(ours, tmp_path / "x")
+    broken = from_transformers(make_official())
+    with torch.no_grad():
+        broken.norm.weight[0] = torch.nan
+    with pytest.raises(ValueError, match="model: got 'norm.weight with a NaN"):
+        save_transformers(broken, tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.to(torch.int64), "norm.weight: got torch.int64; wants plain floating-point"),
+        (lambda t: t.to(torch.float8_e4m3fn), "norm.weight: got torch.float8_e4m3fn; wants plain"),
+        (lambda t: t * torch.nan, "norm.weight: got 'a NaN or infinity'"),
+    ],
+)
+def test_weights_that_are_no_weights_are_named(official, tmp_path, change, message):
+    official.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    tensors["model.norm.weight"] = change(tensors["model.norm.weight"])
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=f"{tmp_path}: model.{message}"):
+        from_transformers(tmp_path)
+
+
+def test_a_tensor_in_two_shards_must_be_the_same_in_both(official, tmp_path):
+    official.save_pretrained(tmp_path, max_shard_size="40KB")
+    first, *_, last = sorted(tmp_path.glob("*.safetensors"))
+    name, tensor = next(iter(load_file(first).items()))
+    for twin, refused in ((tensor, False), (tensor + 1, True), (tensor[:1], True)):
+        save_file({**load_file(last), name: twin.contiguous()}, last, {"format": "pt"})
+        if refused:
+            with pytest.raises(ValueError, match=f"{last.name}: {name} is in {first.name} too"):
+                from_transformers(tmp_path)
+        else:
+            assert relative_error(from_transformers(tmp_path), official).max() < 1e-5
+
+
+def test_a_pointer_of_git_lfs_is_called_by_its_name(official, tmp_path):
+    official.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ValueError, match="model.safetensors: a pointer of Git LFS"):
+        from_transformers(tmp_path)
+
+
+@pytest.mark.parametrize("wrong", [None, 3, b"folder", ["a"], 1.5, ""])
+def test_what_is_no_folder_is_refused_by_name(wrong, tmp_path):
+    with pytest.raises((TypeError, ValueError), match="^model_or_folder: got"):
+        from_transformers(wrong)
+    with pytest.raises((TypeError, ValueError), match="^folder: got"):
+        save_transformers(from_transformers(make_official()), wrong)
+    for dtype in ("bfloat16", torch.int8, torch.float8_e4m3fn):
+        with pytest.raises((TypeError, ValueError), match="^dtype: got"):
+            from_transformers(tmp_path, dtype)

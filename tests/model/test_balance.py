@@ -112,7 +112,8 @@ def router_gradient(k, normalise):
 
 
 def test_top_1_with_a_renormalised_weight_teaches_the_router_nothing():
-    """PITFALLS 1. The raw weight does teach it, which is why Switch keeps it."""
+    """Normalised over k = 1 a weight is always 1. The raw weight does teach the router, which is
+    why Switch keeps it."""
     assert router_gradient(1, True) < 1e-5 < 1e-3 < router_gradient(1, False)
     assert router_gradient(2, True) > 1e-3
 

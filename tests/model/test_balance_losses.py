@@ -215,7 +215,8 @@ def test_the_model_adds_every_loss_with_its_factor_layer_by_layer(seq_aux):
 
 
 def test_balance_losses_reach_the_routers():
-    """PITFALLS 2: computed, returned, and part of the gradient of training."""
+    """Computed, returned, and part of the gradient of training: one that is logged and not added
+    teaches nothing."""
     torch.manual_seed(0)
     for name in FACTORS:
         others = {**dict.fromkeys(FACTORS, 0.0), name: 1.0}

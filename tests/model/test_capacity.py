@@ -17,7 +17,7 @@ def routing_of(experts, scores=None, n_experts=4, chosen=None):
 
 
 def test_capacity_rounds_up_and_is_never_zero():
-    """PITFALLS 8: int(1 · 2 / 64 · 1.0) is 0, and the one token of a generation step would lose all
+    """Rounded down, 1 · 2 / 64 · 1.0 is 0, and the one token of a generation step would lose all
     its experts."""
     assert capacity(1 * 2, 64, 1.0) == 1
     assert (
@@ -108,7 +108,7 @@ def test_padding_takes_no_room():
 
 
 def test_generation_with_capacity_is_the_same_with_and_without_cache():
-    """PITFALLS 12: a capacity that depends on the length must not reach generation."""
+    """A capacity that depends on the length must not reach generation."""
     torch.manual_seed(0)
     config = ModelConfig.preset(
         "tiny", vocab_size=50, router="gshard", capacity_factor=0.5, initializer_range=0.3

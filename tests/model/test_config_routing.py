@@ -89,7 +89,7 @@ def test_every_router_trains_in_a_model(router):
         (dict(bias_update_speed=0.1), 'bias_update_speed: got 0.1; wants 0 with router "topk"'),
         (dict(load_loss_alpha=0.1), "load_loss_alpha: got 0.1; wants 0"),
         (dict(device_loss_alpha=0.1), "device_loss_alpha: got 0.1; wants 0 when n_group is 1"),
-        (dict(capacity_factor=-1.0), "capacity_factor: got -1.0; wants None or more than 0"),
+        (dict(capacity_factor=-1.0), "capacity_factor: got -1.0; wants a finite number above 0"),
         (dict(capacity_factor=1.0, capacity_per="device"), "n_group: got 1; wants 2 or more"),
         (dict(capacity_per="layer"), "capacity_per: got 'layer'"),
         (

@@ -13,7 +13,7 @@ from transformers import (
 
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.counting import (
-    BYTES_PER_PARAMETER,
+    BYTES_PER_NUMBER,
     count_parameters,
     expected_distinct_experts,
     flops_per_token,
@@ -319,7 +319,8 @@ def test_wrong_sizes_are_named():
     for arguments in ((0, 1, 1), (4, 5, 1), (4, 2, -1)):
         with pytest.raises(ValueError):
             expected_distinct_experts(*arguments)
-    assert set(BYTES_PER_PARAMETER) == {"bf16", "fp8", "int4"}
+    bits = {"fp32": 32, "bf16": 16, "fp8": 8, "6 bits": 6, "int4": 4, "4 bits": 4}
+    assert {name: 8 * size for name, size in BYTES_PER_NUMBER.items()} == bits
 
 
 LATENT = dict(kv_lora_rank=12, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=6)

@@ -98,7 +98,7 @@ def collapsed(expert, tokens=64, n_experts=4):
 
 
 def test_transformers_pools_the_layers_and_ours_does_not():
-    """PITFALLS 4: four layers collapsed onto four experts score as four even ones when they are
+    """Four layers collapsed onto four experts score as four even ones when they are
     pooled."""
     router = make_router("topk", D, 4, 1)
     layers = [collapsed(expert) for expert in range(4)]
@@ -110,7 +110,7 @@ def test_transformers_pools_the_layers_and_ours_does_not():
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_transformers_value_is_k_times_ours_on_one_layer(k):
-    """PITFALLS 3: the same alpha means k times as much there."""
+    """The same alpha means k times as much there."""
     torch.manual_seed(0)
     logits = torch.randn(64, 6)
     ours = expert_balance_loss(make_router("topk", D, 6, k).route(logits)).item()

@@ -199,7 +199,7 @@ def test_minus_infinity_keeps_an_expert_out(name):
 
 
 def test_forbidden_groups_stay_out_when_biases_are_negative():
-    """PITFALLS 11: a mask of 0 would beat every negative biased score."""
+    """A mask of 0 would beat every negative biased score."""
     router = build("biased_topk")
     router.selection_bias.fill_(-2.0)  # every biased score is negative
     x, _ = inputs()
@@ -208,7 +208,7 @@ def test_forbidden_groups_stay_out_when_biases_are_negative():
 
 
 def test_bias_changes_the_choice_and_never_the_weight():
-    """PITFALLS 10."""
+    """Weights out of biased scores would let the balance cure change what the layer computes."""
     router = build("biased_topk", n_group=1, topk_group=1, norm_topk_prob=False)
     x, _ = inputs()
     before = router(x)
@@ -274,7 +274,7 @@ def test_hash_needs_ids_and_learns_nothing():
             "biased_topk",
             2,
             dict(n_group=8, topk_group=4),
-            "n_group: got 8; wants groups of 2 experts or more",
+            "n_group: got 8; wants groups of 2 or more",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_saved_with_a_checkpoint_it_loads_the_same(tokenizer, tmp_path):
 
 def test_missing_and_damaged_files_name_themselves(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"tokenizer\.json: no such file; wanted course, mixture"
+        FileNotFoundError, match=r"tokenizer\.json: no such file; wants course, mixture"
     ):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
@@ -126,5 +126,5 @@ def test_missing_and_damaged_files_name_themselves(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(b"\xff\xfe")
     with pytest.raises(ValueError, match=r"tokenizer\.json: not a readable tokenizer"):
         load_tokenizer(tmp_path)
-    with pytest.raises(ValueError, match="vocab_size: got 100, wanted at least 272"):
+    with pytest.raises(ValueError, match="vocab_size: got 100; wants at least 272"):
         train_tokenizer(["text"], vocab_size=100)

@@ -1,13 +1,15 @@
 """Capture on Hugging Face models: padding, steps of generation, hooks, modes, devices, refusals."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
 from moe_lib import LanguageModel, ModelConfig, trace_routing
 from moe_lib.tracing import trace_generation
-from moe_lib.tracing.capture import _input_device
-from moe_lib.tracing.hugging_face import watching
+from moe_lib.tracing.model_inputs import input_device
+from moe_lib.tracing.watching import watching
 from tests.tracing.families import IDS, build
 
 LEFT = torch.tensor([[0, 0, 1, 1, 1, 1, 1], [1] * 7])
@@ -83,6 +85,10 @@ def test_generation_refuses_what_routes_a_token_twice(mixtral):
         trace_generation(build("switch_transformers"), IDS, 2)
 
 
+def _out_of_memory(module, args):
+    raise MemoryError
+
+
 def test_hooks_and_modes_are_left_as_they_were():
     model = build("deepseek_v3")
     trace_routing(model, IDS)  # transformers may install lasting hooks of its own at the first call
@@ -91,10 +97,11 @@ def test_hooks_and_modes_are_left_as_they_were():
     modes, hooks = [m.training for m in model.modules()], n_hooks(model)
     trace_routing(model, IDS)
     assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
-    with pytest.raises(IndexError):
-        trace_routing(
-            model, IDS + 1000
-        )  # beyond the vocabulary: torch raises inside the forward pass
+    for layer in (model.model.layers[1].mlp, model.lm_head):
+        handle = layer.register_forward_pre_hook(_out_of_memory)
+        with pytest.raises(MemoryError):  # in the middle of the forward pass
+            trace_routing(model, IDS)
+        handle.remove()
     assert [m.training for m in model.modules()] == modes and n_hooks(model) == hooks
     with pytest.raises(RuntimeError, match="inside"), watching(model):
         raise RuntimeError("inside")
@@ -165,12 +172,12 @@ def test_layers_that_run_twice_are_refused(mixtral):
 
 
 def test_inputs_go_where_the_embedding_is(mixtral):
-    assert _input_device(mixtral).type == "cpu"
+    assert input_device(mixtral).type == "cpu"
     with torch.device("meta"):
         offloaded = build("mixtral")
-    assert _input_device(offloaded).type == "cpu"
+    assert input_device(offloaded).type == "cpu"
     offloaded.lm_head.to_empty(device="cpu")
-    assert _input_device(offloaded).type == "cpu"
+    assert input_device(offloaded).type == "cpu"
 
 
 @pytest.mark.gpu
@@ -192,3 +199,54 @@ def test_a_model_on_two_devices_gives_the_trace_of_one(mixtral):
     assert all(t.device.type == "cpu" for layer in after.layers for t in layer.tensors().values())
     for a, b in zip(before.layers, after.layers, strict=True):
         assert torch.equal(a.experts, b.experts)
+
+
+def test_settings_of_the_model_itself_are_refused_by_their_name(mixtral):
+    model = copy.deepcopy(mixtral)
+    for name, value in (("num_beams", 3), ("num_return_sequences", 2), ("penalty_alpha", 0.6)):
+        before = getattr(model.generation_config, name)
+        setattr(model.generation_config, name, value)
+        with pytest.raises(ValueError, match=f"^{name}: got {value}; wants .* read once"):
+            trace_generation(model, IDS, 2)
+        with pytest.raises(ValueError, match=f"^{name}: got {value}"):
+            settings = copy.deepcopy(model.generation_config)
+            trace_generation(mixtral, IDS, 2, generation_config=settings)
+        setattr(model.generation_config, name, before)
+    model.generation_config.num_beams = 3
+    ids, _ = trace_generation(model, IDS, 2, num_beams=1, do_sample=False)  # said otherwise here
+    assert ids.shape[1] <= IDS.shape[1] + 2
+
+
+@pytest.mark.parametrize(
+    "form", [int, torch.tensor, lambda i: torch.tensor([i, 63]), lambda i: [i]]
+)
+def test_end_tokens_in_every_form(mixtral, form):
+    free, _ = trace_generation(mixtral, IDS, 4, do_sample=False, eos_token_id=None)
+    end = int(free[0, 8])
+    ids, trace = trace_generation(mixtral, IDS, 4, do_sample=False, eos_token_id=form(end))
+    first = (ids[0, 7:] == end).nonzero()[0, 0]
+    assert trace.real[0, : 7 + first].all() and not trace.real[0, 8 + first :].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["dbrx", "mixtral", "qwen3_moe"])
+def test_half_precision_models_with_their_ties_are_traced(family, dtype):
+    model = build(family).to(dtype)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "router" in name or "gate.weight" in name:
+                weight[1] = weight[0]  # two experts that no token can tell apart
+    trace = trace_routing(model, IDS)
+    assert all(layer.weights.dtype == torch.float32 for layer in trace.layers)
+
+
+def test_a_model_that_gives_nan_is_refused_by_its_layer():
+    model = build("mixtral")
+    with torch.no_grad():
+        model.model.layers[1].mlp.gate.weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match="^model: got 'NaN .* model.layers.1.mlp'; wants"):
+        trace_routing(model, IDS)
+    model = build("mixtral")
+    with torch.no_grad():
+        model.lm_head.weight[3] = torch.nan
+    assert trace_routing(model, IDS).layers  # its routing is in order

@@ -167,3 +167,20 @@ def test_wrong_arguments_are_named(causal, masked, tokenizer):
         read_text(causal, tokenizer, "a", off={9: [0]})
     with pytest.raises(ValueError, match="^off"):
         read_text(causal, tokenizer, "a", off={0: [99]})
+
+
+@pytest.mark.parametrize("make_model", [lambda: make(True), lambda: make(False)])
+def test_logits_that_are_no_numbers_are_refused(make_model, tokenizer):
+    model = make_model()
+    with torch.no_grad():
+        model.head.weight[7] = torch.nan
+    with pytest.raises(ValueError, match="^model: got 'NaN or infinity as logits'"):
+        read_text(model, tokenizer, LINE)
+
+
+def test_a_model_behind_wrappers_is_read_as_it_is(causal, tokenizer):
+    plain = read_text(causal, tokenizer, LINE, off={1: (0,)}, k=1)
+    again = read_text(
+        torch.compile(torch.nn.DataParallel(causal)), tokenizer, LINE, 99, {1: [0]}, 1
+    )
+    assert again.predictions == plain.predictions and again.off == plain.off

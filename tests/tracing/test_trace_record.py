@@ -1,6 +1,8 @@
 """RoutingTrace as a record: frame, files, joining, filtering, columns without a choice."""
 
+import copy
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -158,14 +160,130 @@ def test_damaged_files_are_named(trace, tmp_path):
     }
     metadata = {"format": "moe_lib routing trace 1", "trace": json.dumps(header)}
     save_file(tensors, path, metadata)
-    with pytest.raises(
-        ValueError, match="t.safetensors: not a whole.*x experts: got '5 to 5'; wants 0 to 1"
-    ):
+    words = "x experts: got 'an entry of 5'; wants entries from 0 to 1"
+    with pytest.raises(ValueError, match=f"t.safetensors: not a whole.*{words}"):
         load_trace(path)
     del tensors["layers.0.weights"]
     save_file(tensors, path, metadata)
     with pytest.raises(ValueError, match="t.safetensors: not a whole"):
         load_trace(path)
+
+
+def write_changed(path, header=(), entry=(), tensors=()) -> None:
+    """A trace file that is right but for these fields of its header, its layer, its tensors."""
+    facts = {"name": "x", "index": 0, "n_experts": 2, "shared": False, **dict(entry)}
+    whole = {"domains": None, "n_layers": 1, "layers": [facts], "attention_layers": []}
+    parts = {
+        "input_ids": torch.zeros(1, 2, dtype=torch.long),
+        "real": torch.ones(1, 2, dtype=torch.bool),
+        "layers.0.experts": torch.zeros(1, 2, 1, dtype=torch.int32),
+        "layers.0.weights": torch.ones(1, 2, 1),
+        "layers.0.scores": torch.ones(1, 2, 2),
+        **dict(tensors),
+    }
+    text = header if isinstance(header, str) else json.dumps({**whole, **dict(header)})
+    save_file(parts, path, {"format": "moe_lib routing trace 1", "trace": text})
+
+
+WRONG_FILES = {
+    "index infinite": (dict(entry={"index": float("inf")}), "index: got inf"),
+    "index negative": (dict(entry={"index": -1}), "index: got -1"),
+    "index a text": (dict(entry={"index": "0"}), "index: got '0'"),
+    "n_experts true": (dict(entry={"n_experts": True}), "n_experts: got True"),
+    "n_experts huge": (dict(entry={"n_experts": 10**18}), "x scores: got .1, 2, 2."),
+    "shared a number": (dict(entry={"shared": 1}), "shared: got 1"),
+    "name a number": (dict(entry={"name": 3}), "name: got 3"),
+    "n_group a float": (dict(entry={"n_group": 2.0}), "n_group: got 2.0"),
+    "another field": (dict(entry={"other": 2}), "other"),
+    "domains a text": (dict(header={"domains": "a"}), "domains: got 'a'"),
+    "domains of numbers": (dict(header={"domains": [3]}), "domains.0.: got 3"),
+    "domains too many": (dict(header={"domains": ["a", "b"]}), "domains: got '2 names'"),
+    "n_layers a text": (dict(header={"n_layers": "1"}), "n_layers: got '1'"),
+    "layers a number": (dict(header={"layers": 3}), "layers: got 3"),
+    "no layers": (dict(header={"layers": None}), "layers: got None"),
+    "layer a text": (dict(header={"layers": ["x"]}), "layers.0.: got 'x'"),
+    "deep": (dict(header="[" * 100_000), "recursion"),
+    "cut": (dict(header='{"domains": null'), "Expecting"),
+    "empty": (dict(header="{}"), "domains"),
+    "a list": (dict(header="[]"), "trace: got .."),
+    "ids of floats": (dict(tensors={"input_ids": torch.zeros(1, 2)}), "input_ids: got torch.f"),
+    "ids negative": (
+        dict(tensors={"input_ids": torch.full((1, 2), -1)}),
+        "input_ids: got 'an entry of -1'",
+    ),
+    "real of numbers": (dict(tensors={"real": torch.ones(1, 2)}), "real: got torch.float32"),
+    "real of another shape": (
+        dict(tensors={"real": torch.ones(1, 3, dtype=torch.bool)}),
+        "real: got .1, 3.",
+    ),
+    "experts of floats": (
+        dict(tensors={"layers.0.experts": torch.zeros(1, 2, 1)}),
+        "x experts: got torch.float32",
+    ),
+    "weights of numbers": (
+        dict(tensors={"layers.0.weights": torch.ones(1, 2, 1, dtype=torch.int32)}),
+        "x weights: got torch.int32",
+    ),
+    "weights NaN": (
+        dict(tensors={"layers.0.weights": torch.full((1, 2, 1), torch.nan)}),
+        "x weights: got '2 entries that are NaN",
+    ),
+    "kept of numbers": (
+        dict(tensors={"layers.0.kept": torch.ones(1, 2, 1)}),
+        "x kept: got torch.float32",
+    ),
+    "another tensor": (dict(tensors={"layers.0.other": torch.ones(1, 2, 1)}), "other"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_FILES)
+def test_a_wrong_field_of_a_file_is_named_with_the_file(what, tmp_path):
+    changes, words = WRONG_FILES[what]
+    path = tmp_path / "t.safetensors"
+    write_changed(path)
+    assert load_trace(path).layers[0].name == "x"
+    write_changed(path, **changes)
+    with pytest.raises(ValueError, match=f"{path}: not a whole routing trace .*{words}"):
+        load_trace(path)
+
+
+def test_files_that_are_none_are_named(tmp_path):
+    path = tmp_path / "t.safetensors"
+    for content, words in ((b"", "not a complete"), (b"version https://git-lfs", "Git LFS")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{path}: .*{words}"):
+            load_trace(path)
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    with pytest.raises(FileNotFoundError, match="pipe.safetensors"):
+        load_trace(tmp_path / "pipe.safetensors")
+    for wrong in (None, 3, b"t.safetensors", ""):
+        with pytest.raises((TypeError, ValueError), match="^path: got"):
+            load_trace(wrong)
+
+
+def test_numbers_that_are_not_finite_do_not_go_into_a_file(trace, tmp_path):
+    layer = trace.layers[0]
+    bad = layer.weights.clone()
+    bad[0, 0, 0] = torch.nan
+    broken = replace(trace, layers=[replace(layer, weights=bad), *trace.layers[1:]])
+    with pytest.raises(ValueError, match="weights: got '1 entries that are NaN or infinite'"):
+        broken.save(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_gives_nan_is_refused_by_its_layer(model):
+    broken = copy.deepcopy(model)
+    name, weight = next((n, p) for n, p in broken.named_parameters() if "router" in n)
+    with torch.no_grad():
+        weight.fill_(torch.nan)
+    with pytest.raises(ValueError, match=f"^model: got .*NaN.* {name.partition('.router')[0]}"):
+        trace_routing(broken, IDS)
+
+
+@pytest.mark.parametrize("wrong", ["tokenizer", 3, [], b"bytes"])
+def test_a_frame_without_a_tokenizer_to_spell_it_is_refused(wrong):
+    with pytest.raises(TypeError, match="^tokenizer: got"):
+        by_hand().to_pandas(wrong)
 
 
 def test_joined_texts_keep_their_routing(model):
@@ -210,7 +328,7 @@ def test_filter_by_domain_layer_and_token(trace):
     assert equal(trace.filter(), trace)
     with pytest.raises(ValueError, match="domains: got .'poems'."):
         trace.filter(domains="poems")
-    with pytest.raises(ValueError, match="index: got 0"):
+    with pytest.raises(ValueError, match="layers: got .0"):
         trace.filter(layers=[0])
     with pytest.raises(ValueError, match="tokens: got .3, 2."):
         trace.filter(tokens=torch.ones(3, 2))

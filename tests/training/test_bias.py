@@ -1,6 +1,8 @@
 """The selection bias of DeepSeek-V3 in training: right sign, once per step, whatever cuts the step
 into pieces."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
@@ -8,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from moe_lib import LanguageModel, ModelConfig, load_checkpoint, save_checkpoint, train
 from moe_lib.model import make_router
 from moe_lib.text import Batches
-from moe_lib.training.load_balance import max_violation, update_selection_bias
+from moe_lib.training.load_balance import max_violation
 
 SPEED = 0.01
 
@@ -40,12 +42,12 @@ def run(model, **options):
 
 def test_one_step_by_hand():
     router = make_router("biased_topk", 4, 4, 2)
-    update_selection_bias(router, torch.tensor([5, 3, 4, 0]), 0.5)
+    router.update_bias(torch.tensor([5, 3, 4, 0]), 0.5)
     assert router.selection_bias.tolist() == [-0.5, 0.0, -0.5, 0.5]  # the mean is 3
     with pytest.raises(TypeError, match="router: got 'TopKRouter'"):
-        update_selection_bias(make_router("topk", 4, 4, 2), torch.ones(4), 0.5)
+        make_router("topk", 4, 4, 2).update_bias(torch.ones(4), 0.5)
     with pytest.raises(ValueError, match="load: got"):
-        update_selection_bias(router, torch.ones(3), 0.5)
+        router.update_bias(torch.ones(3), 0.5)
 
 
 def test_training_moves_the_bias_once_per_step_by_the_load_of_that_step():
@@ -73,7 +75,7 @@ def test_accumulation_makes_no_difference():
 
 
 def test_activation_checkpointing_makes_no_difference():
-    """PITFALLS 13: the forward pass runs twice, the load counts once."""
+    """With checkpointed activations the forward pass runs twice, the load counts once."""
     plain, recomputing = make(), make()
     passes = []
     for layer in recomputing.layers:
@@ -115,7 +117,7 @@ def test_the_bias_evens_a_lopsided_load_out(scoring_func):
     for batch in tokens:
         load = router(batch).load()
         violation.append(max_violation(load))
-        update_selection_bias(router, load, 0.01)
+        router.update_bias(load, 0.01)
     assert violation[0] > 2 and sum(violation[-20:]) / 20 < 0.2 * violation[0]
 
 
@@ -144,6 +146,41 @@ def test_bias_is_saved_exactly_and_a_resumed_run_goes_on(tmp_path):
     resumed = make()
     assert len(run(resumed, steps=2, folder=tmp_path / "run").history) == 2
     assert torch.equal(biases(resumed), biases(model)) and biases(model).any()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_bias_stays_in_float32_in_a_model_of_half_precision(dtype, tmp_path):
+    """Near 1 a bfloat16 moves by steps of 0.008: a speed of 0.001 would be rounded away."""
+    model, names = make(bias_update_speed=0.001), set(make().state_dict())
+    start = torch.tensor([1.0, -1.0] * 4)
+    for layer in model.layers:
+        layer.feed_forward.router.selection_bias.copy_(start)
+    for moved in (model.to(dtype), copy.deepcopy(model).to("cpu"), model.float().to("cpu", dtype)):
+        router = moved.layers[0].feed_forward.router
+        assert router.weight.dtype == dtype and router.selection_bias.dtype == torch.float32
+        assert torch.equal(router.selection_bias, start) and set(moved.state_dict()) == names
+        load = router(torch.randn(32, 64, dtype=dtype)).load()
+        for _ in range(3):
+            router.update_bias(load, 0.001)
+        expected = start + 0.003 * (load.double().mean() - load).sign()
+        assert torch.allclose(router.selection_bias, expected.float(), atol=1e-6)
+        router.selection_bias.copy_(start)
+    router.update_bias(load, 0.001)
+    again, _ = load_checkpoint(save_checkpoint(model, tmp_path))
+    assert torch.equal(biases(again), biases(model)) and not torch.equal(biases(again)[0], start)
+    twin = make().to(dtype)
+    twin.load_state_dict(model.state_dict())
+    assert torch.equal(biases(twin), biases(model))
+    assert make().double().layers[0].feed_forward.router.selection_bias.dtype == torch.float64
+    on_meta = make().to("meta", dtype).layers[0].feed_forward.router.selection_bias
+    assert on_meta.is_meta and on_meta.dtype == torch.float32
+
+
+def test_bias_stands_still_where_its_router_is_frozen():
+    model = make()
+    model.layers[0].feed_forward.router.requires_grad_(False)
+    run(model)
+    assert not biases(model)[0].any() and biases(model)[1].any()
 
 
 def test_history_tells_entropy_and_drops():

@@ -114,7 +114,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("moe_lib.files.save_file", full_disk)
+    monkeypatch.setattr("safetensors.torch.save_file", full_disk)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(make_model(seed=1), tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == before

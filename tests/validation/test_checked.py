@@ -259,6 +259,19 @@ def test_unions_name_all_that_is_wanted():
         take(3, 3)
 
 
+def test_anything_within_a_container_passes():
+    @checked
+    def take(bare: dict, table: Mapping[str, Any], rows: list[dict], pair: tuple = (), *more: Any):
+        return rows
+
+    rows = [{1: 2, "a": None}]
+    assert take({1: "a"}, {"a": 3}, rows, (1, "a"), 3) is rows
+    with pytest.raises(TypeError, match="^a key of table: got 3; wants a text"):
+        take({}, {3: 3}, rows)
+    with pytest.raises(TypeError, match=r"^rows\[1\]: got 3; wants a mapping"):
+        take({}, {}, [*rows, 3])
+
+
 def test_long_values_are_shortened():
     @checked
     def take(text: Text, kind: Choice("a") = "a", ids: TokenIds = (), partial: Callback = None):

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from moe_lib import LanguageModel, ModelConfig
-from moe_lib.counting import kv_cache_elements_per_token
+from moe_lib.counting import BYTES_PER_NUMBER, kv_cache_elements_per_token
 from moe_lib.model import KVCache
 from moe_lib.published import ModelSizes, published, published_names
 from moe_lib.views.cache_calculator.account import (
-    BYTES_PER_NUMBER,
     KINDS,
+    PRECISIONS,
     CacheSizes,
     cache_account,
     cache_sizes_of,
@@ -174,7 +174,13 @@ def test_wrong_settings_are_named_and_change_nothing(calculator, settings, error
 
 
 def test_bytes_of_each_format():
-    assert BYTES_PER_NUMBER == {"fp32": 4, "bf16": 2, "fp8": 1, "6 bits": 6 / 8, "4 bits": 4 / 8}
+    assert {name: BYTES_PER_NUMBER[name] for name in PRECISIONS} == {
+        "fp32": 4,
+        "bf16": 2,
+        "fp8": 1,
+        "6 bits": 6 / 8,
+        "4 bits": 4 / 8,
+    }
     with pytest.raises(ValueError, match="^kind"):
         CacheSizes(1, 4, 8, 2, 8, 4).per_layer("mla")
 

@@ -17,7 +17,7 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneSettings,
     route_plane,
 )
-from moe_lib.views.router_playground.figure import draw_routing
+from moe_lib.views.router_playground.routing_grid import draw_routing
 from moe_lib.views.router_playground.widget import RouterPlayground
 
 POINTS = torch.tensor(
@@ -77,6 +77,18 @@ def test_regions_show_the_first_choice_of_a_token_put_there(method):
         if method == "biased_topk":
             logits = [1 / (1 + math.exp(-value)) + b for value, b in zip(logits, bias, strict=True)]
         assert regions[row, column] == max(range(6), key=logits.__getitem__)
+
+
+def test_k_stays_within_what_a_router_can_train_with():
+    ranges = {name: method.k_range(6) for name, method in METHODS.items()}
+    assert ranges.pop("dense") == (6, 6) and ranges.pop("gshard") == (2, 2)
+    assert ranges.pop("group_limited") == (1, 4)
+    for name in ("switch", "base"):
+        assert ranges.pop(name) == (1, 1)
+    for name in ("topk_normalised", "biased_topk", "topk_softmax"):
+        assert ranges.pop(name) == (2, 6)
+        assert route_plane(POINTS, DIRECTIONS, PlaneSettings(name, num_experts_per_tok=1)).k == 2
+    assert set(ranges.values()) == {(1, 6)}
 
 
 @pytest.mark.parametrize("method", METHODS)

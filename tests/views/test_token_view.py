@@ -9,11 +9,11 @@ import pytest
 from tokenizers import pre_tokenizers
 
 from moe_lib.text import load_tokenizer
+from moe_lib.views.token_view.table import TokenTable
 from moe_lib.views.token_view.widget import (
     BYTE_OF,
     KINDS,
     MAX_SHOWN,
-    TokenTable,
     TokenView,
     cut,
     summarise,

@@ -224,7 +224,7 @@ def test_a_run_that_fails_is_shown_and_raised_by_wait():
     comparator = TuningComparator({"intents": made_up()}, run=now(metric="f1"))
     comparator.start()
     comparator.wait(60)
-    assert "measured f1, the stored runs accuracy" in comparator.view["problem"]
+    assert "measured f1'; wants runs that measure accuracy" in comparator.view["problem"]
 
 
 def test_messages_of_the_page(comparator):

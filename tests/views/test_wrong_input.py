@@ -12,7 +12,7 @@ from moe_lib.views.cache_calculator.widget import CacheCalculator
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
 from moe_lib.views.router_playground.widget import RouterPlayground
-from moe_lib.views.token_view.widget import TokenTable, TokenView
+from moe_lib.views.token_view import TokenTable, TokenView
 from moe_lib.views.tryout.widget import TryOut
 from moe_lib.views.tuning_comparator.widget import TuningComparator
 from tests.training.small import RandomBatches, make_model

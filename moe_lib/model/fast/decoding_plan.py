@@ -29,7 +29,6 @@ from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer
 from moe_lib.model.rotary import rotary_angles, rotation
-from moe_lib.model.routers import BiasedTopKRouter, GroupLimitedRouter, TopKRouter
 
 FEWEST_STEPS = 8  # making a plan takes as long as a few steps: for fewer it does not pay
 MOST_ROWS = 16  # with more rows the operations are large, and their number matters little
@@ -46,9 +45,6 @@ KNOWN = frozenset(
         LatentAttention,
         MoELayer,
         Experts,
-        TopKRouter,
-        GroupLimitedRouter,
-        BiasedTopKRouter,
     }
 )
 
@@ -84,22 +80,25 @@ def computes_by_weights_alone(model: nn.Module) -> bool:
     if torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks:
         return False
     parameters, modules = list(model.parameters()), list(model.modules())
-    known = vars(type(model)).get(
-        "follows_decoding_plan", False
-    )  # said by LanguageModel, and not for its subclasses
     type_of_numbers = parameters[0].dtype
     return (
-        known
+        _follows(model)
         and type_of_numbers in (torch.float32, torch.float64)
         and not torch.is_autocast_enabled("cpu")
         and all(
             type(p) is nn.Parameter and p.dtype == type_of_numbers and p.is_cpu for p in parameters
         )
-        and all(type(m) in KNOWN for m in modules if m is not model)
+        and all(type(m) in KNOWN or _follows(m) for m in modules)
         and not any(
             m.training or m._forward_hooks or m._forward_pre_hooks or _overrides(m) for m in modules
         )
     )
+
+
+def _follows(module: nn.Module) -> bool:
+    """Does its class say so? LanguageModel and some routers do, for themselves and not for their
+    subclasses."""
+    return vars(type(module)).get("follows_decoding_plan", False)
 
 
 def _overrides(module: nn.Module) -> bool:

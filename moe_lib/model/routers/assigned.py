@@ -67,8 +67,7 @@ class HashRouter(Router):
     def __init__(self, hidden_size: int, n_routed_experts: int, *k: int, **options):
         super().__init__(hidden_size, n_routed_experts, *k, **options)
         require_whole("vocab_size", self.vocab_size)
-        # A draw thrown away: the random numbers after a router are the same whether it learns or
-        # not.
+        # Drawn and thrown away: what is drawn after a router is the same whether it learns or not.
         nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
         # On the CPU also while a checkpoint's model is built without memory: a generator is of one
         # device.

@@ -2,12 +2,13 @@
 float32, capacity while training."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_one_of, require_whole
+from moe_lib.errors import require, require_number, require_one_of, require_whole
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
 
@@ -69,9 +70,7 @@ class Router(nn.Module):
             nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))  # nn.Linear's default
 
     @classmethod
-    def parameter_shapes(
-        cls, hidden_size: int, n_routed_experts: int
-    ) -> dict[str, tuple[int, ...]]:
+    def parameter_shapes(cls, hidden_size: int, n_routed_experts: int) -> dict[str, tuple]:
         rows = {name: () if name == "bias" else (hidden_size,) for name in cls.learned}
         return {name: (n_routed_experts, *row) for name, row in rows.items()}
 
@@ -88,54 +87,50 @@ class Router(nn.Module):
     def check(cls, given) -> None:
         """Raise ValueError or TypeError, naming the setting, for what this router cannot do.
 
-        given holds the options as attributes: a router in the making, or a ModelConfig (dense if
-        its n_routed_experts is 0: then k is not looked at).
+        given holds the options as attributes: a router in the making, or a ModelConfig (a dense one
+        if n_routed_experts is 0: then k is not looked at).
         """
-        experts, groups, most = given.n_routed_experts, given.n_group, given.topk_group
-        which = f'with router "{cls.name}"'
-        require_whole("n_group", groups)
-        require_whole("topk_group", most)
-        require(most <= groups, "topk_group", most, f"at most n_group ({groups})")
-        divisor = f"a divisor of n_routed_experts ({experts})"
-        require(experts % groups == 0, "n_group", groups, divisor)
-        require(groups > 1 or not cls.needs_groups, "n_group", groups, f"2 or more {which}")
-        for name, idle in (_SOME_TAKE | {"topk_group": groups}).items():
-            wants = f"{idle!r} {which}; others go with {', '.join(_takers(name))}"
-            require(
-                name in cls.options or getattr(given, name) == idle,
-                name,
-                getattr(given, name),
-                wants,
-            )
+        for name in ("n_group", "topk_group", "num_experts_per_tok"):
+            require_whole(name, getattr(given, name))
         require_one_of("scoring_func", given.scoring_func, ("softmax", "sigmoid"))
-        _check_capacity(given)
-        if experts:
-            cls._check_k(given, which)
-            large = groups == 1 or experts >= cls.smallest_group * groups
-            require(
-                large, "n_group", groups, f"groups of {cls.smallest_group} experts or more {which}"
-            )
+        require_one_of("capacity_per", given.capacity_per, ("expert", "device"))
+        require_number("never_drop_share", given.never_drop_share, at_least=0, at_most=1)
+        if given.capacity_factor is not None:
+            require_number("capacity_factor", given.capacity_factor, above=0)
+        for kept, name, wants in cls.rules(given):
+            require(kept, name, getattr(given, name), wants)
 
     @classmethod
-    def _check_k(cls, given, which: str) -> None:
-        k, experts = given.num_experts_per_tok, given.n_routed_experts
-        require_whole("num_experts_per_tok", k)
-        require(k <= experts, "num_experts_per_tok", k, f"at most n_routed_experts ({experts})")
-        if given.norm_topk_prob and k == 1:
-            raise ValueError(
-                "norm_topk_prob: got True with num_experts_per_tok 1; wants False: one weight "
-                "divided by itself is always 1, so the language-model loss would send the router "
-                "no gradient at all"
-            )
-        fewest, most = cls.k_range(given)
-        wants = (
-            f"{fewest} or more {which}: a softmax over one logit is always 1 and teaches nothing"
-        )
+    def rules(cls, given) -> Iterator[tuple[bool, str, str]]:
+        """What has to hold between settings: (does it?, the setting to name, what it should be)."""
+        experts, k = given.n_routed_experts, given.num_experts_per_tok
+        groups, most, which = given.n_group, given.topk_group, f'with router "{cls.name}"'
+        by_device, devices = given.capacity_per == "device", "2 or more: the number of devices"
+        yield most <= groups, "topk_group", f"at most n_group ({groups})"
+        yield experts % groups == 0, "n_group", f"a divisor of n_routed_experts ({experts})"
+        yield groups > 1 or not cls.needs_groups, "n_group", f"2 or more {which}"
+        yield groups > 1 or not by_device, "n_group", f'{devices} with capacity_per "device"'
+        yield by_device or not given.never_drop_share, "never_drop_share", "0 without devices"
+        for name, idle in (_SOME_TAKE | {"topk_group": groups}).items():
+            if name not in cls.options and getattr(given, name) != idle:
+                yield False, name, f"{idle!r} {which}; others go with {', '.join(_takers(name))}"
+        if not experts:  # a dense model
+            return
+        fewest, largest = cls.k_range(given)
+        small, nothing = cls.smallest_group, "so the loss would send the router no gradient at all"
+        alone = f"with num_experts_per_tok 1: a weight divided by itself is always 1, {nothing}"
+        yield groups == 1 or experts >= small * groups, "n_group", f"groups of {small} or more"
+        yield k <= experts, "num_experts_per_tok", f"at most n_routed_experts ({experts})"
         if cls.only_k is not None:
-            wants = f"{fewest} {which}"
-        elif k > most:
-            wants = f"at most {most}, the experts in topk_group ({given.topk_group}) groups"
-        require(fewest <= k <= most, "num_experts_per_tok", k, wants)
+            yield k == fewest, "num_experts_per_tok", f"{fewest} {which}"
+        yield k > 1 or not given.norm_topk_prob, "norm_topk_prob", f"False {alone}"
+        yield (
+            k >= fewest,
+            "num_experts_per_tok",
+            f"{fewest} or more {which}: one weight is always 1",
+        )
+        within = f"at most {largest}, the experts in topk_group ({most}) groups"
+        yield k <= largest, "num_experts_per_tok", within
 
     def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> Routing:
         """x (tokens, hidden_size) -> Routing.
@@ -144,8 +139,12 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
-        with torch.autocast(x.device.type, enabled=False):
-            return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+        if torch.is_autocast_enabled(
+            x.device.type
+        ):  # asked first: the context costs time per token
+            with torch.autocast(x.device.type, enabled=False):
+                return self.forward(x, input_ids, mask, n_sequences)
+        return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
@@ -185,7 +184,7 @@ class Router(nn.Module):
 
     def update_bias(self, load: Tensor, speed: float) -> None:
         """One step of balancing without a gradient, by the load (E,) of a whole optimiser step."""
-        raise TypeError(f"router: got {type(self).__name__}; wants one with a selection bias")
+        require(False, "router", type(self).__name__, "one with a selection bias", TypeError)
 
 
 # Options that only some routers take, and what they have to be with the others.
@@ -199,14 +198,3 @@ def _takers(option: str) -> list[str]:
     from moe_lib.model.routers import ROUTERS  # here: that file reads this one first
 
     return [name for name, router in ROUTERS.items() if option in router.options]
-
-
-def _check_capacity(given) -> None:
-    factor, per, share = given.capacity_factor, given.capacity_per, given.never_drop_share
-    require(factor is None or factor > 0, "capacity_factor", factor, "None or more than 0")
-    require_one_of("capacity_per", per, ("expert", "device"))
-    devices = '2 or more with capacity_per "device": the number of devices'
-    require(per == "expert" or given.n_group > 1, "n_group", given.n_group, devices)
-    require(0 <= share <= 1, "never_drop_share", share, "a share from 0 to 1")
-    alone = '0 with capacity_per "expert"'
-    require(share == 0 or per == "device", "never_drop_share", share, alone)

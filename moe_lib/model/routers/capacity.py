@@ -16,11 +16,9 @@ from moe_lib.model.routing import Routing
 
 def capacity(n_choices: int, n_places: int, factor: float) -> int:
     """Room of one place (an expert or a device): `factor` times its even share of the choices,
-    never below 1.
+    tokens · k, rounded up. Rounded down, the one token of a generation step would find no room.
 
-    n_choices is tokens · k. Rounded up: int(…) would give 0 for the one token of a generation step,
-    and drop it (PITFALLS 8). GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation
-    3).
+    GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation 3).
     """
     return max(1, math.ceil(factor * n_choices / n_places))
 
@@ -31,50 +29,36 @@ def limit_experts(routing: Routing, factor: float, mask: Tensor | None = None) -
     All first choices are seated before the second choices, each in the order of the tokens. Padding
     (mask False) takes no seat and keeps its own.
     """
-    choices = routing.choices(mask)
+    choices = routing.choices(mask)  # (tokens, k)
     room = capacity(int(choices.sum()), routing.n_experts, factor)
-    by_rank = (
-        torch.arange(choices.numel(), device=choices.device).view(choices.T.shape).T
-    )  # first choices come first
-    before = _waiting(routing.experts, by_rank, choices, routing.n_experts)
+    order = torch.arange(choices.numel(), device=choices.device).view(choices.T.shape).T
+    before = _waiting(routing.experts, order, choices, routing.n_experts)
     return replace(routing, kept=routing.kept & ((before < room) | ~choices))
 
 
-def limit_devices(
-    routing: Routing,
-    factor: float,
-    n_devices: int,
-    mask: Tensor | None = None,
-    protected: Tensor | None = None,
-) -> Routing:
+def limit_devices(routing: Routing, factor: float, n_devices: int, mask=None, protected=None):
     """Capacity per device, lowest affinity dropped first (DeepSeek-V2, section 2.2.4; its factor is
-    1.0).
+    1.0) -> Routing.
 
     n_devices  experts are dealt to the devices in equal blocks: 0 … E/D − 1 on device 0, and so on
-    protected  (tokens,) bool: tokens that are never dropped; they are seated first
+    mask       (tokens,) bool or None, as above
+    protected  (tokens,) bool or None: tokens that are never dropped; they are seated first
     """
-    choices = routing.choices(mask)
+    choices = routing.choices(mask)  # (tokens, k)
     device = routing.experts // (routing.n_experts // n_devices)
     room = capacity(int(choices.sum()), n_devices, factor)
-    affinity = routing.scores.detach().gather(1, routing.experts)
-    if protected is not None:
-        affinity = (
-            affinity + 2.0 * protected[:, None]
-        )  # affinities lie between 0 and 1: this seats them first
-    before = _waiting(device, -affinity, choices, n_devices)
-    fits = (before < room) | ~choices
-    if protected is not None:
-        fits = fits | protected[:, None]
-    return replace(routing, kept=routing.kept & fits)
+    affinity = routing.scores.detach().gather(1, routing.experts)  # (tokens, k)
+    safe = torch.zeros_like(choices) if protected is None else protected[:, None]
+    # Affinities lie between 0 and 1: 2 more seats a token first.
+    before = _waiting(device, -(affinity + 2.0 * safe), choices, n_devices)
+    return replace(routing, kept=routing.kept & ((before < room) | ~choices | safe))
 
 
 def _waiting(place: Tensor, order: Tensor, counted: Tensor, n_places: int) -> Tensor:
     """How many counted pairs wait for the same place before each pair, when the smallest `order`
-    goes first.
-
-    All (tokens, k); ties go by position. Pairs that are not counted wait in a queue of their own.
+    goes first: all (tokens, k). Ties go by position; pairs not counted have a queue of their own.
     """
-    place = torch.where(counted, place, n_places).flatten()
+    place = torch.where(counted, place, n_places).flatten()  # (tokens · k,)
     queue = order.flatten().argsort(stable=True)
     queue = queue[place[queue].argsort(stable=True)]  # place by place, in order within each
     sizes = torch.bincount(place, minlength=n_places + 1)

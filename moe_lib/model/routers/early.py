@@ -61,8 +61,7 @@ class SwitchRouter(TopKRouter):
     """
 
     name, title = "switch", "Switch top-1 (2021)"
-    variants, options = {}, Router.options
-    only_k = 1
+    options, only_k = Router.options, 1
 
 
 class GShardRouter(Router):

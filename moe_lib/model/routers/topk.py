@@ -67,12 +67,11 @@ class BiasedTopKRouter(TopKRouter):
     16).
 
     Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it by
-    `update_bias`, once per optimiser step. With topk_group below n_group the choice is
-    node-limited: a group is as good as its two best experts together (V3, section 2.1.2).
+    `update_bias`, once per optimiser step. With topk_group below n_group the choice is limited to
+    nodes: a group is as good as its two best experts together (V3, section 2.1.2).
     """
 
     name, title = "biased_topk", "Sigmoid, selection bias (DeepSeek-V3, 2024)"
-    variants = {}
     options = (*TopKRouter.options, "topk_group")
     scoring_func, norm_topk_prob = "sigmoid", True
     balanced_by, collapses = (*Router.balanced_by, "bias_update_speed"), False
@@ -101,8 +100,7 @@ class BiasedTopKRouter(TopKRouter):
         """
         bias = self.selection_bias
         require(load.shape == bias.shape, "load", tuple(load.shape), f"shape {tuple(bias.shape)}")
-        # The sign of E · (mean − load), in whole numbers and without float64, which Apple's GPU
-        # lacks.
+        # The sign of E · (mean − load): whole numbers need no float64, which Apple's GPU lacks.
         sign = (load.sum() - len(load) * load).sign()
         bias += speed * sign.to(bias)
 

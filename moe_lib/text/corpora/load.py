@@ -3,15 +3,13 @@ Hub."""
 
 import hashlib
 import os
-import socket
 import sys
 import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 from moe_lib.errors import require, require_unicode
+from moe_lib.hub import hub_unreachable
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.arrow_cache import cache_folder, cached_dataset, quiet_datasets
 from moe_lib.text.corpora.package_docs import NAME as PACKAGE_DOCS
@@ -217,13 +215,9 @@ def _offline_if_unreachable():
     import datasets.config
     import huggingface_hub.constants as hub
 
-    host = urlsplit(hub.ENDPOINT).hostname
     switches = (datasets.config, hub)
     before = [module.HF_HUB_OFFLINE for module in switches]
-    try:
-        if not getproxies():  # behind a proxy only the proxy can look names up
-            socket.getaddrinfo(host, 443)
-    except OSError:
+    if hub_unreachable():
         for module in switches:
             module.HF_HUB_OFFLINE = True
     try:

@@ -75,7 +75,7 @@ def package_docs():
         )
     versions = {name: _public_version(package.version) for name, package in found.items()}
     _warn_of_other_versions(versions)
-    recipe = f"{_RECIPE} {sorted(versions.items())} {sorted(map(str, _roots(found)))}"
+    recipe = f"{_RECIPE} {sorted(versions.items())}"
     key = hashlib.blake2b(recipe.encode(), digest_size=5).hexdigest()
     dataset = cached_dataset(
         cache_folder() / "corpora", f"{NAME}-{key}", lambda: _dataset(package_documents(found))
@@ -146,10 +146,6 @@ def _installed() -> dict[str, metadata.Distribution]:
 
 def _public_version(version: str) -> str:
     return version.partition("+")[0]  # torch's "2.13.0+cpu" is 2.13.0 built for CPUs
-
-
-def _roots(found: dict[str, metadata.Distribution]) -> set:
-    return {package.locate_file("") for package in found.values()}
 
 
 def _warn_of_other_versions(versions: dict[str, str]) -> None:

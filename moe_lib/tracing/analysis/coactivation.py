@@ -1,15 +1,18 @@
 """Which experts are chosen together, and how often they would be by chance."""
 
 from dataclasses import replace
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.validation import Count, Natural, Seed, checked, whole
 
 
-def coactivation(trace: RoutingTrace, index: int) -> Tensor:
+@checked
+def coactivation(trace: RoutingTrace, index: Natural) -> Tensor:
     """Co-activation of OLMoE (arXiv 2409.02060): N_ij / N_i, (E, E), row i, column j; 1 on the
     diagonal.
 
@@ -22,7 +25,10 @@ def coactivation(trace: RoutingTrace, index: int) -> Tensor:
     return together / together.diagonal().clamp(min=1)[:, None]
 
 
-def shuffle_partners(trace: RoutingTrace, seed: int = 0, rounds: int | None = None) -> RoutingTrace:
+@checked
+def shuffle_partners(
+    trace: RoutingTrace, seed: Seed = 0, rounds: Count | None = None
+) -> RoutingTrace:
     """The control: who is chosen together is mixed, while every expert keeps its load and every
     token its k.
 
@@ -40,12 +46,12 @@ def shuffle_partners(trace: RoutingTrace, seed: int = 0, rounds: int | None = No
     )
 
 
+@checked
 def expected_coactivation(
-    trace: RoutingTrace, index: int, shuffles: int = 10, seed: int = 0
+    trace: RoutingTrace, index: Natural, shuffles: Annotated[int, whole(2)] = 10, seed: Seed = 0
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of `coactivation` over so many mixed traces (see
     `shuffle_partners`), (E, E) each."""
-    require_whole("shuffles", shuffles, at_least=2)
     one = trace.filter(layers=[index])
     mixed = torch.stack(
         [coactivation(shuffle_partners(one, seed * 1000 + n), index) for n in range(shuffles)]

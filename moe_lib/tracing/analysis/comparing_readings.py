@@ -10,6 +10,7 @@ from torch import Tensor
 from moe_lib.errors import require
 from moe_lib.tracing.reading import Reading
 from moe_lib.tracing.trace import LayerTrace
+from moe_lib.validation import Seed, checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +82,8 @@ class Comparison:
         return pd.DataFrame([asdict(layer) for layer in self.layers], columns=columns)
 
 
-def compare_readings(one: Reading, other: Reading, seed: int = 0) -> Comparison:
+@checked
+def compare_readings(one: Reading, other: Reading, seed: Seed = 0) -> Comparison:
     """Compare how two readings use the experts: two texts of one model, or one text of two models.
 
     seed  of the shuffles
@@ -89,7 +91,6 @@ def compare_readings(one: Reading, other: Reading, seed: int = 0) -> Comparison:
     Raises TypeError for something that is no Reading, ValueError for a reading without tokens.
     """
     for name, reading in (("one", one), ("other", other)):
-        require(isinstance(reading, Reading), name, type(reading).__name__, "a Reading", TypeError)
         require(len(reading) > 0, name, "a reading of no tokens", "at least one token")
     same = one.pieces == other.pieces
     generator = torch.Generator().manual_seed(seed)

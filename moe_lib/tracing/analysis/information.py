@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.tracing.analysis.specialisation import (
     choice_counts,
     document_numbers,
@@ -14,8 +14,10 @@ from moe_lib.tracing.analysis.specialisation import (
     shuffle_within,
 )
 from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.validation import Count, Natural, Seed, checked, require_tensor
 
 
+@checked
 def mutual_information(counts: Tensor) -> float:
     """I(A; B) = Σ p(a,b) log2 p(a,b) / (p(a) p(b)) in bits, from a table of counts (A, B).
 
@@ -23,29 +25,31 @@ def mutual_information(counts: Tensor) -> float:
     table has. See `miller_madow_bias`, or compare with shuffled labels. Raises ValueError for a
     table without a count.
     """
-    total = counts.sum()
-    require(
-        counts.dim() == 2 and bool(total > 0),
-        "counts",
-        f"shape {tuple(counts.shape)}, sum {total}",
-        "a table (A, B) with counts",
-    )
-    joint = counts.double() / total
+    _check_counts(counts)
+    joint = counts.double() / counts.sum()
     alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     there = joint > 0
     return float((joint[there] * (joint[there] / alone[there]).log2()).sum().clamp(min=0))
 
 
+@checked
 def miller_madow_bias(counts: Tensor) -> float:
     """By how many bits the plug-in estimate is too large, to first order: (m_ab − m_a − m_b + 1) /
     (2 n ln 2).
 
     m: occupied cells, rows and columns; n: the sum of the counts (Miller 1955). It holds for
     independent samples in well filled tables. Neighbouring tokens are not independent, so the true
-    bias is larger: prefer the shuffle.
+    bias is larger: prefer the shuffle. Raises ValueError for a table without a count.
     """
+    _check_counts(counts)
     occupied = (counts > 0).sum() - (counts.sum(1) > 0).sum() - (counts.sum(0) > 0).sum() + 1
     return float(occupied / (2 * counts.sum() * math.log(2)))
+
+
+def _check_counts(counts: Tensor) -> None:
+    require_tensor("counts", counts, ("A", "B"), ("whole", "floating"), low=0, finite=True)
+    wants = "a table (A, B) with at least one count"
+    require(bool(counts.sum() > 0), "counts", f"a table of shape {tuple(counts.shape)}", wants)
 
 
 @dataclass(frozen=True)
@@ -73,15 +77,16 @@ class Information:
         return self.bits - self.chance
 
 
+@checked
 def routing_information(
     trace: RoutingTrace,
-    index: int,
+    index: Natural,
     labels: Tensor,
     *,
-    rank: int | None = None,
+    rank: Count | None = None,
     documents: Tensor | None = None,
-    shuffles: int = 20,
-    seed: int = 0,
+    shuffles: Count = 20,
+    seed: Seed = 0,
 ) -> Information:
     """Mutual information of the tokens' labels and the experts of layer `index`; each choice of a
     token is a sample.
@@ -95,7 +100,6 @@ def routing_information(
 
     Raises ValueError for labels of another shape, or a document with two labels.
     """
-    require_whole("shuffles", shuffles)
     per_text = isinstance(labels, Tensor) and labels.dim() == 1
     of_text = document_numbers(trace, documents)
     if per_text:

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.validation import checked, require_tensor
 
 
+@checked
 def saturation(experts: Tensor, final: int = -1) -> Tensor:
     """Router saturation of OLMoE (arXiv 2409.02060): mean over the tokens of |E(t) ∩ E(T)| / k.
 
@@ -21,24 +23,26 @@ def saturation(experts: Tensor, final: int = -1) -> Tensor:
     Returns (checkpoints, layers), 0 to 1; 1 at T itself. By chance it is k/E if the loads are even,
     and what `saturation_by_chance` says if they are not. Raises ValueError for another shape.
     """
-    _check(experts)
+    _check(experts, final)
     last = experts[final]
     same = experts[..., :, None] == last[None, ..., None, :]  # (checkpoints, layers, tokens, k, k)
     return same.any(-1).double().mean((-1, -2))
 
 
+@checked
 def saturation_by_chance(experts: Tensor, final: int = -1) -> Tensor:
     """`saturation` if the tokens of the checkpoint T stood in random order, (checkpoints, layers):
     the exact mean.
 
     It is Σ_i q_i(t) q_i(T) / k, where q_i is the share of the tokens that choose expert i.
     """
-    _check(experts)
+    _check(experts, final)
     n_experts, (*_, tokens, k) = int(experts.max()) + 1, experts.shape
     share = torch.nn.functional.one_hot(experts.long(), n_experts).sum((-2, -3)).double() / tokens
     return (share * share[final]).sum(-1) / k
 
 
+@checked
 def stack_experts(traces: Sequence[RoutingTrace]) -> Tensor:
     """Traces of the same text by several checkpoints of one model -> (checkpoints, layers, real
     tokens, k).
@@ -62,11 +66,8 @@ def stack_experts(traces: Sequence[RoutingTrace]) -> Tensor:
     )
 
 
-def _check(experts: Tensor) -> None:
-    shape = tuple(experts.shape)
-    require(
-        experts.dim() == 4 and experts.numel() > 0,
-        "experts",
-        shape,
-        "shape (checkpoints, layers, tokens, k)",
-    )
+def _check(experts: Tensor, final: int) -> None:
+    require_tensor("experts", experts, ("checkpoints", "layers", "tokens", "k"), "whole", low=0)
+    require(experts.numel() > 0, "experts", tuple(experts.shape), "at least one of each")
+    n = len(experts)
+    require(-n <= final < n, "final", final, f"one of {n} checkpoints: {-n} to {n - 1}")

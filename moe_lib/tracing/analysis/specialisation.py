@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.validation import Count, Natural, Seed, Share, checked
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+@checked
 def choice_counts(
-    trace: RoutingTrace, index: int, labels: Tensor, rank: int | None = None
+    trace: RoutingTrace, index: Natural, labels: Tensor, rank: Count | None = None
 ) -> tuple[Tensor, Tensor]:
     """How often tokens of each label chose each expert of layer `index`.
 
@@ -45,6 +47,7 @@ def choice_counts(
     return counts, torch.bincount(labels[real], minlength=n_labels)
 
 
+@checked
 def domain_labels(trace: RoutingTrace) -> tuple[Tensor, list[str]]:
     """The domain of every token, (batch, sequence) int64, and the sorted names that these numbers
     point into.
@@ -57,7 +60,8 @@ def domain_labels(trace: RoutingTrace) -> tuple[Tensor, list[str]]:
     return of_text[:, None].expand(trace.real.shape), names
 
 
-def domain_specialisation(trace: RoutingTrace, index: int) -> "pd.DataFrame":
+@checked
+def domain_specialisation(trace: RoutingTrace, index: Natural) -> "pd.DataFrame":
     """Domain specialisation of OLMoE (arXiv 2409.02060): N_iD / N_D, a row per domain, a column per
     expert.
 
@@ -69,13 +73,14 @@ def domain_specialisation(trace: RoutingTrace, index: int) -> "pd.DataFrame":
     return _shares(*choice_counts(trace, index, labels), names, "domain")
 
 
+@checked
 def token_specialisation(
     trace: RoutingTrace,
-    index: int,
+    index: Natural,
     tokens: Tensor | None = None,
     *,
-    rank: int | None = 1,
-    min_count: int = 10,
+    rank: Count | None = 1,
+    min_count: Count = 10,
 ) -> "pd.DataFrame":
     """Vocabulary specialisation of OLMoE: N_xi / N_x, a row per token id, a column per expert.
 
@@ -90,36 +95,36 @@ def token_specialisation(
 
     Raises ValueError for tokens of another shape, or a rank that the layer does not have.
     """
-    require_whole("min_count", min_count)
     tokens = trace.input_ids if tokens is None else tokens
-    _require_labels(tokens, trace.real)
+    _require_labels(tokens, trace.real, "tokens")
     counts, occurrences = choice_counts(trace, index, tokens, rank)
     order = occurrences.argsort(descending=True, stable=True)
     kept = order[occurrences[order] >= min_count]
     return _shares(counts[kept], occurrences[kept], kept.tolist(), "token_id")
 
 
-def position_groups(trace: RoutingTrace, n_groups: int = 8) -> Tensor:
+@checked
+def position_groups(trace: RoutingTrace, n_groups: Count = 8) -> Tensor:
     """Labels (batch, sequence): which of `n_groups` equal stretches of positions a token stands in;
     padding -1.
 
     Positions count the real tokens of a text from 0, on whichever side it is padded. The last group
     ends with the longest text.
     """
-    require_whole("n_groups", n_groups)
     position = trace.real.long().cumsum(1) - 1
     longest = max(1, int(trace.real.sum(1).max()))
     return (position * n_groups // longest).masked_fill(~trace.real, -1)
 
 
+@checked
 def bootstrap_domains(
     trace: RoutingTrace,
-    index: int,
+    index: Natural,
     documents: Tensor | None = None,
     *,
-    draws: int = 500,
-    level: float = 0.95,
-    seed: int = 0,
+    draws: Count = 500,
+    level: Share = 0.95,
+    seed: Seed = 0,
 ) -> tuple["pd.DataFrame", "pd.DataFrame"]:
     """Interval of `domain_specialisation`, (low, high), each like its table: bootstrap over
     documents.
@@ -134,7 +139,6 @@ def bootstrap_domains(
     Raises ValueError for a trace without domains, a level not between 0 and 1, or other shapes.
     """
     require(0 < level < 1, "level", level, "between 0 and 1")
-    require_whole("draws", draws)
     domains, names = domain_labels(trace)
     of_text = document_numbers(trace, documents)
     counts, tokens = choice_counts(trace, index, of_text[:, None].expand(trace.real.shape))
@@ -161,8 +165,9 @@ def bootstrap_domains(
 # Controls: a trace in, a trace out, so that every view and every number can be had for them too
 
 
+@checked
 def shuffle_domains(
-    trace: RoutingTrace, documents: Tensor | None = None, seed: int = 0
+    trace: RoutingTrace, documents: Tensor | None = None, seed: Seed = 0
 ) -> RoutingTrace:
     """The same routing under wrong names: domains dealt out anew over the documents, each of which
     stays whole.
@@ -176,7 +181,8 @@ def shuffle_domains(
     return replace(trace, domains=tuple(names[number] for number in shuffled.tolist()))
 
 
-def exchange_routing(trace: RoutingTrace, labels: Tensor, seed: int = 0) -> RoutingTrace:
+@checked
+def exchange_routing(trace: RoutingTrace, labels: Tensor, seed: Seed = 0) -> RoutingTrace:
     """The same texts, but tokens of one label have exchanged their routing, whole and the same way
     in all layers.
 
@@ -248,7 +254,7 @@ def shuffle_within(groups: Tensor, generator: torch.Generator) -> Tensor:
     return order
 
 
-def _require_labels(labels: Tensor, real: Tensor) -> None:
+def _require_labels(labels: Tensor, real: Tensor, argument: str = "labels") -> None:
     fits = (
         isinstance(labels, Tensor) and labels.shape == real.shape and not labels.is_floating_point()
     )
@@ -258,7 +264,7 @@ def _require_labels(labels: Tensor, real: Tensor) -> None:
     )
     require(
         fits,
-        "labels",
+        argument,
         got,
         f"whole numbers of shape {tuple(real.shape)}, one per token of the trace",
     )

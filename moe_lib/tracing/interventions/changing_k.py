@@ -1,27 +1,26 @@
 """Give every token more or fewer experts than the model was trained with, to see what the number is
 worth."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, MoELayer
-from moe_lib.model.routers import (
-    BASERouter,
-    DenseRouter,
-    ExpertChoiceRouter,
-    GShardRouter,
-    HashRouter,
-    Router,
-    SwitchRouter,
+from moe_lib.model.routers import Router
+from moe_lib.tracing.hugging_face import (
+    WatchedLayer,
+    expert_arguments,
+    find_layers,
+    limiting_groups,
 )
-from moe_lib.tracing.hugging_face import Place, find_places, limiting_groups
 from moe_lib.tracing.interventions.banning import number_of_experts, reads_text
+from moe_lib.tracing.wrappers import bare
 
-_FIXED = (BASERouter, DenseRouter, GShardRouter, HashRouter, SwitchRouter)
 # A table of the experts of every token, a choice that is no top-k, or one that its authors wrote
 # for one k alone.
 _FIXED_ELSEWHERE = (
@@ -77,13 +76,36 @@ def experts_per_token(model: nn.Module, k: int) -> Iterator[nn.Module]:
         for setting in settings
         for holder, name in setting.places
     ]
+    handles = []
     try:
         for holder, name, _ in before:
             setattr(holder, name, k)
+        watched = [layer for layer in _other_layers(model) if layer.experts is not None]
+        for setting in settings:
+            layers = [layer for layer in watched if layer.index == setting.layer]
+            handles += [_obedience_check(layer, *setting.places[0]) for layer in layers]
         yield model
     finally:
+        for handle in handles:
+            handle.remove()
         for holder, name, value in reversed(before):
             setattr(holder, name, value)
+
+
+def _obedience_check(layer: WatchedLayer, holder: object, name: str) -> RemovableHandle:
+    """ValueError at the first pass in which a token of a layer gets another number of experts than
+    was set: some routers keep their k where nobody looks for it."""
+    names = list(inspect.signature(layer.experts.forward).parameters)
+    index_name, _ = expert_arguments(layer.experts)
+
+    def on_experts(module, args, kwargs):
+        got = {**dict(zip(names, args, strict=False)), **kwargs}[index_name].shape[-1]
+        k = getattr(holder, name)  # another change may be nested in this one
+        wants = f"a router that obeys; layer {layer.index} still gives each token {got}"
+        require(got == k, "k", k, wants)
+
+    experts = bare(layer.experts_outside, adapters=False)
+    return experts.register_forward_pre_hook(on_experts, with_kwargs=True)
 
 
 def largest_k(model: nn.Module) -> int:
@@ -99,10 +121,13 @@ def trained_k(model: nn.Module) -> dict[int, int]:
 
 
 def _settings(model: nn.Module) -> list[_Setting]:
+    model = bare(model)
     if isinstance(model, LanguageModel):
-        layers = [(index, block.feed_forward) for index, block in enumerate(model.layers)]
+        layers = [(index, bare(block.feed_forward)) for index, block in enumerate(model.layers)]
         settings = [
-            _own(index, layer.router) for index, layer in layers if isinstance(layer, MoELayer)
+            _own(index, bare(layer.router))
+            for index, layer in layers
+            if isinstance(layer, MoELayer)
         ]
     else:
         require(
@@ -112,8 +137,7 @@ def _settings(model: nn.Module) -> list[_Setting]:
             "a language model",
             TypeError,
         )
-        places = [place for place in find_places(model) if reads_text(place, model)]
-        settings = [_other(place) for place in places]
+        settings = [_other(layer) for layer in _other_layers(model)]
     require(
         bool(settings),
         "model",
@@ -123,43 +147,47 @@ def _settings(model: nn.Module) -> list[_Setting]:
     return settings
 
 
+def _other_layers(model: nn.Module) -> list[WatchedLayer]:
+    """The layers of another library's model that a text passes; none of our own."""
+    model = bare(model)
+    if isinstance(model, LanguageModel):
+        return []
+    return [layer for layer in find_layers(model) if reads_text(layer, model)]
+
+
 def _own(index: int, router: Router) -> _Setting:
     name = type(router).__name__
     require(
-        not isinstance(router, _FIXED),
+        router.only_k is None and not router.by_token_id,
         "model",
         f"layer {index}, {name}",
         "a router whose number of experts per token can be changed",
     )
-    groups = getattr(router, "topk_group", router.n_group)
-    most = router.n_routed_experts // router.n_group * groups
-    if isinstance(router, ExpertChoiceRouter):
-        most = router.n_routed_experts
-    return _Setting(index, ((router, "num_experts_per_tok"),), 1, most)
+    return _Setting(index, ((router, "num_experts_per_tok"),), 1, router.k_range(router)[1])
 
 
-def _other(place: Place) -> _Setting:
-    router = place.router
+def _other(layer: WatchedLayer) -> _Setting:
+    router = layer.router
     name = type(router).__name__
-    modules = (router, place.block) if router is not None else ()
+    modules = (router, layer.block) if router is not None else ()
     where = [(module, "top_k") for module in modules if type(vars(module).get("top_k")) is int]
     if not where and hasattr(
         getattr(router, "config", None), "top_k_experts"
     ):  # Gemma 4 asks its configuration
         where = [(router.config, "top_k_experts")]
     if (
-        type(place.block).__name__ == "OpenAIPrivacyFilterMLP"
+        type(layer.block).__name__ == "OpenAIPrivacyFilterMLP"
     ):  # the factor it multiplies with is k, under this name
-        where.append((place.block, "num_experts"))
+        where.append((layer.block, "num_experts"))
     takes = bool(where) and name not in _FIXED_ELSEWHERE and not hasattr(router, "tid2eid")
     require(
         takes,
         "model",
-        f"layer {place.index}, {name}",
+        f"layer {layer.index}, {name}",
         "a router whose number of experts per token can be changed",
     )
     n_group, topk_group = limiting_groups(router)
     least = 2 if name == "LongcatFlashTopkRouter" else 1
     return _Setting(
-        place.index, tuple(where), least, number_of_experts(place) // n_group * topk_group
+        layer.index, tuple(where), least, number_of_experts(layer) // n_group * topk_group
     )

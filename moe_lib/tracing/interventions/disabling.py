@@ -11,12 +11,15 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
-from moe_lib.model import LanguageModel, MoELayer, TopKRouter
+from moe_lib.errors import require
+from moe_lib.model import LanguageModel, MoELayer
+from moe_lib.tracing.wrappers import bare
+from moe_lib.validation import Natural, Seed, checked
 
 
+@checked
 @contextmanager
-def strongest_experts_off(model: LanguageModel, n: int) -> Iterator[LanguageModel]:
+def strongest_experts_off(model: nn.Module, n: Natural) -> Iterator[LanguageModel]:
     """Within the `with` block, no token may use the `n` routed experts it has the highest affinity
     to, in any layer.
 
@@ -31,15 +34,15 @@ def strongest_experts_off(model: LanguageModel, n: int) -> Iterator[LanguageMode
         yield model
 
 
+@checked
 @contextmanager
-def random_experts_off(model: LanguageModel, n: int, seed: int = 0) -> Iterator[LanguageModel]:
+def random_experts_off(model: LanguageModel, n: Natural, seed: Seed = 0) -> Iterator[LanguageModel]:
     """The control of `strongest_experts_off`: each token loses `n` experts drawn at random, anew in
     every layer.
 
     The draw depends on the seed and on what runs within the block, in order. Raises as
     `strongest_experts_off`.
     """
-    require_whole("seed", seed, at_least=0)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same draw on every device
 
     def draw(logits: Tensor) -> Tensor:
@@ -51,6 +54,7 @@ def random_experts_off(model: LanguageModel, n: int, seed: int = 0) -> Iterator[
         yield model
 
 
+@checked
 @contextmanager
 def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
     """Within the `with` block there are no shared experts; each token takes as many more routed
@@ -62,10 +66,11 @@ def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
     experts, with a router that is not top-k, or with too few routed experts to take their place.
     """
     layers = _moe_layers(model)
-    n = model.config.n_shared_experts
+    config = bare(model).config
+    n = config.n_shared_experts
     require(n > 0, "model", "no shared experts", "a model with n_shared_experts above 0")
     for layer in layers:
-        _require_left(layer, model.config.num_experts_per_tok + n, "model")
+        _require_left(layer, config.num_experts_per_tok + n, "model")
     handles = []
     try:
         for layer in layers:
@@ -74,11 +79,11 @@ def shared_experts_off(model: LanguageModel) -> Iterator[LanguageModel]:
                     lambda module, args, output: torch.zeros_like(output)
                 )
             )
-            layer.router.num_experts_per_tok += n
+            bare(layer.router).num_experts_per_tok += n
         yield model
     finally:
         for layer in layers[: len(handles)]:
-            layer.router.num_experts_per_tok -= n
+            bare(layer.router).num_experts_per_tok -= n
         for handle in handles:
             handle.remove()
 
@@ -89,13 +94,12 @@ def _routed_anew(
 ) -> Iterator[None]:
     """Route every MoE layer of `model` a second time, without the experts banned(logits), (tokens,
     n) int64."""
-    require_whole("n", n, at_least=0)
     layers = _moe_layers(model)
     for layer in layers:
-        _require_left(layer, layer.router.num_experts_per_tok + n, "n")
+        _require_left(layer, bare(layer.router).num_experts_per_tok + n, "n")
 
-    def hook(router: nn.Module, args: tuple, routing):
-        return router.route(routing.logits.scatter(1, banned(routing.logits), -torch.inf))
+    def hook(module: nn.Module, args: tuple, routing):
+        return bare(module).route(routing.logits.scatter(1, banned(routing.logits), -torch.inf))
 
     handles = [layer.router.register_forward_hook(hook) for layer in layers]
     try:
@@ -106,6 +110,7 @@ def _routed_anew(
 
 
 def _moe_layers(model: LanguageModel) -> list[MoELayer]:
+    model = bare(model)
     require(
         isinstance(model, LanguageModel),
         "model",
@@ -113,16 +118,15 @@ def _moe_layers(model: LanguageModel) -> list[MoELayer]:
         "a moe_lib LanguageModel",
         TypeError,
     )
-    layers = [
-        block.feed_forward for block in model.layers if isinstance(block.feed_forward, MoELayer)
-    ]
+    layers = [bare(block.feed_forward) for block in model.layers]
+    layers = [layer for layer in layers if isinstance(layer, MoELayer)]
     require(
         bool(layers), "model", "a dense model", "a model with experts (n_routed_experts above 0)"
     )
     for layer in layers:
-        router = type(layer.router).__name__
+        router = type(bare(layer.router)).__name__
         require(
-            isinstance(layer.router, TopKRouter),
+            bare(layer.router).takes_k_best,
             "model",
             router,
             "a router that takes the k best experts",
@@ -131,7 +135,8 @@ def _moe_layers(model: LanguageModel) -> list[MoELayer]:
 
 
 def _require_left(layer: MoELayer, needed: int, argument: str) -> None:
-    total, k = layer.router.n_routed_experts, layer.router.num_experts_per_tok
+    router = bare(layer.router)
+    total, k = router.n_routed_experts, router.num_experts_per_tok
     require(
         needed <= total,
         argument,

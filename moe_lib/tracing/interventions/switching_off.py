@@ -7,12 +7,15 @@ import torch
 from torch import nn
 
 from moe_lib.errors import require
-from moe_lib.model import HashRouter, LanguageModel, MoELayer
+from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tracing.interventions.banning import banned_experts
+from moe_lib.tracing.wrappers import bare
+from moe_lib.validation import Natural, checked
 
 
+@checked
 @contextmanager
-def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[nn.Module]:
+def experts_off(model: nn.Module, off: Mapping[int, Iterable[Natural]]) -> Iterator[nn.Module]:
     """Within the `with` block, the routers of `model` never choose the experts in `off`: {layer:
     experts}.
 
@@ -26,16 +29,17 @@ def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[
     Raises ValueError for a layer without experts, an unknown expert, fewer experts left than a
     token needs, or a router that looks its experts up in a table.
     """
-    if not isinstance(model, LanguageModel):
-        with banned_experts(model, {index: list(experts) for index, experts in off.items()}):
+    inner = bare(model)
+    if not isinstance(inner, LanguageModel):
+        with banned_experts(inner, {index: list(experts) for index, experts in off.items()}):
             yield model
         return
     handles = []
     try:
         for index, experts in off.items():
-            in_range = isinstance(index, int) and 0 <= index < len(model.layers)
-            require(in_range, "off", index, f"layer numbers from 0 to {len(model.layers) - 1}")
-            layer = model.layers[index].feed_forward
+            in_range = isinstance(index, int) and 0 <= index < len(inner.layers)
+            require(in_range, "off", index, f"layer numbers from 0 to {len(inner.layers) - 1}")
+            layer = bare(inner.layers[index].feed_forward)
             require(
                 isinstance(layer, MoELayer),
                 "off",
@@ -43,7 +47,7 @@ def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[
                 "a layer with experts; this one is dense",
             )
             require(
-                not isinstance(layer.router, HashRouter),
+                not bare(layer.router).by_token_id,
                 "off",
                 f"layer {index}",
                 "a router with logits; this one looks its experts up in a table",
@@ -57,7 +61,8 @@ def experts_off(model: nn.Module, off: Mapping[int, Iterable[int]]) -> Iterator[
 
 
 def _masking_hook(layer: MoELayer, index: int, experts: list[int]):
-    total, k = layer.router.n_routed_experts, layer.router.num_experts_per_tok
+    router = bare(layer.router)
+    total, k = router.n_routed_experts, router.num_experts_per_tok
     known = all(isinstance(expert, int) and 0 <= expert < total for expert in experts)
     require(known, "off", experts, f"experts of layer {index}: 0 to {total - 1}")
     require(
@@ -67,7 +72,7 @@ def _masking_hook(layer: MoELayer, index: int, experts: list[int]):
         f"at least {k} left, as every token needs {k}",
     )
 
-    def hook(router, args, routing):
+    def hook(module, args, routing):
         banned = torch.tensor(experts, dtype=torch.long, device=routing.logits.device)
         return router.route(routing.logits.index_fill(1, banned, -torch.inf))
 

@@ -1,5 +1,9 @@
 """What a function or an object computes with, as a short name: to tell a run of edited code from
-one of the old."""
+one of the old.
+
+By hand, because joblib.hash sees only a function's name (edited, it hashes as before) and refuses
+lambdas and functions made inside others, which heads and measures mostly are.
+"""
 
 import dataclasses
 import dis

@@ -12,6 +12,7 @@ import pandas as pd
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_atomically
 from moe_lib.intervals import Interval, interval
+from moe_lib.text_files import check_text, path_of
 
 KIND = "moe_lib comparison"
 POINTS = 40
@@ -169,17 +170,42 @@ class Comparison:
 def load_comparison(path: str | Path) -> Comparison:
     """Read what `Comparison.save` wrote. FileNotFoundError; ValueError naming the file if it is
     something else."""
-    path = Path(path)
+    path = path_of("path", path)
     content = read_json(path)
-    parts = ("about", "runs", "runs_columns", "curves", "curves_columns")
-    whole = content.get("kind") == KIND and all(part in content for part in parts)
-    if not whole:
+    parts = {"about": dict, "runs": list, "curves": list}
+    parts |= {"runs_columns": list, "curves_columns": list}
+    if content.get("kind") != KIND or not set(parts) <= set(content):
         raise ValueError(f"{path}: not a {KIND}; wants a file that Comparison.save wrote")
-    frames = [
-        pd.DataFrame(content[name], columns=content[f"{name}_columns"])
-        for name in ("runs", "curves")
-    ]
-    return Comparison(*[_numbers(frame) for frame in frames], content["about"])
+    for name, kind in parts.items():
+        if not isinstance(content[name], kind):
+            got = type(content[name]).__name__
+            raise ValueError(f'{path}: "{name}" is {got}; wants a {kind.__name__}')
+    for name in ("task", "metric"):
+        check_text(content["about"].get(name), f'{path}: "about", {name}')
+    frames = [_frame(content, name, path) for name in ("runs", "curves")]
+    needs = {"case", "n_train", "seed", f"test_{content['about']['metric']}"}
+    missing = sorted(needs - set(frames[0].columns)) if len(frames[0]) else []
+    if missing:
+        raise ValueError(f'{path}: "runs_columns" has no {missing[0]!r}')
+    return Comparison(*frames, content["about"])
+
+
+def _frame(content: dict, name: str, path: Path) -> pd.DataFrame:
+    """One table of a file, each row as long as its columns are many."""
+    columns = content[f"{name}_columns"]
+    for number, column in enumerate(columns, start=1):
+        check_text(column, f'{path}: "{name}_columns" number {number}')
+    if len(set(columns)) < len(columns):
+        raise ValueError(f'{path}: "{name}_columns" names a column twice')
+    for number, row in enumerate(content[name], start=1):
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise ValueError(f'{path}: "{name}", row {number}: wants a list of {len(columns)}')
+        if any(isinstance(value, list | dict) for value in row):
+            raise ValueError(f'{path}: "{name}", row {number}: wants numbers and texts only')
+    try:
+        return _numbers(pd.DataFrame(content[name], columns=columns))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{path}: "{name}": {error}') from error
 
 
 def thinned(curve: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:

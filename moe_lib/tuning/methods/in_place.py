@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.model import BiasedTopKRouter, LanguageModel, MoELayer
+from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tuning.methods.base import Attached
 
 
@@ -61,17 +61,14 @@ class AttachedInPlace(Attached):
 
 
 def router_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    """Name -> the parameters of all routers; and the selection bias of those that have one, which
-    training moves by the load and not by a gradient (finetune does so where the router is
-    trained)."""
+    """Name -> the parameters of all routers, and what else a router that learns keeps: a selection
+    bias, which training moves by the load and not by a gradient (where the router is trained)."""
     found: dict[str, Tensor] = {}
     for path, layer in _moe_layers(model):
-        found |= {
-            f"{path}.router.{name}": parameter
-            for name, parameter in layer.router.named_parameters()
-        }
-        if isinstance(layer.router, BiasedTopKRouter):
-            found[f"{path}.router.selection_bias"] = layer.router.selection_bias
+        kept = dict(layer.router.named_parameters())
+        if kept:  # not the table of a router that learns nothing
+            kept |= dict(layer.router.named_buffers())
+        found |= {f"{path}.router.{name}": tensor for name, tensor in kept.items()}
     return found
 
 

@@ -56,10 +56,9 @@ class AttachedRouterOnly(AttachedInPlace):
 class RouterOnly(Method):
     """The routers alone: no expert learns anything new, tokens are only sent elsewhere.
 
-    One matrix (E, hidden_size) per MoE layer, E more numbers with "topk_softmax", two matrices with
-    "noisy_topk". The selection bias of "biased_topk" is no parameter and not counted; it moves with
-    the load, and is saved. Raises ValueError for a dense model and for "hash", which learns
-    nothing.
+    One matrix (E, hidden_size) per MoE layer, and what else its class learns. A selection bias
+    (DeepSeek-V3) is no parameter and not counted; it moves with the load, and is saved. Raises
+    ValueError for a dense model and for a router that learns nothing.
     """
 
     attached_class = AttachedRouterOnly
@@ -87,8 +86,8 @@ class BiasOnly(Method):
     """BitFit (Ben Zaken et al. 2022): the biases that the model has, and nothing else.
 
     They are: attention_bias, at each latent and at the output of latent attention; mlp_bias, in
-    dense and shared feed-forward layers; the bias on the logits of "topk_softmax" routers. The
-    selection bias of "biased_topk" is no parameter: it has no gradient, and does not count. Most
+    dense and shared feed-forward layers; the bias on the logits of a router (gpt-oss). The
+    selection bias of DeepSeek-V3 is no parameter: it has no gradient, and does not count. Most
     models of today have no biases at all, and are refused with a ValueError; `AddedBias` gives them
     some.
     """
@@ -98,13 +97,13 @@ class BiasOnly(Method):
     def count(self, config: ModelConfig) -> int:
         without = config.replace(attention_bias=False, mlp_bias=False)
         total = count_parameters(config).total - count_parameters(without).total
-        if config.router == "topk_softmax":
+        if "bias" in config.router_class.learned:
             total += n_moe_layers(config) * config.n_routed_experts
         require(
             total > 0,
             "model",
             "no bias",
-            'a model with attention_bias, mlp_bias or the router "topk_softmax"',
+            "a model with attention_bias, mlp_bias or a router with a bias on its logits",
         )
         return total
 

@@ -11,14 +11,16 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
-from moe_lib.views.explorer.figure import printable
 from moe_lib.views.kit.messages import said
 from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.pictures import plain_words, shortened
 from moe_lib.views.kit.static_display import StaticDisplay
+from moe_lib.views.kit.wording import apart
 
 SENTENCE = "The list is sorted in place, and None is returned."
 
 
+@plain_words
 def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> Figure:
     """One heat map per model: rows are the tokens that look, columns the tokens looked at; dark is
     no attention.
@@ -33,17 +35,15 @@ def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     image = None
     for ax, (name, one) in zip(axes, maps.items(), strict=True):
-        ax.set_title(f"{name}: layer {layer}, head {head}", fontsize=10)
+        ax.set_title(f"{shortened(name)}: layer {layer}, head {head}", fontsize=10)
         if not one.labels:
             ax.set_axis_off()
             ax.text(0.5, 0.5, "no text yet", ha="center", transform=ax.transAxes)
             continue
         image = ax.imshow(one.weights[layer, head].sqrt().numpy(), cmap="viridis", vmin=0, vmax=1)
-        places, labels = range(len(one.labels)), [printable(label) for label in one.labels]
+        places, labels = range(len(one.labels)), [shortened(label, 16) for label in one.labels]
         ax.set_xticks(places, labels, rotation=90, fontsize=8)
         ax.set_yticks(places, labels, fontsize=8)
-        for label in (*ax.get_xticklabels(), *ax.get_yticklabels()):
-            label.set_parse_math(False)  # a "$" in the text is a "$"
         ax.set_xlabel("looked at", fontsize=9)
     axes[0].set_ylabel("looking", fontsize=9)
     if image is not None:
@@ -59,7 +59,7 @@ def attention_words(maps: Mapping[str, AttentionMaps], layer: int, head: int) ->
         f"Attention of layer {layer}, head {head}: a row per looking token, a column per "
         "token looked at."
     ]
-    for name, one in maps.items():
+    for name, one in ((apart(name), one) for name, one in maps.items()):
         if not one.labels:
             sentences.append(f"The {name} model has no text yet.")
             continue
@@ -77,8 +77,8 @@ def attention_words(maps: Mapping[str, AttentionMaps], layer: int, head: int) ->
         )
         sentences.append(
             f"The {name} model, {len(one.labels)} tokens: {triangle}; the largest weight, "
-            f"{float(weights[row, column]):.2f}, is that of token {row} ({one.labels[row]}) "
-            f"looking at token {column} ({one.labels[column]})."
+            f"{float(weights[row, column]):.2f}, is that of token {row} ({apart(one.labels[row])}) "
+            f"looking at token {column} ({apart(one.labels[column])})."
         )
     return " ".join(sentences)
 

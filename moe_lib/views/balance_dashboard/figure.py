@@ -17,8 +17,10 @@ from moe_lib.views.balance_dashboard.payload import (
     load_stops,
 )
 from moe_lib.views.balance_dashboard.words import run_title
+from moe_lib.views.kit.pictures import plain_words
 
 
+@plain_words
 def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
     """One run, or up to four beside each other: the load of every expert over the steps for each
     MoE layer, MaxVio, load entropy, share of dropped choices (if any was dropped), and loss.

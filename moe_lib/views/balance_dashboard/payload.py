@@ -2,6 +2,7 @@
 
 from math import sqrt
 
+from moe_lib.training.cures import CURES, SCOPES
 from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.balance_dashboard.words import run_title, run_words
 
@@ -25,6 +26,47 @@ def load_stops(n_experts: int, k: int) -> list[float]:
     """
     top = max(2.0, n_experts / k)
     return [0.0, 0.5, 1.0, sqrt(top), top]
+
+
+ALPHAS = (
+    0.0001,
+    0.0003,
+    0.001,
+    0.003,
+    0.01,
+    0.03,
+    0.1,
+    0.3,
+    1.0,
+)  # places of the sliders; code may set any value
+SPEEDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+
+
+def dashboard_view(dashboard) -> dict:
+    """All that balance_dashboard.js draws but the steps, which travel as messages."""
+    shown, states = dashboard.shown, dict(dashboard.ends)
+    if dashboard.alive:
+        states[dashboard.runs[-1].name] = dashboard.training.state
+    return {
+        "state": dashboard.state,
+        "status": dashboard.status,
+        "problem": dashboard.problem,
+        "cures": CURES,
+        "scopes": SCOPES,
+        "has_bias": "bias_update_speed" in dashboard.config.router_class.balanced_by,
+        "alphas": ALPHAS,
+        "speeds": SPEEDS,
+        "settings": {
+            "cure": dashboard.cure,
+            "alpha": dashboard.alpha,
+            "scope": dashboard.scope,
+            "seed": dashboard.seed,
+            "speed": dashboard.bias_update_speed,
+        },
+        "colours": colours(),
+        "max_runs": MAX_RUNS,
+        "runs": [run_entry(run, states.get(run.name, ""), run in shown) for run in dashboard.runs],
+    }
 
 
 def run_entry(run: BalanceRecorder, state: str, shown: bool) -> dict:

@@ -10,62 +10,23 @@ import anywidget
 import traitlets
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
-from moe_lib.training.cures import CURES, SCOPES, Cure, cure_words
-from moe_lib.training.live import (
-    FAILED,
-    FINISHED,
-    PAUSED,
-    RUNNING,
-    STOPPED,
-    LiveTraining,
-    fresh_model,
-)
+from moe_lib.errors import is_whole, require
+from moe_lib.training.cures import Cure, cure_words
+from moe_lib.training.live import FAILED, LiveTraining, fresh_model
 from moe_lib.training.loop import StepReport, train
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.payload import MAX_RUNS, colours, run_entry, step_rows
-from moe_lib.views.balance_dashboard.words import balance_words
+from moe_lib.views.balance_dashboard.page_messages import DashboardMessages
+from moe_lib.views.balance_dashboard.payload import MAX_RUNS, dashboard_view, step_rows
+from moe_lib.views.balance_dashboard.words import balance_words, status_words
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import (
-    Form,
-    MessageWidget,
-    fields,
-    is_whole,
-    number,
-    one_of,
-    several,
-    text,
-    whole,
-)
+from moe_lib.views.kit.messages import number, several, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 
-ALPHAS = (
-    0.0001,
-    0.0003,
-    0.001,
-    0.003,
-    0.01,
-    0.03,
-    0.1,
-    0.3,
-    1.0,
-)  # places of the sliders; code may set any value
-SPEEDS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 # What may be handed on to `train`: all but what the dashboard sets itself.
 TRAIN_OPTIONS = set(signature(train).parameters) - {
     *("model", "batches", "steps", "learning_rate", "callback")
 }
 UPDATE_EVERY = 0.22  # seconds between two messages to the page
-
-
-_NAMES = {"cure": "kind", "speed": "bias_update_speed"}  # of the page's settings in a Cure
-_SETTINGS = {  # what the page may set
-    "cure": text,
-    "alpha": number,
-    "scope": text,
-    "speed": number,
-    "seed": whole(),
-}
 
 
 def _setting(name: str, words: str) -> property:
@@ -77,7 +38,7 @@ def _setting(name: str, words: str) -> property:
     )
 
 
-class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
+class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
     """Train models of one config, each with its cure against an uneven load; up to four runs side
     by side.
 
@@ -106,13 +67,6 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
     _esm = script("balance_plots", "balance_dashboard")
     _css = style("balance_dashboard")
-    FORMS = (
-        Form("_press", needs={"act": one_of("hello", "start", "pause", "resume", "stop")}),
-        Form("_set", needs={"act": one_of("set"), "settings": fields(_SETTINGS)}),
-        Form("_show", needs={"act": one_of("show"), "places": several(whole())}),
-        Form("_forget", needs={"act": one_of("forget"), "place": whole()}),
-    )
-    KEPT = ("_cure", "_seed", "runs", "_hidden")
     view = traitlets.Dict().tag(
         sync=True
     )  # controls and words; the numbers of the steps travel as messages
@@ -158,21 +112,21 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         unknown = sorted(set(options) - TRAIN_OPTIONS)
         wants = f"some of {', '.join(sorted(TRAIN_OPTIONS))}"
         require(not unknown, "options", unknown, wants, TypeError)
-        self._config, self._batches = config, batches
+        self.config, self._batches = config, batches
         self._options = {"steps": steps, "learning_rate": learning_rate, **options}
         self._cure = Cure(cure, alpha, scope, bias_update_speed)
         self._cure.fields(config)  # raises if they do not go together
         self.seed = seed
         self.runs, self._failure = [], ""
         self._hidden: set[str] = set()
-        self._ends: dict[str, str] = {}  # how each run ended
+        self.ends: dict[str, str] = {}  # how each run ended
         self._sent: tuple[str, int] = (
             "",
             0,
         )  # the run whose steps the page has, and how many of them
-        self._status, self._last_update = "Nothing has been trained yet.", 0.0
+        self.status, self._last_update = "Nothing has been trained yet.", 0.0
         self._lock = threading.RLock()  # the training's thread publishes too
-        super().__init__(view=self._view())
+        super().__init__(view=dashboard_view(self))
 
     @property
     def seed(self) -> int:
@@ -199,7 +153,7 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
         RuntimeError while another run is going on.
         """
-        if self._alive:
+        if self.alive:
             raise RuntimeError(
                 f"start: {self.runs[-1].name} is {self.state} at step "
                 f"{self.training.steps_done} of "
@@ -207,7 +161,7 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             )
         if cure is not None:
             self._change(kind=cure)
-        config = self._config.replace(**self._cure.fields(self._config))
+        config = self.config.replace(**self._cure.fields(self.config))
         number = 1 + max((int(run.name.split()[1]) for run in self.runs), default=0)
         layers = range(config.first_k_dense_replace, config.num_hidden_layers)
         run = BalanceRecorder(f"run {number}", layers, self._options["steps"])
@@ -270,7 +224,7 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         known = is_whole(place) and 0 <= place < len(self.runs)
         require(known, "place", place, f"a place from 0 to {len(self.runs) - 1}")
         require(
-            not (self._alive and place == len(self.runs) - 1),
+            not (self.alive and place == len(self.runs) - 1),
             "place",
             place,
             "a run that has ended",
@@ -281,9 +235,10 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     @property
     def summary(self) -> str:
         """What is shown, in words."""
-        return " ".join(part for part in (self._said(), balance_words(self.shown)) if part)
+        return " ".join(part for part in (self.problem, balance_words(self.shown)) if part)
 
-    def _said(self) -> str:
+    @property
+    def problem(self) -> str:
         """What went wrong: with the last message, else with the last run."""
         return self._problem or self._failure
 
@@ -296,16 +251,17 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         return balance_figure(self.shown or BalanceRecorder("no run"))
 
     @property
-    def _alive(self) -> bool:
+    def alive(self) -> bool:
+        """Whether a run has begun and not ended; it may be paused."""
         return self.training is not None and self.training.alive
 
     def _change(self, **settings) -> None:
         cure = dataclasses.replace(self._cure, **settings)
-        fields = cure.fields(self._config)  # raises before anything is changed
+        fields = cure.fields(self.config)  # raises before anything is changed
         self._cure = cure
-        if self._alive:
+        if self.alive:
             self.training.change(**fields)
-            self._status = (
+            self.status = (
                 f"{self.runs[-1].name.capitalize()}: {cure_words(fields)} from the next step on."
             )
         self._publish()
@@ -319,21 +275,12 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
     def _follow(self, run: BalanceRecorder, training: LiveTraining) -> None:
         """After each change of the training's state, in its thread or the reader's."""
-        words = run.name.capitalize()
-        at = f"at step {training.steps_done} of {training.steps}"
-        self._status = {
-            RUNNING: f"{words} is training.",
-            PAUSED: f"{words} is paused {at}.",
-            FINISHED: f"{words} has finished.",
-            STOPPED: f"{words} was stopped {at}.",
-            FAILED: f"{words} failed {at}.",
-        }[training.state]
+        self.status = status_words(run, training.state, training.steps_done, training.steps)
         if training.state == FAILED:
-            self._failure = (
-                f"{words} failed {at}: {type(training.error).__name__}: {training.error}"
-            )
+            error = training.error
+            self._failure = f"{self.status[:-1]}: {type(error).__name__}: {error}"
         if not training.alive:
-            self._ends[run.name] = training.state
+            self.ends[run.name] = training.state
         self._publish()
 
     def _publish(self, every_row: bool = False) -> None:
@@ -349,59 +296,4 @@ class BalanceDashboard(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                     self._sent = (run.name, start + len(rows))
                 if rows or every_row:
                     self.send({"run": run.name, "start": start, "rows": rows})
-            self.view = self._view()
-
-    def _view(self) -> dict:
-        live = self.training if self._alive else None
-        return {
-            "state": self.state,
-            "status": self._status,
-            "problem": self._said(),
-            "cures": CURES,
-            "scopes": SCOPES,
-            "has_bias": self._config.router == "biased_topk",
-            "alphas": ALPHAS,
-            "speeds": SPEEDS,
-            "settings": {
-                "cure": self.cure,
-                "alpha": self.alpha,
-                "scope": self.scope,
-                "seed": self.seed,
-                "speed": self.bias_update_speed,
-            },
-            "colours": colours(),
-            "max_runs": MAX_RUNS,
-            "runs": [
-                run_entry(
-                    run,
-                    live.state if live and run is self.runs[-1] else self._ends.get(run.name, ""),
-                    run.name not in self._hidden,
-                )
-                for run in self.runs
-            ],
-        }
-
-    # What the page says. Nothing here waits for the training.
-
-    def _press(self, act: str) -> None:
-        if act == "hello":  # a page that has just been opened has no steps
-            self._publish(every_row=True)
-        elif act == "start":
-            self.start()
-        elif self.training is not None:
-            {
-                "pause": lambda: self.training.pause(wait=False),
-                "resume": self.training.resume,
-                "stop": lambda: self.training.stop(wait=False),
-            }[act]()
-
-    def _set(self, act: str, settings: dict) -> None:
-        cure = {_NAMES.get(name, name): one for name, one in settings.items() if name != "seed"}
-        self.seed = settings.get("seed", self.seed)
-        self._change(**cure)
-
-    def _show(self, act: str, places: list[int]) -> None:
-        self.show_runs(places)
-
-    def _forget(self, act: str, place: int) -> None:
-        self.forget(place)
+            self.view = dashboard_view(self)

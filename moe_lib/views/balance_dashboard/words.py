@@ -55,3 +55,11 @@ def run_words(run: BalanceRecorder) -> str:
 def balance_words(runs: Sequence[BalanceRecorder]) -> str:
     """`run_words` of every run."""
     return " ".join(run_words(run) for run in runs) or "No run yet."
+
+
+def status_words(run: BalanceRecorder, state: str, done: int, steps: int) -> str:
+    """What a training does: "Run 2 is paused at step 10 of 200."."""
+    said = {"running": "is training", "paused": "is paused", "finished": "has finished"}
+    said |= {"stopped": "was stopped", "failed": "failed"}
+    at = "" if state in ("running", "finished") else f" at step {done} of {steps}"
+    return f"{run.name.capitalize()} {said[state]}{at}."

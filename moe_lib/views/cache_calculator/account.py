@@ -3,17 +3,12 @@ attention, in bytes."""
 
 from dataclasses import dataclass, replace
 
+from moe_lib.counting import BYTES_PER_NUMBER
 from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes
 
 KINDS = ("MHA", "GQA", "MQA", "MLA")
-BYTES_PER_NUMBER = {
-    "fp32": 4.0,
-    "bf16": 2.0,
-    "fp8": 1.0,
-    "6 bits": 0.75,
-    "4 bits": 0.5,
-}  # scales left out
+PRECISIONS = ("fp32", "bf16", "fp8", "6 bits", "4 bits")
 GB = 10**9
 
 
@@ -116,10 +111,10 @@ def cache_account(
     for name, value in (("context", context), ("batch_size", batch_size), ("memory", memory)):
         require_whole(name, value)
     require(
-        isinstance(precision, str) and precision in BYTES_PER_NUMBER,
+        isinstance(precision, str) and precision in PRECISIONS,
         "precision",
         precision,
-        f"one of {', '.join(BYTES_PER_NUMBER)}",
+        f"one of {', '.join(PRECISIONS)}",
     )
     token = {kind: BYTES_PER_NUMBER[precision] * sizes.per_token(kind) for kind in KINDS}
     return CacheAccount(

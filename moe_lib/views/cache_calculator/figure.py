@@ -4,11 +4,14 @@ four attentions."""
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from moe_lib.views.kit.pictures import plain_words
+
 # Okabe and Ito's colours; the kinds also differ in hatching.
 COLOURS = {"MHA": "#999999", "GQA": "#56b4e9", "MQA": "#0072b2", "MLA": "#d55e00"}
 HATCHES = {"MHA": "", "GQA": "..", "MQA": "//", "MLA": "xx"}
 
 
+@plain_words
 def cache_figure(
     title: str, rows: list[dict], memory: float, headings: tuple[str, str, str]
 ) -> Figure:

@@ -7,9 +7,9 @@ import traitlets
 from moe_lib.errors import require
 from moe_lib.published import published, published_names
 from moe_lib.views.cache_calculator.account import (
-    BYTES_PER_NUMBER,
     GB,
     KINDS,
+    PRECISIONS,
     cache_account,
     cache_sizes_of,
     kind_of,
@@ -247,7 +247,7 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "model": self.model,
             "kinds": list(KINDS),
             "kind": self.kind,
-            "precisions": list(BYTES_PER_NUMBER),
+            "precisions": list(PRECISIONS),
             "precision": self.precision,
             "controls": controls,
             "changed": bool(self.changed) or self.kind != self.own_kind,

@@ -66,7 +66,7 @@ function render({ model, el }) {
     comparing.hidden = !compared;
     if (!compared) return comparing.replaceChildren();
     const found = compared.layers[layer().index], said = compared.words[layer().index];
-    const key = [0, 1].map((side) => h("span", { class: "moe-key" }, h("span", { class: `moe-swatch${side ? " moe-second" : ""}` }), compared.names[side]));
+    const key = [0, 1].map((side) => h("span", { class: "moe-key" }, h("span", { class: `moe-swatch${side ? " moe-second" : ""}` }), h("bdi", {}, compared.names[side])));
     comparing.replaceChildren(h("h4", {}, `Layer ${layer().index}: the two compared`), h("p", { class: "moe-keys" }, ...key),
       found ? comparisonTable(found) : h("p", {}, said ?? "One of the two texts is empty: there is nothing to compare."),
       compared.same ? h("p", { class: "moe-hint" }, "Tokens marked = in the second go to the expert of the same number as in the first.") : "");
@@ -150,9 +150,9 @@ function render({ model, el }) {
         h("span", { class: "moe-value" }, percent(score) + (place < 0 ? "" : ` · ${ordinal(place + 1)}`)));
     });
     const other = compared?.same && layer(1 - side) ? [h("p", { class: "moe-hint", "data-testid": "sent-in-other" },
-      `In “${compared.names[1 - side]}”: `, ...sentTo(layer(1 - side), token), ".")] : [];
+      "In “", h("bdi", {}, compared.names[1 - side]), "”: ", ...sentTo(layer(1 - side), token), ".")] : [];
     detail.replaceChildren(
-      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", compared ? ` of ${compared.names[side]}` : ""),
+      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", ...(compared ? [" of ", h("bdi", {}, compared.names[side])] : [])),
       h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), `. Affinity to every expert of layer ${shown.index}:`),
       ...other, ...inColumns(shown, rows, groupsOf(shown, token), "ul"), ...expectations(side, token), ...expectedNext(side));
   }
@@ -172,7 +172,9 @@ function render({ model, el }) {
 
   function expectations(side, token) {
     const prediction = reading(side).predictions[token];
-    if (!prediction) return [h("p", { class: "moe-hint" }, "Nothing stands before the first token, so it is not predicted.")];
+    const first = data.causal && token === 0;
+    if (!prediction) return [h("p", { class: "moe-hint" }, first ? "Nothing stands before the first token, so it is not predicted."
+      : "What the model expects here is no number (NaN or infinity).")];
     const was = side ? null : model.get("before").predictions?.[token];
     const actual = was && was.actual !== null ? `${percent(was.actual)} as trained, ${percent(prediction.actual)} now` : percent(prediction.actual ?? 0);
     return [h("h5", {}, data.causal ? "Expected here, from the tokens before" : "Expected here, with this token masked"), beforeAndNow(prediction, was),
@@ -183,8 +185,8 @@ function render({ model, el }) {
     const next = reading(side).next;
     if (!next) return [];
     const was = side ? null : model.get("before").next;
-    const of = compared ? ` (${compared.names[side]})` : "";
-    return [h("div", { "data-testid": "next" }, h("h5", {}, `After the text the model expects${of}`), beforeAndNow(next, was))];
+    const of = compared ? [" (", h("bdi", {}, compared.names[side]), ")"] : [];
+    return [h("div", { "data-testid": "next" }, h("h5", {}, "After the text the model expects", ...of), beforeAndNow(next, was))];
   }
 
   function drawOverview() {
@@ -215,7 +217,7 @@ function render({ model, el }) {
       side(one.before, one.before_probability), side(one.after, one.after_probability)));
     const head = ["Token", "is", "expected as trained", "expected now"].map((title) => h("th", { scope: "col" }, title));
     const more = data.loss - before.loss;
-    const loss = data.loss === null ? "" : h("p", { "data-testid": "loss" }, "Loss on the text: ", h("b", {}, before.loss.toFixed(3)), " as trained, ", h("b", {}, data.loss.toFixed(3)),
+    const loss = data.loss === null || before.loss === null ? "" : h("p", { "data-testid": "loss" }, "Loss on the text: ", h("b", {}, before.loss.toFixed(3)), " as trained, ", h("b", {}, data.loss.toFixed(3)),
       ` now (${more < 0 ? "−" : "+"}${Math.abs(more).toFixed(3)} nats per token).`);
     changes.replaceChildren(h("h4", {}, `What if: ${before.title}`), loss,
       h("p", { class: "moe-hint" }, list.length ? `${plural(list.length, "prediction")} changed${list.length > 100 ? "; the first 100:" : "."}` : "No prediction changed."),

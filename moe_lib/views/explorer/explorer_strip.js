@@ -16,7 +16,7 @@ function makeStrip(side, view) {
     const compared = view.compared();
     node.hidden = side === 1 && !compared;
     heading.hidden = !compared;
-    heading.textContent = compared ? compared.names[side] : "";
+    heading.replaceChildren(h("bdi", {}, compared ? compared.names[side] : ""));
     chips = node.hidden ? [] : read.tokens.map((label, token) =>
       h("div", { class: "moe-token", role: "option", "data-testid": `${name}token-${token}`, tabindex: -1,
         onclick: () => { current = token; toggleToken(side, token); chips[token].focus(); } },

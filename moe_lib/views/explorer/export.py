@@ -4,11 +4,14 @@ import json
 from html import escape
 from pathlib import Path
 
+from moe_lib.errors import require
+from moe_lib.files import write_atomically
 from moe_lib.tracing import Reading
 from moe_lib.views.explorer.panel import SCRIPTS
 from moe_lib.views.explorer.payload import comparison_payload, reading_payload
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.kit.assets import script, style
+from moe_lib.views.kit.wording import turns_lines
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -73,24 +76,29 @@ def write_page(
     path: str | Path, texts: list[tuple[str, str]], state: dict, model: str = ""
 ) -> Path:
     """Write the page of `texts`, (name, text) each; `state` holds what explorer.js asks its model
-    for."""
+    for. A write that fails leaves the page that was there."""
     path = Path(path)
+    require(not path.is_dir(), "path", str(path), "the path of a file; this is a folder")
     # "<" would end the script element where a text holds "</script>"; JSON allows the escape.
-    data = json.dumps(state, ensure_ascii=False).replace("<", "\\u003c")
-    of_model = f" of {escape(model)}" if model else ""
+    data = json.dumps(state, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    of_model = f" of {_apart(model)}" if model else ""
+    # The parser takes the first line end after <pre> for its own: it gets one.
     shown = "\n".join(
-        (f"<h2>{escape(name)}</h2>\n" if name else "")
-        + f'<pre class="moe-text" dir="auto">{escape(text)}</pre>'
+        (f"<h2>{_apart(name)}</h2>\n" if name else "")
+        + f'<pre class="moe-text" dir="auto">\n{escape(text)}</pre>'
         for name, text in texts
     )
-    path.write_text(
-        _PAGE.format(
-            css=style("explorer"),
-            texts=shown,
-            state=data,
-            of_model=of_model,
-            script=script(*SCRIPTS, "page"),
-        ),
-        encoding="utf-8",
+    page = _PAGE.format(
+        css=style("explorer"),
+        texts=shown,
+        state=data,
+        of_model=of_model,
+        script=script(*SCRIPTS, "page"),
     )
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path
+
+
+def _apart(words: str) -> str:
+    """A name within our own words: what runs from right to left must not turn them."""
+    return f"<bdi>{escape(words)}</bdi>" if turns_lines(words) else escape(words)

@@ -3,9 +3,9 @@
 import anywidget
 import traitlets
 
-from moe_lib.errors import require
+from moe_lib.errors import is_whole, require
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import is_whole, said
+from moe_lib.views.kit.messages import said
 
 SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
 

@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from dataclasses import asdict
+from math import isfinite, isnan
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from moe_lib.views.explorer.words import (
     comparison_words,
     cut_words,
     layer_words,
+    not_finite_words,
     what_if_title,
 )
 from moe_lib.views.kit.palette import expert_colour
@@ -21,18 +23,23 @@ from moe_lib.views.kit.palette import expert_colour
 NO_EXPERT = 65535  # stands in "experts" where a column holds no choice
 
 
+def finite(value: float | None, digits: int) -> float | None:
+    """Rounded; None for what is no finite number: JSON has no word for it."""
+    return round(value, digits) if value is not None and isfinite(value) else None
+
+
 def pack(values, bits: int = 16) -> dict:
     """An array of numbers, 0 or more, as {"scale", "data", "bits"}: whole numbers of 16 or 12 bits
     in base64.
 
-    Less than 0 counts as 0. The largest value becomes 2^bits − 1, so that a value is off by at most
-    half a step: the largest / 131070, or / 8190. 16 bits lie little-endian; 12 bits two by two in
-    three bytes, low bits first.
+    Less than 0, or no finite number, counts as 0. The largest value becomes 2^bits − 1, so that a
+    value is off by at most half a step: the largest / 131070, or / 8190. 16 bits lie little-endian;
+    12 bits two by two in three bytes, low bits first.
     """
     top = 2**bits - 1
-    numbers = np.maximum(
-        np.asarray(values, dtype=np.float64).flatten(), 0
-    )  # a few models weigh an expert below 0
+    numbers = np.asarray(values, dtype=np.float64).flatten()
+    # a few models weigh an expert below 0
+    numbers = np.maximum(np.where(np.isfinite(numbers), numbers, 0), 0)
     scale = float(numbers.max()) / top if numbers.size and numbers.max() > 0 else 1.0
     steps = np.rint(numbers / scale).astype("<u2")
     if bits == 12:
@@ -69,7 +76,7 @@ def reading_payload(reading: Reading, bits: int = 16) -> dict:
         "palette": [
             asdict(expert_colour(e)) for e in range(max(layer.n_experts for layer in layers))
         ],
-        "note": cut_words(reading),
+        "note": " ".join(filter(None, (cut_words(reading), not_finite_words(reading)))),
         "empty": NO_TEXT,
     }
 
@@ -97,10 +104,7 @@ def comparison_payload(readings: Readings) -> dict:
     if comparison is None:  # one of the texts is empty
         return facts
     layers = {
-        str(layer.index): {
-            name: value if value is None else round(value, 4)
-            for name, value in asdict(layer).items()
-        }
+        str(layer.index): {name: finite(value, 4) for name, value in asdict(layer).items()}
         for layer in comparison.layers
     }
     said = {
@@ -117,12 +121,17 @@ def _expected(reading: Reading) -> dict:
     return {
         "predictions": [_prediction(p) for p in reading.predictions],
         "next": _prediction(reading.next),
-        "loss": None if mean is None else round(-mean, 4),
+        "loss": None if mean is None else finite(-mean, 4),
     }
 
 
 def changes_payload(changes: list[Change]) -> list[dict]:
-    return [asdict(change) for change in changes]
+    """The changes whose probabilities are numbers."""
+    return [
+        asdict(one)
+        for one in changes
+        if isfinite(one.before_probability) and isfinite(one.after_probability)
+    ]
 
 
 def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
@@ -157,7 +166,7 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
 
 
 def _prediction(prediction: Prediction | None) -> dict | None:
-    if prediction is None:
+    if prediction is None or not all(map(isfinite, prediction.probabilities)):
         return None
     known = prediction.log_probability
     return {
@@ -165,5 +174,5 @@ def _prediction(prediction: Prediction | None) -> dict | None:
             [label, round(p, 5)]
             for label, p in zip(prediction.labels, prediction.probabilities, strict=True)
         ],
-        "actual": None if known is None else float(f"{np.exp(known):.3g}"),
+        "actual": None if known is None or isnan(known) else float(f"{np.exp(known):.3g}"),
     }

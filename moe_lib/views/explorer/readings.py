@@ -127,7 +127,8 @@ class Readings:
         if not len(reading):
             return words.NO_TEXT
         layer = reading.trace.layer(index)
-        parts = [words.cut_words(reading), words.layer_words(reading, layer, rank)]
+        notes = (words.cut_words(reading), words.not_finite_words(reading))
+        parts = [*notes, words.layer_words(reading, layer, rank)]
         if self.comparison is not None:
             parts.append(
                 words.comparison_words(self.comparison, index, self.names, self.two_models)

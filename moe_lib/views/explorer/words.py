@@ -1,11 +1,13 @@
 """Readings in plain sentences: the words beside every picture."""
 
+from math import isfinite
+
 import torch
 
 from moe_lib.tracing import Change, Comparison, Reading
 from moe_lib.tracing.trace import LayerTrace
 from moe_lib.views.explorer.layer_facts import choices_of, groups_of, max_violation
-from moe_lib.views.kit.wording import count, ordinal
+from moe_lib.views.kit.wording import apart, count, ordinal
 
 NO_TEXT = "There is no text yet. Type some to see which experts read it."
 
@@ -60,7 +62,7 @@ def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
         f"expert {expert} with weight {weight:.2f}" if kept else f"expert {expert}, which was full"
         for expert, weight, kept in choices_of(layer, token)
     )
-    words = f"Token {token}, “{reading.labels[token]}”, is sent to {chosen or 'no expert'}."
+    words = f"Token {token}, “{apart(reading.labels[token])}”, is sent to {chosen or 'no expert'}."
     groups = groups_of(layer, token)
     if groups:
         words += (
@@ -87,7 +89,7 @@ def what_if_words(before: Reading, after: Reading, changes: list[Change]) -> str
     words = f"{what_if_title(before, after)}. {len(changes)} of {count(made, 'prediction')} "
     words += "changes." if len(changes) == 1 else "change."
     old, new = before.mean_log_probability, after.mean_log_probability
-    if old is None:
+    if old is None or not (isfinite(old) and isfinite(new)):
         return words
     sign = "+" if new >= old else "−"
     return (
@@ -116,7 +118,7 @@ def comparison_words(
     comparison: Comparison, index: int, names: tuple[str, str], two_models: bool
 ) -> str:
     """How alike two readings use the experts of one layer, beside what chance alone would give."""
-    one, other = names
+    one, other = map(apart, names)
     if index in comparison.missing:
         return (
             f"Layer {index} cannot be compared: “{other}” has no layer {index} with as many "
@@ -163,6 +165,29 @@ def cut_words(reading: Reading) -> str:
         return ""
     total = len(reading) + reading.n_cut
     return f"The text has {total} tokens; only the first {len(reading)} are read."
+
+
+def not_finite_words(reading: Reading) -> str:
+    """Says so where the model gives NaN or infinity; else an empty string."""
+    guesses = [one for one in (*reading.predictions, reading.next) if one is not None]
+    lost = sum(not all(map(isfinite, one.probabilities)) for one in guesses)
+    layers = [
+        str(layer.index)
+        for layer in reading.trace.layers
+        if not (torch.isfinite(layer.weights).all() and torch.isfinite(layer.scores).all())
+    ]
+    said = []
+    if lost:
+        said.append(
+            f"The model gives no numbers (NaN or infinity) for {lost} of "
+            f"{count(len(guesses), 'prediction')}: these are left out."
+        )
+    if layers:
+        said.append(
+            f"Affinities or weights of layer {', '.join(layers)} are no numbers (NaN or infinity): "
+            "they are drawn as 0."
+        )
+    return " ".join(said)
 
 
 def _minus(number: float) -> str:

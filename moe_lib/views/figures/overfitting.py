@@ -9,10 +9,12 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.views.figures.specialisation import COLOURS
+from moe_lib.views.kit.pictures import named, plain_words
 
 _MARKERS = ("o", "s", "^", "D")
 
 
+@plain_words
 def gap_figure(runs: pd.DataFrame) -> Figure:
     """Accuracy on the rows trained on and on the test rows, by labels; a panel per case, a dot per
     seed.
@@ -46,6 +48,7 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
     return figure
 
 
+@plain_words
 def effects_figure(
     effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str | Mapping[str, str]
 ) -> Figure:
@@ -82,6 +85,7 @@ def effects_figure(
     return figure
 
 
+@plain_words
 def curves_figure(
     panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: Mapping[str, str]
 ) -> Figure:
@@ -99,7 +103,7 @@ def curves_figure(
             }
             means = frame.groupby(x)[y[title]].mean()
             ax.scatter(frame[x], frame[y[title]], s=14, alpha=0.45, **style)
-            ax.plot(means.index, means, label=name, markersize=4, **style)
+            ax.plot(means.index, means, label=named(name), markersize=4, **style)
         ax.set(title=title, xlabel=x, ylabel=y[title].replace("_", " "))
         ax.grid(alpha=0.3)
     handles = {

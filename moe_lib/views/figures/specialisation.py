@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.views.kit.pictures import named, plain_words
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
+@plain_words
 def domain_figure(
     tables: Mapping[str, pd.DataFrame],
     even: float,
@@ -46,6 +48,7 @@ def domain_figure(
     return figure
 
 
+@plain_words
 def interval_figure(
     shares: Mapping[str, tuple[pd.Series, pd.Series, pd.Series]], even: float
 ) -> Figure:
@@ -66,6 +69,7 @@ def interval_figure(
     return figure
 
 
+@plain_words
 def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
     """Bars of bits: a group per row of the table (layers), a bar per column (the case and its
     controls)."""
@@ -78,7 +82,7 @@ def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
             left,
             bits[name],
             width * 0.92,
-            label=name,
+            label=named(str(name)),
             color=COLOURS[number % len(COLOURS)],
             hatch=("", "//", "..", "xx")[number % 4],
             edgecolor="white",
@@ -93,6 +97,7 @@ def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
+@plain_words
 def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
     """Tables N_ij / N_i (E, E) side by side as heat maps on one scale; the diagonal, always 1, is
     left white."""
@@ -116,6 +121,7 @@ def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+@plain_words
 def saturation_figure(
     steps: Sequence[int], found: Tensor, chance: Tensor, layers: Sequence[int]
 ) -> Figure:
@@ -137,6 +143,7 @@ def saturation_figure(
     return figure
 
 
+@plain_words
 def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
     """Left: whose experts are off (rows), whose loss rises (columns), in nats per token, as numbers
     on a heat map. Right: the diagonal beside as many experts drawn at random; random (draws,
@@ -182,6 +189,7 @@ def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
     return figure
 
 
+@plain_words
 def importance_figure(
     panels: Mapping[str, tuple[Tensor, Tensor]], layers: Sequence[int], xlabel: str
 ) -> Figure:

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from moe_lib.text.packing import Packed
 from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.pictures import named, plain_words
 
 _PICKED, _BLANK, _PLAIN = "#fbe3ad", "#eeeeee", "#cfe8f7"
 _BLANK_WORD = "-100"
 
 
+@plain_words
 def cost_figure(cost: pd.DataFrame) -> Figure:
     """Tokens per character as a heat map; the cheapest of each column has a frame.
 
@@ -44,6 +46,7 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
     return figure
 
 
+@plain_words
 def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     """Tokens per byte against the size of the vocabulary. curves (sizes, texts): the index holds
     the sizes."""
@@ -52,7 +55,7 @@ def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     looks = [("o", "-"), ("s", "--"), ("D", "-."), ("^", ":")]
     for i, name in enumerate(curves):
         marker, style = looks[i % len(looks)]
-        ax.plot(curves.index, curves[name], marker=marker, linestyle=style, label=name)
+        ax.plot(curves.index, curves[name], marker=marker, linestyle=style, label=named(name))
     ax.set_xscale("log", base=2)
     ax.set_xticks(curves.index, curves.index)
     ax.minorticks_off()
@@ -61,6 +64,7 @@ def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+@plain_words
 def packing_figure(lengths: Sequence[int], packed: Packed, end_token_id: int) -> Figure:
     """The same documents padded (left) and packed (right).
 
@@ -108,6 +112,7 @@ def _draw_run(ax: Axes, row: int, start: int, length: int, document: int) -> Non
         )
 
 
+@plain_words
 def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     """Lines of tokens, one box per token, above each other.
 
@@ -118,8 +123,7 @@ def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     for name, words in lines.items():
         if len(words) != len(picked):
             raise ValueError(
-                f"lines: {name!r} has {len(words)} words, wanted {len(picked)}, the length "
-                "of picked"
+                f"lines: {name!r} has {len(words)} words; wants {len(picked)}, the length of picked"
             )
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     ax = figure.subplots()

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from moe_lib.errors import require
+from moe_lib.views.kit.pictures import named, plain_words
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: blue, orange, green
 _HATCHES = ("", "////", "....")
@@ -21,6 +22,7 @@ _MARKERS = ("o", "s", "^")
 MOST = len(COLOURS)
 
 
+@plain_words
 def task_experts_figure(selections: Mapping[str, object]) -> Figure:
     """A panel per layer: the relevance of every expert to each task, a bar each, and a mark above
     those ESFT trains.
@@ -45,7 +47,7 @@ def task_experts_figure(selections: Mapping[str, object]) -> Figure:
             hatch=_HATCHES[number],
             edgecolor="white",
             linewidth=0,
-            label=name,
+            label=named(name),
         )
         for number, name in enumerate(selections)
     ]
@@ -62,6 +64,7 @@ def expert_choice_words(selections: Mapping[str, object], layer: int) -> str:
     return f"layer {layer}: " + "; ".join(parts)
 
 
+@plain_words
 def reaching_p_figure(selections: Mapping[str, object]) -> Figure:
     """A panel per layer: the share that the 1, 2, 3 … most relevant experts hold together, and
     where it reaches p.
@@ -84,7 +87,7 @@ def reaching_p_figure(selections: Mapping[str, object]) -> Figure:
                 color=colour,
                 linewidth=1.8,
                 linestyle=("-", "--", "-.")[number],
-                label=name,
+                label=named(name),
             )
             ax.plot(
                 chosen,
@@ -93,7 +96,7 @@ def reaching_p_figure(selections: Mapping[str, object]) -> Figure:
                 color=colour,
                 markersize=8,
                 markeredgecolor="black",
-                label=f"{name}: trained by ESFT",
+                label=named(f"{name}: trained by ESFT"),
             )
         for p in sorted({one.p for one in selections.values()}):
             ax.axhline(p, color="#666666", linewidth=0.9)
@@ -138,7 +141,7 @@ def _draw_layer(
             markersize=6,
             markeredgecolor="black",
             linestyle="none",
-            label=f"{name}: trained by ESFT",
+            label=named(f"{name}: trained by ESFT"),
         )
     ax.axhline(1 / n_experts, color="black", linestyle=":", linewidth=1, label="all alike")
     ax.set_title(expert_choice_words(selections, layer), fontsize=9, loc="left", parse_math=False)

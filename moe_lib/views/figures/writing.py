@@ -7,14 +7,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
-from moe_lib.views.explorer.figure import WIDTH, printable
 from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 
 _LINE = 92  # characters per line of tokens
 _CHIP = 1.5  # least width of a chip per layer of numbers, in characters
 _ROW = 0.17  # inches per line of text or numbers
 
 
+@plain_words
 def writing_figure(
     labels: Sequence[str], experts: Sequence[Sequence[int]], layers: Sequence[int], prompt: str = ""
 ) -> Figure:
@@ -48,9 +49,7 @@ def writing_figure(
     ax = figure.subplots()
     ax.set(xlim=(-6, _LINE), ylim=(len(lines) * (height + 0.7), 0))
     ax.set_axis_off()
-    ax.set_title(
-        f"“{printable(prompt)}” …" if prompt else "", fontsize=10, loc="left", parse_math=False
-    )
+    ax.set_title(f"“{prompt}” …" if prompt else "", fontsize=10, loc="left", parse_math=False)
     for number, line in enumerate(lines):
         top = number * (height + 0.7)
         for below, layer in enumerate(layers, start=1):
@@ -73,7 +72,7 @@ def _lines(labels: Sequence[str]) -> list[list[tuple[int, float, float]]]:
     too."""
     lines, left = [[]], 0.0
     for token, label in enumerate(labels):
-        width = max(2 * _CHIP, min(len(label), 30) + 0.6)
+        width = max(2 * _CHIP, columns(shortened(label)) + 0.6)
         if lines[-1] and left + width > _LINE:
             lines, left = [*lines, []], 0.0
         lines[-1].append((token, left, width))
@@ -88,16 +87,15 @@ def _lines(labels: Sequence[str]) -> list[list[tuple[int, float, float]]]:
 def _draw_token(
     ax: Axes, label: str, experts: Sequence[int], left: float, width: float, top: float
 ) -> None:
-    text = label if len(label) <= 30 else label[:29] + "…"
     middle = left + width / 2
     ax.text(
         middle,
         top + 0.5,
-        printable(text),
+        shortened(label),
         ha="center",
         va="center",
         fontsize=8,
-        family="DejaVu Sans Mono",
+        family=MONO,
         parse_math=False,
     )
     for below, expert in enumerate(experts, start=1):

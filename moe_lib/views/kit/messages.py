@@ -13,10 +13,9 @@ A form names the method that takes a message, and for each field the check that 
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import ClassVar
 
-from moe_lib.errors import require
+from moe_lib.errors import is_whole, require, require_bool, require_number, require_unicode
 
 Check = Callable[[str, object], None]  # (name, value): raises TypeError or ValueError by that name
 
@@ -89,7 +88,7 @@ def _form_of(message: object, forms: tuple[Form, ...]) -> Form:
     """The form that a message fits, all its fields checked."""
     wants = f"a dict with the fields {' or '.join(map(str, forms))}"
     named = isinstance(message, dict) and all(isinstance(name, str) for name in message)
-    require(named, "message", _short(message), wants, TypeError)
+    require(named, "message", message, wants, TypeError)
     form = next((one for one in forms if one.fits(set(message))), None)
     require(form is not None, "message", sorted(message), wants)
     for name, value in message.items():
@@ -103,11 +102,7 @@ def said(error: Exception) -> str:
     return str(error) if known else f"{type(error).__name__}: {error}"
 
 
-def _short(value: object) -> object:
-    return value if len(repr(value)) <= 80 else f"{repr(value)[:79]}…"
-
-
-# Checks
+# Checks of single values, by the wording of moe_lib/errors.py
 
 
 def whole(at_least: int = 0) -> Check:
@@ -115,29 +110,26 @@ def whole(at_least: int = 0) -> Check:
 
     def check(name: str, value: object) -> None:
         wants = f"a whole number of at least {at_least}"
-        require(is_whole(value), name, _short(value), wants, TypeError)
-        require(at_least <= value <= LARGEST, name, _short(value), wants)
+        require(is_whole(value), name, value, wants, TypeError)
+        require(at_least <= value <= LARGEST, name, value, wants)
 
     return check
 
 
 def number(name: str, value: object) -> None:
     """A finite int or float, no bool."""
-    fits = isinstance(value, int | float) and not isinstance(value, bool)
-    require(fits, name, _short(value), "a number", TypeError)
-    require(abs(value) <= LARGEST and isfinite(value), name, _short(value), "a finite number")
+    require_number(name, value)
 
 
 def text(name: str, value: object) -> None:
     """A str that is valid Unicode: half a surrogate pair cannot be written, nor tokenized."""
     require(isinstance(value, str), name, type(value).__name__, "a str", TypeError)
-    whole_characters = not any("\ud800" <= character <= "\udfff" for character in value)
-    require(whole_characters, name, ascii(value[:40]), "valid Unicode, no half a surrogate pair")
+    require_unicode(name, value)
 
 
 def flag(name: str, value: object) -> None:
     """True or False."""
-    require(isinstance(value, bool), name, _short(value), "True or False", TypeError)
+    require_bool(name, value)
 
 
 def one_of(*choices: object) -> Check:
@@ -145,7 +137,7 @@ def one_of(*choices: object) -> Check:
 
     def check(name: str, value: object) -> None:
         known = any(type(value) is type(choice) and value == choice for choice in choices)
-        require(known, name, _short(value), f"one of {', '.join(map(str, choices))}")
+        require(known, name, value, f"one of {', '.join(map(str, choices))}")
 
     return check
 
@@ -164,7 +156,7 @@ def several(inner: Check) -> Check:
     """A list or tuple of what `inner` takes."""
 
     def check(name: str, value: object) -> None:
-        require(isinstance(value, list | tuple), name, _short(value), "a list", TypeError)
+        require(isinstance(value, list | tuple), name, value, "a list", TypeError)
         for place, one in enumerate(value):
             inner(f"{name}[{place}]", one)
 
@@ -176,14 +168,9 @@ def fields(known: Mapping[str, Check]) -> Check:
 
     def check(name: str, value: object) -> None:
         wants = f"a dict with some of the fields {', '.join(known)}"
-        require(isinstance(value, dict), name, _short(value), wants, TypeError)
-        require(bool(value) and set(value) <= set(known), name, _short(value), wants)
+        require(isinstance(value, dict), name, value, wants, TypeError)
+        require(bool(value) and set(value) <= set(known), name, value, wants)
         for part, one in value.items():
             known[part](part, one)
 
     return check
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is an int and no bool."""
-    return isinstance(value, int) and not isinstance(value, bool)

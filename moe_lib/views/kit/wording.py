@@ -1,5 +1,20 @@
 """Pieces of sentences that all widgets write."""
 
+import unicodedata
+
+_TURNS = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
+
+
+def apart(words: str) -> str:
+    """A reader's words within a sentence of ours: words that run from right to left, or that hold
+    marks which turn a line, are kept from turning the sentence (Unicode's FSI … PDI)."""
+    return f"\u2068{words}\u2069" if turns_lines(words) else words
+
+
+def turns_lines(words: str) -> bool:
+    """Whether a text holds what runs from right to left, or turns a line."""
+    return any(unicodedata.bidirectional(one) in _TURNS for one in words)
+
 
 def ordinal(rank: int) -> str:
     """1 -> "1st", 2 -> "2nd", 11 -> "11th"."""

@@ -6,16 +6,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.tracing.masked_words import rows_of
-from moe_lib.views.explorer.figure import printable
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
+from moe_lib.views.kit.wording import percent
 
 # Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also
 # carries a tick.
 GUESS, TRUE = "#0072b2", "#d55e00"
-WIDTH, COLUMNS, MAX_CARDS = 10.0, 3, 6
+COLUMNS, MAX_CARDS = 3, 6
 _CHARACTER = 0.602 * 10 / 72  # inches of one DejaVu Sans Mono character at 10 points
 _LINE, _ROW, _CARD, _MAX_LINES = 112, 0.27, 1.75, 8
 
 
+@plain_words
 def playground_figure(
     words: list, masked: list[int], predictions: list, loss: float | None
 ) -> Figure:
@@ -54,12 +56,16 @@ def _lay_out(words: list) -> list[list[tuple[int, int]]]:
         column = (
             len(word.gap.rsplit("\n", 1)[-1].expandtabs(4)) if newline else column + len(word.gap)
         )
-        if newline or column + len(word.text) > _LINE:
+        if newline or column + _width(word) > _LINE:
             lines.append([])
             column = column if newline else 0
         lines[-1].append((number, column))
-        column += len(word.text)
+        column += _width(word)
     return [line for line in lines if line][:_MAX_LINES]
+
+
+def _width(word) -> int:
+    return columns(shortened(word.text, _LINE))
 
 
 def _draw_text(ax: Axes, words: list, lines: list, masked: list[int]) -> None:
@@ -68,16 +74,18 @@ def _draw_text(ax: Axes, words: list, lines: list, masked: list[int]) -> None:
     ax.set_ylim(max(1, len(lines)), 0)
     for y, line in enumerate(lines):
         for number, column in line:
-            text, hidden = printable(words[number].text)[:_LINE], number in masked
+            text, hidden = shortened(words[number].text, _LINE), number in masked
             if hidden:
                 ax.add_patch(
-                    Rectangle((column - 0.15, y + 0.1), len(text) + 0.3, 0.8, facecolor="#222222")
+                    Rectangle(
+                        (column - 0.15, y + 0.1), columns(text) + 0.3, 0.8, facecolor="#222222"
+                    )
                 )
             ax.text(
                 column,
                 y + 0.5,
                 text,
-                family="DejaVu Sans Mono",
+                family=MONO,
                 fontsize=10,
                 va="center",
                 parse_math=False,
@@ -99,9 +107,8 @@ def _draw_card(ax: Axes, words: list, prediction) -> None:
     ax.set_yticks([])
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     for y, row in enumerate(rows):
-        ax.text(row["probability"] + 0.02, y, _percent(row["probability"]), va="center", fontsize=8)
-        label = printable(row["label"])
-        label = (label if len(label) <= 14 else label[:13] + "…") + (" ✓" if row["true"] else "")
+        ax.text(row["probability"] + 0.02, y, percent(row["probability"]), va="center", fontsize=8)
+        label = shortened(row["label"], 14) + (" ✓" if row["true"] else "")
         ax.text(
             -0.04,
             y,
@@ -109,18 +116,14 @@ def _draw_card(ax: Axes, words: list, prediction) -> None:
             ha="right",
             va="center",
             fontsize=8,
-            family="DejaVu Sans Mono",
+            family=MONO,
             parse_math=False,
         )
     part = f", {prediction.part}" if prediction.part else ""
     ax.set_title(
-        printable(f"hidden: {words[prediction.word].text[:18]}{part}"),
+        f"hidden: {shortened(words[prediction.word].text, 18)}{part}",
         fontsize=9,
         x=-0.04,
         ha="center",
         parse_math=False,
     )
-
-
-def _percent(share: float) -> str:
-    return "< 0.1 %" if share < 0.0005 else f"{100 * share:.1f} %"

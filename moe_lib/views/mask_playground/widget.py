@@ -15,7 +15,7 @@ from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.messages import Form, MessageWidget, several, whole
 from moe_lib.views.kit.messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.kit.wording import count
+from moe_lib.views.kit.wording import apart, count
 
 EXAMPLE = (
     "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    "
@@ -222,10 +222,10 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
 def _prediction_words(p: MaskedPrediction) -> str:
     part = f" ({p.part})" if p.part else ""
-    first = f"“{p.labels[0]}” with {100 * p.probabilities[0]:.1f} %"
+    first = f"“{apart(p.labels[0])}” with {100 * p.probabilities[0]:.1f} %"
     if p.true_rank == 1:
         return f"Word {p.word}{part}: first choice {first}, right."
     return (
-        f"Word {p.word}{part}: first choice {first}; the true “{p.true_label}” is number "
+        f"Word {p.word}{part}: first choice {first}; the true “{apart(p.true_label)}” is number "
         f"{p.true_rank}."
     )

@@ -4,7 +4,7 @@ per step."""
 from dataclasses import dataclass
 
 from moe_lib.counting import (
-    BYTES_PER_PARAMETER,
+    BYTES_PER_NUMBER,
     ParameterCount,
     count_parameters,
     expected_distinct_experts,
@@ -14,6 +14,7 @@ from moe_lib.counting import (
 from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes
 
+PRECISIONS = ("bf16", "fp8", "int4")
 CONTEXT = 4096  # positions that the attention of the counted token sees
 BATCHES = tuple(2**n for n in range(14))  # of the curve and of the slider: 1 to 8192 tokens
 PARTS = {  # name -> its fields of ParameterCount; a stacked bar in this order
@@ -58,13 +59,13 @@ def account_of(sizes: ModelSizes, batch_size: int, precision: str) -> ParameterA
     be."""
     require_whole("batch_size", batch_size)
     require(
-        isinstance(precision, str) and precision in BYTES_PER_PARAMETER,
+        isinstance(precision, str) and precision in PRECISIONS,
         "precision",
         precision,
-        f"one of {', '.join(BYTES_PER_PARAMETER)}",
+        f"one of {', '.join(PRECISIONS)}",
     )
     require(sizes.n_routed_experts > 0, "sizes", "no experts", "n_routed_experts of at least 1")
-    count, size = count_parameters(sizes), BYTES_PER_PARAMETER[precision]
+    count, size = count_parameters(sizes), BYTES_PER_NUMBER[precision]
     experts, k, twin = sizes.n_routed_experts, sizes.num_experts_per_tok, count.dense_twin()
     stored = {
         part: sum(getattr(count, field) for field in fields) for part, fields in PARTS.items()

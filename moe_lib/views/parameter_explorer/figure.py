@@ -4,6 +4,7 @@ against batch size."""
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from moe_lib.views.kit.pictures import plain_words
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,
     CONTEXT,
@@ -21,6 +22,7 @@ HATCHES = dict(zip(PARTS, ("", "//", "..", "xx", "--"), strict=True))
 THIS, DENSE, ALL = "#d55e00", "#0072b2", "#999999"
 
 
+@plain_words
 def parameter_figure(
     title: str, account: ParameterAccount, batch_size: int, precision: str
 ) -> Figure:

@@ -4,7 +4,6 @@ memory."""
 import anywidget
 import traitlets
 
-from moe_lib.counting import BYTES_PER_PARAMETER
 from moe_lib.errors import require, require_whole
 from moe_lib.published import ModelSizes, published, published_names
 from moe_lib.views.kit.assets import script, style
@@ -13,6 +12,7 @@ from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,
     CONTEXT,
+    PRECISIONS,
     account_of,
     amount,
     operations,
@@ -196,7 +196,7 @@ class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "changed": bool(self.changed),
             "batches": sorted({*BATCHES, self.batch_size}),
             "batch": self.batch_size,
-            "precisions": list(BYTES_PER_PARAMETER),
+            "precisions": list(PRECISIONS),
             "precision": self.precision,
             "title": self._title(),
             "parts": [

@@ -9,7 +9,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from moe_lib.model.routing import Routing
 from moe_lib.tracing.routing_in_the_plane import (
     LIMIT,
     METHODS,
@@ -17,13 +16,14 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneRouting,
     PlaneSettings,
 )
-from moe_lib.views.explorer.figure import printable
 from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.pictures import drawable, plain_words, shortened
 from moe_lib.views.router_playground.words import plane_words, region_words
 
 _INK, _DROPPED = "#222222", "#d55e00"
 
 
+@plain_words
 def playground_figure(
     result: PlaneRouting,
     settings: PlaneSettings,
@@ -34,7 +34,7 @@ def playground_figure(
 ) -> Figure:
     """What the playground shows: the plane, the load of the experts (and devices), the weights of
     one token."""
-    caption = fill(plane_words(result, settings, labels, selected), 125)
+    caption = fill(drawable(plane_words(result, settings, labels, selected)), 125)
     heights = [5.0, 0.22 * (1 + caption.count("\n"))]
     figure = Figure(figsize=(10, sum(heights) + 0.2), layout="constrained")
     grid = figure.add_gridspec(2, 1, height_ratios=heights)
@@ -279,31 +279,5 @@ def _draw_token(ax: Axes, result: PlaneRouting, labels: list[str], token: int) -
     ax.invert_yaxis()
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_title(
-        f"Token {token}, “{printable(labels[token])}”", fontsize=10, loc="left", parse_math=False
+        f"Token {token}, “{shortened(labels[token])}”", fontsize=10, loc="left", parse_math=False
     )
-
-
-def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | None = None) -> None:
-    """A Routing as a grid: a row per token, a column per expert, dark where the weight is large, a
-    cross where a choice was dropped. Weights are shown relative to 1."""
-    tokens, n_experts = routing.logits.shape
-    weights = np.full((tokens, n_experts), np.nan)
-    rows = np.arange(tokens)[:, None].repeat(routing.experts.shape[1], 1)
-    chosen, kept = routing.choices().cpu().numpy(), routing.kept.cpu().numpy()
-    experts = routing.experts.cpu().numpy()
-    stays = chosen & kept
-    weights[rows[stays], experts[stays]] = routing.weights.detach().cpu().numpy()[stays]
-    ax.imshow(weights, cmap="viridis_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
-    lost = chosen & ~kept
-    ax.plot(experts[lost], rows[lost], "x", color=_DROPPED, markersize=4, markeredgewidth=1.6)
-    ax.set_xticks(np.arange(-0.5, n_experts), minor=True)
-    ax.set_yticks(np.arange(-0.5, tokens), minor=True)
-    ax.grid(which="minor", color="#dddddd", linewidth=0.4)
-    ax.tick_params(which="both", length=0, labelsize=7)
-    ax.set_xticks(range(0, n_experts, max(1, n_experts // 8)))
-    ax.set_yticks(
-        range(tokens) if labels else [], [printable(label) for label in labels] if labels else []
-    )
-    for label in ax.get_yticklabels():
-        label.set_parse_math(False)
-    ax.set_title(title, fontsize=9)

@@ -10,13 +10,7 @@ import traitlets
 
 from moe_lib.errors import require
 from moe_lib.tracing.routing_in_the_plane import (
-    CELLS,
-    LIMIT,
-    METHODS,
-    N_GROUPS,
-    PlaneRouting,
     PlaneSettings,
-    is_number,
     route_plane,
 )
 from moe_lib.views.kit.assets import script, style
@@ -32,28 +26,18 @@ from moe_lib.views.kit.messages import (
     text,
     whole,
 )
-from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.router_playground.words import plane_words, region_words
+from moe_lib.views.router_playground.payload import playground_look, routing_view
+from moe_lib.views.router_playground.places import (
+    EXPERTS,
+    TEXT,
+    coordinates,
+    example_tokens,
+    moved,
+)
+from moe_lib.views.router_playground.words import plane_words
 
 MAX_EXPERTS, MAX_TOKENS = 12, 48
-TEXT = "the cat sat , the dog ran , the red cat sat , the red dog ran ,"
-_PLACES = {
-    "the": (-1.9, 0.8),
-    ",": (-1.9, -0.6),
-    "cat": (1.5, 1.5),
-    "dog": (2.2, 0.2),
-    "sat": (0.7, -2.0),
-    "ran": (1.8, -1.6),
-    "red": (0.0, 2.1),
-}
-_STEPS = (
-    (0.0, 0.0),
-    (0.42, 0.24),
-    (-0.3, 0.4),
-    (0.3, -0.42),
-)  # where the next one of the same word lies
-_EXPERTS = ((2.0, 0.7), (0.6, 1.9), (-1.1, 1.6), (-1.4, -1.5), (0.2, -1.6), (1.4, -0.9))
 _SETTINGS = tuple(PlaneSettings.__dataclass_fields__)
 _PAIRS = several(several(number))
 _CHANGES = {  # what the page may change
@@ -132,8 +116,8 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             tokens,
             "coordinates for your labels",
         )
-        tokens = _coordinates("tokens", _example_tokens(self.labels) if tokens is None else tokens)
-        experts = _coordinates("experts", _EXPERTS if experts is None else experts)
+        tokens = coordinates("tokens", example_tokens(self.labels) if tokens is None else tokens)
+        experts = coordinates("experts", EXPERTS if experts is None else experts)
         require(
             len(tokens) == len(self.labels),
             "tokens",
@@ -159,7 +143,7 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             torch.tensor(tokens), torch.tensor(experts), PlaneSettings(**settings), self._ids
         )
         self._asked = 0
-        super().__init__(look=self._look(len(experts)), **self._start)
+        super().__init__(look=playground_look(self.labels, len(experts)), **self._start)
         self.view = self._view()
         self.observe(self._on_change, names=list(self._start))
 
@@ -171,11 +155,11 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def move_token(self, token: int, x: float, y: float) -> None:
         """Put a token elsewhere. ValueError if there is no such token or it would lie outside the
         plane."""
-        self.tokens = _moved("token", self.tokens, token, x, y)
+        self.tokens = moved("token", self.tokens, token, x, y)
 
     def move_expert(self, expert: int, x: float, y: float) -> None:
         """Point an expert's arrow elsewhere. ValueError as for `move_token`."""
-        self.experts = _moved("expert", self.experts, expert, x, y)
+        self.experts = moved("expert", self.experts, expert, x, y)
 
     def reset(self) -> None:
         """Everything as it was at the start."""
@@ -206,7 +190,7 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def _check_coordinates(self, proposal):
         name, pairs = (
             proposal["trait"].name,
-            _coordinates(proposal["trait"].name, proposal["value"]),
+            coordinates(proposal["trait"].name, proposal["value"]),
         )
         wanted = len(self._start[name])
         require(
@@ -256,91 +240,7 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             if name != "reset":
                 setattr(self, name, value)
 
-    def _look(self, n_experts: int) -> dict:
-        colours = [expert_colour(expert) for expert in range(n_experts)]
-        return {
-            "labels": self.labels,
-            "limit": LIMIT,
-            "cells": CELLS,
-            "groups": N_GROUPS,
-            "colours": [{"fill": colour.fill, "text": colour.text} for colour in colours],
-            "methods": [{"name": name, "label": method.label} for name, method in METHODS.items()],
-        }
-
     def _view(self) -> dict:
-        result, routing, settings = self.result, self.result.routing, self.settings
-        method = METHODS[settings.method]
-        columns = zip(
-            routing.experts.tolist(),
-            routing.weights.tolist(),
-            routing.kept.tolist(),
-            routing.choices().tolist(),
-            strict=True,
-        )
-        return {
-            "asked": self._asked,
-            "problem": self._problem,
-            "summary": self.summary,
-            "note": region_words(result, settings),
-            "tokens": self.tokens,
-            "experts": self.experts,
-            "selected": self.selected,
-            "settings": asdict(settings),
-            "k": result.k,
-            "k_range": method.k_range(routing.n_experts),
-            "drops": method.drops,
-            # per token, its choices: [expert, weight, kept]
-            "choices": [
-                [[e, round(w, 4), kept] for e, w, kept, chosen in zip(*row, strict=True) if chosen]
-                for row in columns
-            ],
-            "scores": [round(score, 4) for score in routing.scores[self.selected].tolist()],
-            "load": routing.load().tolist(),
-            "kept": routing.kept_load().tolist(),
-            "even": result.even_share,
-            "device_load": result.device_load().tolist(),
-            "device_kept": result.device_load(kept=True).tolist(),
-            "capacity": result.capacity,
-            "per_device": result.per_device,
-            "runs": _runs(result),
-        }
-
-
-def _runs(result: PlaneRouting) -> list[int]:
-    """The regions as runs of equal cells, row by row: [code, length, code, length, …] with code =
-    set · E + first choice; [] if there are no regions."""
-    if result.regions is None:
-        return []
-    codes = result.sets * result.routing.n_experts + result.regions
-    values, lengths = codes.flatten().unique_consecutive(return_counts=True)
-    return torch.stack((values, lengths), dim=1).flatten().tolist()
-
-
-def _example_tokens(words: list[str]) -> list[list[float]]:
-    seen: dict[str, int] = {}
-    pairs = []
-    for word in words:
-        (x, y), (dx, dy) = _PLACES[word], _STEPS[seen.get(word, 0)]
-        seen[word] = seen.get(word, 0) + 1
-        pairs.append([round(x + dx, 2), round(y + dy, 2)])
-    return pairs
-
-
-def _coordinates(name: str, pairs) -> list[list[float]]:
-    wants = f"pairs of numbers from {-LIMIT:g} to {LIMIT:g}"
-    pairs = pairs.tolist() if hasattr(pairs, "tolist") else pairs
-    listed = isinstance(pairs, (list, tuple)) and all(
-        isinstance(pair, (list, tuple)) for pair in pairs
-    )
-    require(listed, name, pairs, wants, TypeError)
-    good = all(
-        len(pair) == 2 and all(is_number(c) and abs(c) <= LIMIT for c in pair) for pair in pairs
-    )
-    require(good, name, pairs, wants)
-    return [[float(c) for c in pair] for pair in pairs]
-
-
-def _moved(name: str, pairs: list, number: int, x: float, y: float) -> list[list[float]]:
-    known = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(pairs)
-    require(known, name, number, f"a number from 0 to {len(pairs) - 1}")
-    return [[x, y] if place == number else pair for place, pair in enumerate(pairs)]
+        state = {"asked": self._asked, "problem": self._problem, "summary": self.summary}
+        points = {name: getattr(self, name) for name in ("tokens", "experts", "selected")}
+        return {**state, **points, **routing_view(self.result, self.settings, self.selected)}

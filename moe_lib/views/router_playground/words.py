@@ -1,7 +1,8 @@
 """What the router playground shows, in plain sentences."""
 
+from moe_lib.model.routing import NoisyRouting
 from moe_lib.tracing.routing_in_the_plane import METHODS, N_GROUPS, PlaneRouting, PlaneSettings
-from moe_lib.views.kit.wording import count
+from moe_lib.views.kit.wording import apart, count
 
 
 def plane_words(
@@ -13,10 +14,11 @@ def plane_words(
     load = routing.load().tolist()
     pairs = sum(load)
     busiest = max(range(len(load)), key=load.__getitem__)
-    how_many = {"expert_choice": "on average ", "gshard": "at most " if settings.training else ""}
+    method = METHODS[settings.method]
+    how_many = "" if routing.chosen is None else f"{method.router_class.how_many} "
     parts = [
-        f"{METHODS[settings.method].label}, in {mode} mode: {count(len(labels), 'token')}, "
-        f"{count(len(load), 'expert')}, {how_many.get(settings.method, '')}{result.k} per token.",
+        f"{method.label}, in {mode} mode: {count(len(labels), 'token')}, "
+        f"{count(len(load), 'expert')}, {how_many}{result.k} per token.",
         f"The largest load is {load[busiest]} of {pairs} (expert {busiest}); an even share "
         f"is {result.even_share:.1f}.",
     ]
@@ -64,7 +66,7 @@ def token_words(result: PlaneRouting, labels: list[str], token: int) -> str:
         for expert, weight, kept, chosen in rows
         if chosen
     ]
-    return f"Token {token}, “{labels[token]}”: {', '.join(found) if found else 'no expert'}."
+    return f"Token {token}, “{apart(labels[token])}”: {', '.join(found) if found else 'no expert'}."
 
 
 def region_words(result: PlaneRouting, settings: PlaneSettings) -> str:
@@ -72,7 +74,7 @@ def region_words(result: PlaneRouting, settings: PlaneSettings) -> str:
     if result.why_none:
         return f"No regions are drawn: {result.why_none}."
     left_out = []
-    if settings.training and settings.method == "noisy_topk" and settings.noise:
+    if settings.training and isinstance(result.routing, NoisyRouting) and settings.noise:
         left_out.append("noise")
     if settings.training and result.capacity is not None:
         left_out.append("capacity")

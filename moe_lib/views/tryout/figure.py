@@ -6,15 +6,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.tuning.tried_text import TriedText
-from moe_lib.views.explorer.figure import printable
 from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.pictures import MONO, WIDTH, columns, drawable, plain_words, shortened
 
-WIDTH = 10.0
 BAR, FIRST = "#7f7f7f", "#0072b2"
 _LINE, _MAX_LINES, _MAX_BARS, _MAX_TOKENS = 118, 9, 8, 14
 _CHARACTER = 0.602 * 9.5 / 72  # inches of one DejaVu Sans Mono character at 9.5 points
 
 
+@plain_words
 def tryout_figure(text: str, question: str | None, result: TriedText | None) -> Figure:
     """What the box shows; long texts and lists are cut, and say so."""
     lines = _lines(text)
@@ -30,7 +30,7 @@ def tryout_figure(text: str, question: str | None, result: TriedText | None) -> 
         if result is None
         else result.no_answer or f"Answer: {result.answer}"
     )
-    title = printable(title)[:130]
+    title = drawable(title)[:130]
     figure.text(
         0.02, 1 - 0.22 / height, title, fontsize=11, weight="bold", va="center", parse_math=False
     )
@@ -38,7 +38,7 @@ def tryout_figure(text: str, question: str | None, result: TriedText | None) -> 
         figure.text(
             0.02,
             1 - 0.52 / height,
-            printable(f"Question: {question}")[:140],
+            drawable(f"Question: {question}")[:140],
             fontsize=9.5,
             va="center",
             parse_math=False,
@@ -77,28 +77,27 @@ def _draw_text(ax: Axes, text: str, lines: list, span: tuple[int, int] | None) -
     ax.set_xlim(0, 0.96 * WIDTH / _CHARACTER)
     ax.set_ylim(max(1, len(lines)), 0)
     for y, (start, end) in enumerate(lines):
+        more = " …" if y == _MAX_LINES - 1 and end < len(text) else ""
+        cuts = (start, start, end)
         if span and span[0] < end and span[1] > start:
-            left, right = max(span[0], start) - start, min(span[1], end) - start
+            cuts = (max(span[0], start), min(span[1], end), end)
+            left = columns(drawable(text[start : cuts[0]]))
+            width = columns(drawable(text[cuts[0] : cuts[1]]))
             ax.add_patch(
                 Rectangle(
                     (left - 0.2, y + 0.08),
-                    right - left + 0.4,
+                    width + 0.4,
                     0.84,
                     facecolor="#f0e442",
                     edgecolor="black",
                     lw=0.8,
                 )
             )
-        more = " …" if y == _MAX_LINES - 1 and end < len(text) else ""
-        ax.text(
-            0,
-            y + 0.5,
-            printable(text[start:end]) + more,
-            family="DejaVu Sans Mono",
-            fontsize=9.5,
-            va="center",
-            parse_math=False,
-        )
+        left = 0
+        for part in (text[start : cuts[0]], text[cuts[0] : cuts[1]], text[cuts[1] : end] + more):
+            style = {"family": MONO, "fontsize": 9.5, "va": "center", "parse_math": False}
+            ax.text(left, y + 0.5, drawable(part), **style)
+            left += columns(drawable(part))
 
 
 def _draw_bars(ax: Axes, bars, answer: str) -> None:
@@ -116,7 +115,7 @@ def _draw_bars(ax: Axes, bars, answer: str) -> None:
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     for y, (name, share) in enumerate(bars):
         ax.text(share + 0.02, y, f"{100 * share:.1f} %", va="center", fontsize=8)
-        label = printable(name if len(name) <= 30 else name[:29] + "…")
+        label = shortened(name)
         ax.text(-0.04, y, label, ha="right", va="center", fontsize=8, parse_math=False)
 
 
@@ -142,7 +141,7 @@ def _draw_routes(ax: Axes, result: TriedText) -> None:
         ax.text(
             x + 0.5,
             -0.65,
-            printable(route.text[:9]),
+            shortened(route.text, 9),
             fontsize=7,
             ha="left",
             va="bottom",

@@ -13,7 +13,7 @@ from moe_lib.views.kit.messages import Form, MessageWidget, optional, whole
 from moe_lib.views.kit.messages import text as check_text
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.kit.wording import count
+from moe_lib.views.kit.wording import apart, count, percent
 
 MAX_CHARACTERS = 4000
 
@@ -112,12 +112,13 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                 "example."
             )
         found = self.result
-        first = f"“{self.question}” " if self.asks else ""
+        first = f"“{apart(self.question)}” " if self.asks else ""
         said = (
             found.no_answer
-            or f"{first}Answer: {found.answer}, with {_percent(dict(self._named())[found.answer])}."
+            or f"{first}Answer: {apart(found.answer)}, with "
+            f"{percent(dict(self._named())[found.answer])}."
         )
-        others = [f"{name} {_percent(share)}" for name, share in found.bars[:3]]
+        others = [f"{apart(name)} {percent(share)}" for name, share in found.bars[:3]]
         parts = [said, f"Likeliest: {', '.join(others)}.", found.note, self._routing_words()]
         return " ".join(part for part in parts if part)
 
@@ -205,7 +206,3 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                 for one in map(expert_colour, range(experts))
             ],
         }
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"

@@ -5,10 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_lib.tuning.comparison.results import Comparison
-from moe_lib.views.explorer.figure import printable
+from moe_lib.views.kit.pictures import WIDTH, drawable, plain_words, shortened
 from moe_lib.views.tuning_comparator.payload import chart_payload, table_payload
 
-WIDTH = 10.0
 _COLUMNS = (
     ("mean", "mean", 0.50),
     ("interval", "95 % interval", 0.625),
@@ -18,6 +17,7 @@ _COLUMNS = (
 )
 
 
+@plain_words
 def comparator_figure(
     task: str,
     comparison: Comparison,
@@ -38,7 +38,7 @@ def comparator_figure(
     height = top + (2.55 if charts else 0.1)
     figure = Figure(figsize=(WIDTH, height))
     n_train = f", {int(shown.runs['n_train'].iloc[0])} labelled examples" if len(shown.runs) else ""
-    title = printable(f"{task}{n_train}: {table['metric']}, every seed, mean and 95 % interval")
+    title = drawable(f"{task}{n_train}: {table['metric']}, every seed, mean and 95 % interval")
     figure.text(
         0.02, 1 - 0.2 / height, title, fontsize=11, weight="bold", va="center", parse_math=False
     )
@@ -67,9 +67,8 @@ def _draw_table(ax: Axes, table: dict) -> None:
         ax.text(place, -0.95, name, fontsize=8, weight="bold", ha="right", va="center")
     for y, row in enumerate(rows):
         text, quality, colour = row["text"], row["quality"], row["colour"]
-        name = row["case"] if len(row["case"]) <= 26 else row["case"][:25] + "…"
         ax.plot([0.002, 0.034], [y, y], color=colour, ls=_stroke(row["dash"]), lw=1.8)
-        ax.text(0.042, y, printable(name), fontsize=9, va="center", parse_math=False)
+        ax.text(0.042, y, shortened(row["case"], 26), fontsize=9, va="center", parse_math=False)
         ax.axhline(y - 0.5, color="#dddddd", lw=0.6)
         if quality["ends"]:
             ax.plot(

@@ -6,7 +6,14 @@ import math
 import pandas as pd
 
 from moe_lib.tuning.comparison.results import Comparison, interval, thinned
-from moe_lib.views.tuning_comparator.words import interval_of, interval_text, metric_name, number
+from moe_lib.views.tuning_comparator.words import (
+    comparator_words,
+    interval_of,
+    interval_text,
+    metric_name,
+    number,
+    source_words,
+)
 
 # Colours of at least 3:1 on light and on dark ground, each with every stroke: sixteen methods that
 # differ.
@@ -44,6 +51,38 @@ def nice_ticks(low: float, high: float, n: int = 4) -> list[float]:
     step = next(power * times for times in (1, 2, 5, 10) if power * times >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def comparator_view(comparator) -> dict:
+    """All that tuning_comparator.js draws."""
+    shown = comparator.shown()
+    words, warnings = comparator_words(comparator.task, shown)
+    return {
+        "tasks": list(comparator._comparisons),
+        "task": comparator.task,
+        "sizes": comparator.sizes,
+        "n_train": comparator.n_train,
+        "known": comparator.known_methods,
+        "methods": comparator.methods,
+        "curves": curve_names(comparator.comparison),
+        "curve": comparator.curve,
+        "table": table_payload(shown, comparator.known_methods),
+        "charts": chart_payload(
+            comparator.comparison,
+            shown,
+            comparator.known_methods,
+            comparator.methods,
+            comparator.curve,
+        ),
+        "words": words,
+        "warnings": warnings,
+        "source": source_words(comparator.comparison.about),
+        "can_run": comparator.can_run,
+        "state": comparator.state,
+        "status": comparator.status,
+        "problem": comparator.problem,
+        "progress": comparator.progress,
+    }
 
 
 def quality_range(shown: Comparison) -> tuple[float, float]:

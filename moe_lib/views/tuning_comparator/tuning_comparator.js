@@ -58,7 +58,7 @@ function render({ model, el }) {
       methods.dataset.values = now;
       boxes = known.map((name, number) => h("input", { type: "checkbox", id: `${id}-method-${number}`, "data-testid": `tuning-method-${number}`,
         onchange: () => model.send({ methods: known.filter((_, at) => boxes[at].checked) }) }));
-      methods.replaceChildren(h("legend", {}, "Methods"), ...known.map((name, number) => h("label", { for: boxes[number].id }, boxes[number], name)));
+      methods.replaceChildren(h("legend", {}, "Methods"), ...known.map((name, number) => h("label", { for: boxes[number].id }, boxes[number], h("bdi", {}, name))));
     }
     boxes.forEach((box, number) => {
       box.checked = chosen.includes(known[number]);
@@ -84,7 +84,7 @@ function render({ model, el }) {
       h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "method"), h("th", { scope: "col", class: "moe-tuning-wide" }, metric, scale),
         ...columns.map(([name, title]) => h("th", { scope: "col", title: HINTS[name] }, title)))),
       h("tbody", {}, ...rows.map((row, number) => h("tr", { "data-testid": `tuning-row-${number}` },
-        h("th", { scope: "row" }, key(row), " ", row.case), h("td", { class: "moe-tuning-wide" }, quality(row, ticks)),
+        h("th", { scope: "row" }, key(row), " ", h("bdi", {}, row.case)), h("td", { class: "moe-tuning-wide" }, quality(row, ticks)),
         ...columns.map(([name]) => h("td", {}, row.text[name])))))));
   }
 

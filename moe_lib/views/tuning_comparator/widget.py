@@ -14,7 +14,8 @@ from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.background import BackgroundCall
 from moe_lib.views.kit.messages import Form, MessageWidget, one_of, several, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.tuning_comparator.payload import chart_payload, curve_names, table_payload
+from moe_lib.views.tuning_comparator.payload import comparator_view, curve_names
+from moe_lib.views.tuning_comparator.run_now import stored_methods, with_runs
 from moe_lib.views.tuning_comparator.words import comparator_words
 
 _ENDS = {"failed": "The run failed.", "stopped": "Stopped.", "finished": "The run has finished."}
@@ -89,10 +90,10 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             TypeError,
         )
         self._comparisons, self._run = dict(comparisons), run
-        self._status, self._progress = "", None
+        self.status, self.progress = "", None
         self._lock = threading.RLock()  # the run's thread publishes too
         self._choose_task(next(iter(self._comparisons)))
-        super().__init__(view=self._view())
+        super().__init__(view=comparator_view(self))
 
     @property
     def comparison(self) -> Comparison:
@@ -161,10 +162,20 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         self._publish()
 
     @property
+    def can_run(self) -> bool:
+        """Whether there is a function to run."""
+        return self._run is not None
+
+    @property
+    def problem(self) -> str:
+        """What went wrong: with the last message, or with the last run."""
+        return self._problem
+
+    @property
     def table(self) -> pd.DataFrame:
         """The summary of what is shown: a row per case, means with intervals; see
         `Comparison.summary`."""
-        return self._shown().summary()
+        return self.shown().summary()
 
     @property
     def state(self) -> str:
@@ -181,11 +192,11 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             raise RuntimeError("start: a run is going on; stop() it, or wait() for its end")
         task, methods, n_train = (
             self.task,
-            [name for name in self.methods if " (run now" not in name],
+            stored_methods(self.methods),
             self.n_train,
         )
         require(len(methods) > 0, "methods", self.methods, "at least one of the stored cases")
-        self._problem, self._progress = "", {"words": "Starting …", "share": None}
+        self._problem, self.progress = "", {"words": "Starting …", "share": None}
         self._call = BackgroundCall(
             lambda report: self._run(task, methods, n_train, report),
             lambda call: self._follow(call, task),
@@ -212,7 +223,7 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     @property
     def summary(self) -> str:
         """What is shown, in words."""
-        words, warnings = comparator_words(self.task, self._shown())
+        words, warnings = comparator_words(self.task, self.shown())
         return " ".join(part for part in (self._problem, words, *warnings) if part)
 
     def figure(self):
@@ -222,10 +233,10 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         )
 
         return comparator_figure(
-            self.task, self.comparison, self._shown(), self.known_methods, self.methods, self.curve
+            self.task, self.comparison, self.shown(), self.known_methods, self.methods, self.curve
         )
 
-    def _shown(self) -> Comparison:
+    def shown(self) -> Comparison:
         """The part of the comparison that is chosen. A case without runs of this size has no
         row."""
         parts = []
@@ -256,67 +267,29 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def _follow(self, call: BackgroundCall, task: str) -> None:
         """After a step (not after every one) and at the end, in the run's thread."""
         with self._lock:
-            self._progress = call.progress if call.state == "running" else None
+            self.progress = call.progress if call.state == "running" else None
             if call.state == "failed":
                 self._problem = f"The run failed: {type(call.error).__name__}: {call.error}"
             elif call.state in ("finished", "stopped"):
                 self._take(call.result, task)
-            self._status = _ENDS.get(call.state, "")
+            self.status = _ENDS.get(call.state, "")
             self._publish()
 
     def _publish(self) -> None:
         with self._lock:  # no page sees half of a change
-            self.view = self._view()
+            self.view = comparator_view(self)
 
     def _take(self, result: Comparison | None, task: str) -> None:
         """Put runs made now beside the stored ones."""
         if result is None or len(result.runs) == 0:
             return
-        old = self._comparisons[task]
-        if result.about["metric"] != old.about["metric"]:
-            self._problem = (
-                f"The run measured {result.about['metric']}, the stored runs {old.about['metric']}."
-            )
+        try:
+            self._comparisons[task], cases = with_runs(self._comparisons[task], result)
+        except ValueError as error:  # in the run's thread: nobody to raise to
+            self._problem = str(error)
             return
-        times = 1 + sum(
-            name.endswith("(run now)") or " (run now " in name for name in set(old.runs["case"])
-        )
-        mark = " (run now)" if times == 1 else f" (run now {times})"
-        runs, curves = (
-            frame.assign(case=frame["case"] + mark) for frame in (result.runs, result.curves)
-        )
-        joined = (
-            pd.concat(pair, ignore_index=True) for pair in ((old.runs, runs), (old.curves, curves))
-        )
-        self._comparisons[task] = Comparison(*joined, old.about)
         if task == self._task:
-            self._methods |= set(runs["case"])
-
-    def _view(self) -> dict:
-        shown = self._shown()
-        words, warnings = comparator_words(self.task, shown)
-        return {
-            "tasks": list(self._comparisons),
-            "task": self.task,
-            "sizes": self.sizes,
-            "n_train": self.n_train,
-            "known": self.known_methods,
-            "methods": self.methods,
-            "curves": curve_names(self.comparison),
-            "curve": self.curve,
-            "table": table_payload(shown, self.known_methods),
-            "charts": chart_payload(
-                self.comparison, shown, self.known_methods, self.methods, self.curve
-            ),
-            "words": words,
-            "warnings": warnings,
-            "source": _source(self.comparison.about),
-            "can_run": self._run is not None,
-            "state": self.state,
-            "status": self._status,
-            "problem": self._problem,
-            "progress": self._progress,
-        }
+            self._methods |= cases
 
     def _choose(self, **choices) -> None:
         """The page reports choices."""
@@ -330,13 +303,3 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             self.start()
         elif self._call is not None:
             self._call.stop(wait=False)
-
-
-def _source(about: dict) -> str:
-    """Where stored runs come from."""
-    parts = [
-        about.get("command"),
-        about.get("date") and f"on {about['date']}",
-        about.get("torch") and f"torch {about['torch']}",
-    ]
-    return ", ".join(str(part) for part in parts if part)

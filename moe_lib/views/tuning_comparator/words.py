@@ -162,3 +162,13 @@ def _side_words(shown: Comparison, cases: list[str]) -> list[str]:
 
 def _listed(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def source_words(about: dict) -> str:
+    """Where stored runs come from."""
+    parts = [
+        about.get("command"),
+        about.get("date") and f"on {about['date']}",
+        about.get("torch") and f"torch {about['torch']}",
+    ]
+    return ", ".join(str(part) for part in parts if part)

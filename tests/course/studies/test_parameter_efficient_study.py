@@ -6,6 +6,7 @@ import math
 import pandas as pd
 import pytest
 
+from moe_course.studies import parameter_efficient_rates as rates
 from moe_course.studies import parameter_efficient_study as study
 from moe_lib.training import TrainingDiverged, load_checkpoint
 from moe_lib.tuning import Comparison, load_comparison
@@ -23,10 +24,10 @@ def test_the_rate_with_the_lowest_validation_loss_is_kept():
         ("full 0.001", 0.7),
     ]
     runs = pd.DataFrame(rows, columns=["case", "test_loss"])
-    kept = study.best_rates(Comparison(runs, pd.DataFrame(), {}))
+    kept = rates.best_rates(Comparison(runs, pd.DataFrame(), {}))
     assert kept == {"LoRA": 0.01, "ESFT": 0.01, "other experts": 0.01, "full": 0.001}
     runs = pd.DataFrame([("LoRA on experts 0.03", 1.0)], columns=["case", "test_loss"])
-    kept = study.best_rates(Comparison(runs, pd.DataFrame(), {}))
+    kept = rates.best_rates(Comparison(runs, pd.DataFrame(), {}))
     assert kept == {"LoRA on experts": 0.03, "LoRA on experts, slower": 0.01}
 
 
@@ -34,13 +35,13 @@ def test_the_rate_with_the_lowest_validation_loss_is_kept():
     "first, best", [((0.003, 0.01), 0.1), ((0.01, 0.03), 0.001), ((0.01,), 0.01), ((1.0,), 3.0)]
 )
 def test_the_ladder_is_climbed_until_the_best_rate_has_a_worse_one_on_either_side(first, best):
-    losses = study.climb(first, lambda rate: abs(math.log(rate / best)))
-    place = study.LADDER.index(best)
+    losses = rates.climb(first, lambda rate: abs(math.log(rate / best)))
+    place = rates.LADDER.index(best)
     assert min(losses, key=losses.get) == best
     assert (
-        {rate for rate in study.LADDER[max(0, place - 1) : place + 2]}
+        {rate for rate in rates.LADDER[max(0, place - 1) : place + 2]}
         <= set(losses)
-        <= set(study.LADDER)
+        <= set(rates.LADDER)
     )
 
 
@@ -94,11 +95,11 @@ def test_the_stored_study_is_complete_and_its_budgets_match():
     ranks = found.runs[found.runs["case"] == "AdaLoRA"].filter(like="test_rank_")
     assert ranks.shape == (3, 16) and (ranks.sum(axis=1) == 8 * 16).all()
     tried = load_comparison(study.RATES)
-    kept = study.best_rates(tried)
+    kept = rates.best_rates(tried)
     known = {*tried.runs["case"], *tried.about["diverged"]}
-    for name in study.FIRST_RATES:  # each best rate lies inside of what was tried
-        place = study.LADDER.index(kept[name])
-        assert {f"{name} {rate:g}" for rate in study.LADDER[place - 1 : place + 2]} <= known
+    for name in rates.FIRST_RATES:  # each best rate lies inside of what was tried
+        place = rates.LADDER.index(kept[name])
+        assert {f"{name} {rate:g}" for rate in rates.LADDER[place - 1 : place + 2]} <= known
     assert found.about["learning_rates"] == kept and found.about["command"].endswith(
         "parameter_efficient_study"
     )

@@ -9,7 +9,7 @@ from moe_lib.tracing.analysis.coactivation import (
     expected_coactivation,
     shuffle_partners,
 )
-from tests.tracing.analysis.test_specialisation import HAND, make_trace
+from tests.tracing.analysis.small_traces import HAND, make_trace
 
 
 def test_pairs_by_hand():

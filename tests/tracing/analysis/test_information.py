@@ -11,7 +11,7 @@ from moe_lib.tracing.analysis.information import (
     mutual_information,
     routing_information,
 )
-from tests.tracing.analysis.test_specialisation import make_trace, planted
+from tests.tracing.analysis.small_traces import make_trace, planted
 
 
 def test_bits_by_hand():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from moe_lib.tracing.analysis.saturation import saturation, saturation_by_chance, stack_experts
-from tests.tracing.analysis.test_specialisation import HAND, make_trace
+from tests.tracing.analysis.small_traces import HAND, make_trace
 
 
 def test_overlap_by_hand_ignores_the_order():

@@ -6,7 +6,7 @@ import torch
 
 from moe_lib import trace_routing
 from moe_lib.tracing import experts_off
-from moe_lib.tracing.hugging_face import find_places
+from moe_lib.tracing.hugging_face import find_layers
 from moe_lib.tracing.interventions.banning import number_of_experts
 from tests.tracing.families import FAMILIES, IDS, build
 
@@ -82,7 +82,7 @@ def test_deepseek_v3_chooses_with_its_bias_and_weighs_without():
 @pytest.mark.parametrize("family", CANNOT)
 def test_what_cannot_be_told_is_refused_in_words(family):
     model = build(family)
-    index = next(p.index for p in find_places(model))
+    index = next(p.index for p in find_layers(model))
     with (
         pytest.raises(ValueError, match="^off: .*can be told to avoid"),
         experts_off(model, {index: [0]}),
@@ -117,4 +117,4 @@ def test_wrong_layers_and_experts_are_named():
     with pytest.raises(RuntimeError, match="inside"), experts_off(model, {1: [0]}):
         raise RuntimeError("inside")
     assert all("forward" not in vars(module) for module in model.modules())
-    assert number_of_experts(find_places(model)[0]) == 8
+    assert number_of_experts(find_layers(model)[0]) == 8

@@ -83,7 +83,7 @@ def test_a_step_is_a_pure_function_of_seed_and_step():
 
 
 def test_a_step_is_one_mean_over_answer_tokens_also_in_parts():
-    """PITFALLS 17: parts with few answer tokens must not weigh as much as parts with many."""
+    """Parts with few answer tokens must not weigh as much as parts with many."""
     mixture = TaskMixture({"a": task(100, 8), "b": task(200, 8)}, 8)
     batch = mixture.at(0)
     losses, models = [], []

@@ -1,0 +1,80 @@
+"""What all studies share: their command line, what they say of themselves, and finished runs that
+are kept, so that a study that is broken off goes on where it was."""
+
+import argparse
+import json
+import platform
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from moe_lib.files import read_json, write_json
+from moe_lib.paths import DATA, REPOSITORY
+
+STUDIES = DATA / "studies"
+
+
+def command_of(study: str, arguments: str = "") -> str:
+    """The command that makes a study again."""
+    return f"python -m moe_course.studies.{study} {arguments}".strip()
+
+
+def parser_of(study: str, description: str) -> argparse.ArgumentParser:
+    """A parser that is called as the study is; `description` is its module's docstring, of which
+    the first paragraph is shown."""
+    first = " ".join(description.split("\n\n")[0].split())
+    return argparse.ArgumentParser(prog=command_of(study), description=first)
+
+
+def about(study: str, arguments: str = "", **facts) -> dict:
+    """What a stored study says of itself: its command, `facts`, the day and the versions."""
+    return {
+        "command": command_of(study, arguments),
+        **facts,
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "torch": torch.__version__.split("+")[0],
+    }
+
+
+def runs_folder(study: str) -> Path:
+    """Where a study keeps its finished runs; not part of the repository."""
+    return REPOSITORY / "runs" / study
+
+
+def kept_run(path: Path | None, key: dict, run: Callable[[], object]) -> object:
+    """What `run()` gave, from `path` if it was kept there under the same `key`; else it runs, and
+    is kept. path: None keeps nothing."""
+    key = json.loads(json.dumps(key))  # as it comes out of a file again: tuples are lists there
+    stored = read_json(path) if path is not None and path.is_file() else {}
+    if stored.get("key") == key and "run" in stored:
+        return stored["run"]
+    found = rounded(run())
+    if path is not None:
+        write_json(path, {"key": key, "run": found})
+    return found
+
+
+def rounded(content):
+    """Losses to four digits: the fifth depends on the machine."""
+    if isinstance(content, dict):
+        return {name: rounded(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [rounded(value) for value in content]
+    return round(content, 4) if isinstance(content, float) else content
+
+
+class Report:
+    """A callback of `compare` that says which run has begun."""
+
+    def __init__(self):
+        self.run = None
+
+    def __call__(self, at: dict) -> None:
+        if at["run"] != self.run:
+            self.run = at["run"]
+            labels = "" if at["n_train"] is None else f", {at['n_train']} labels"
+            place = f"run {self.run + 1} of {at['runs']}"
+            print(f"{place}: {at['case']}{labels}, seed {at['seed']}", flush=True)

@@ -1,0 +1,66 @@
+"""The course's own commands say what is wrong in one line, without a traceback."""
+
+import pytest
+
+from moe_course.__main__ import main as course
+from moe_course.checkpoints.rate_trial import main as rate_trial
+from moe_course.checkpoints.recipes import main as recipes
+from moe_course.data_tools.quality import main as quality
+from moe_lib.console import BROKEN_PIPE, run_command
+from moe_lib.text.tokenizer import main as tokenizer
+
+
+@pytest.mark.parametrize(
+    "command, arguments, words",
+    [
+        (course, [], "verb"),
+        (course, ["run", "--cell-timeout", "0"], "--cell-timeout: got '0'; wants a whole number"),
+        (course, ["check", "77"], "got '77'"),
+        (course, ["to-script", "no.ipynb", "no.py"], "no.ipynb: no such file"),
+        (course, ["from-script", "no.py", "no.ipynb"], "no.py"),
+        (quality, [], "FOLDER"),
+        (quality, ["no such folder"], "no such folder: has no folder with a documents.jsonl"),
+        (recipes, ["--steps", "-1"], "--steps: got '-1'; wants a whole number"),
+        (recipes, ["mini-v2", "mini-v9"], "NAME: got 'mini-v9'"),
+        (rate_trial, ["mini-v9", "causal", "--scratch", "x"], "mini-v9"),
+        (tokenizer, ["no such tokenizer"], "no such tokenizer"),
+    ],
+)
+def test_one_line(command, arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = run_command(lambda: command(arguments))
+    except SystemExit as error:
+        code = error.code
+    said = capsys.readouterr()
+    assert code in (1, 2) and words in said.err
+    assert said.out == "" and len(said.err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "error, code, said",
+    [
+        (ValueError("two\n  lines"), 1, "error: two lines\n"),
+        (FileNotFoundError(2, "No such file or directory", "x.txt"), 1, "error: x.txt: No such"),
+        (ImportError("no module of that name"), 1, "error: no module of that name\n"),
+        (ValueError(), 1, "error: ValueError\n"),
+        (KeyboardInterrupt(), 130, "Stopped.\n"),
+    ],
+)
+def test_what_a_command_raises(error, code, said, capsys):
+    def command():
+        raise error
+
+    assert run_command(command) == code
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+def test_exit_codes_are_passed_on():
+    assert run_command(lambda: None) == 0 and run_command(lambda: 3) == 3
+    assert BROKEN_PIPE == 128 + 13
