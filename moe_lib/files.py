@@ -68,7 +68,6 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
 
 def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
     """ValueError naming the file, unless all tensors hold finite floating-point numbers."""
-    import torch
 
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
