@@ -24,7 +24,10 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step. OSError
     naming `path` if that fails: the old file is then as it was."""
     with _aside(path, path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the umask gives; safetensors would make it 0600
         write(temporary)
+        temporary.chmod(mode)
         _flush(temporary)
         os.replace(temporary, path)
 
@@ -65,6 +68,7 @@ def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
 
 def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
     """ValueError naming the file, unless all tensors hold finite floating-point numbers."""
+
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise ValueError(f"{path}: {name} holds {tensor.dtype}; wants floating-point numbers")

@@ -81,7 +81,7 @@ from moe_lib.files import write_json
 from moe_lib.training import load_checkpoint
 from moe_lib.tuning.comparison.cases import Case
 from moe_lib.tuning.comparison.compare import compare
-from moe_lib.tuning.comparison.results import plain
+from moe_lib.tuning.comparison.results import json_ready
 from moe_lib.tuning.saving import fingerprint
 
 __all__ = [
@@ -139,7 +139,7 @@ def run_part(
 def _timed(part: str, seed: int, steps: int) -> list[dict]:
     """The rows of one of OTHERS; the first says how long it took."""
     started = time.process_time()
-    rows = plain(OTHERS[part](seed, steps))
+    rows = json_ready(OTHERS[part](seed, steps))
     rows[0]["cpu_seconds"] = round(time.process_time() - started, 1)
     return rows
 
@@ -197,7 +197,7 @@ def _compared(
     ]
     keys = ["case", "n_train", "seed"]
     rows = found.runs[kept].merge(_late_violation(found.curves), on=keys, validate="one_to_one")
-    return plain(rows.to_dict("records"))
+    return json_ready(rows.to_dict("records"))
 
 
 def _late_violation(curves: pd.DataFrame) -> pd.DataFrame:

@@ -10,14 +10,8 @@ from moe_lib.training.evaluation import measure
 from moe_lib.tuning.comparison.cases import Case, TuningTask, measure_rows
 from moe_lib.tuning.comparison.compare import compare
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval, load_comparison
-from moe_lib.tuning.encoding import (
-    Encoded,
-    Examples,
-    collate,
-    encode_choices,
-    encode_texts,
-    encode_words,
-)
+from moe_lib.tuning.encoding import encode_choices, encode_texts, encode_words
+from moe_lib.tuning.examples import Encoded, Examples, collate
 from moe_lib.tuning.finetune import FineTuned, finetune
 from moe_lib.tuning.heads import MultipleChoice, SequenceClassifier, TokenClassifier
 from moe_lib.tuning.impact import domain_losses, expert_choices, pretraining_domains, routing_change

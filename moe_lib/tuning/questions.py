@@ -4,7 +4,8 @@ tokens."""
 from collections.abc import Sequence
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tuning.encoding import Encoded, _tokens
+from moe_lib.tuning.encoding import token_lists
+from moe_lib.tuning.examples import Encoded
 from moe_lib.tuning.overlap import shared_places
 
 NO_ANSWER = [-1, -1]
@@ -47,8 +48,8 @@ def encode_questions(
     )
     require_whole("stride", stride, at_least=0)
     question_ids, context_ids = (
-        _tokens(questions, tokenizer, "questions"),
-        _tokens(contexts, tokenizer, "contexts"),
+        token_lists(questions, tokenizer, "questions"),
+        token_lists(contexts, tokenizer, "contexts"),
     )
     spans = [None] * len(questions) if answers is None else _spans(answers, contexts)
     kept: dict[str, list] = {}  # several questions share a passage

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.modules import eval_mode
-from moe_lib.tuning.encoding import Encoded, collate
+from moe_lib.tuning.examples import Encoded, collate
 from moe_lib.tuning.span_extractor import SpanExtractor
 
 

@@ -4,7 +4,7 @@ import torch
 
 from moe_lib.errors import require, require_whole
 from moe_lib.text.order import seeded_generator
-from moe_lib.tuning.encoding import Encoded
+from moe_lib.tuning.examples import Encoded
 
 _DRAW = 3  # the purpose of a stream of random numbers, as in moe_lib.text.batching
 

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.modules import eval_mode
-from moe_lib.tuning.encoding import collate, encode_texts
+from moe_lib.tuning.encoding import encode_texts
+from moe_lib.tuning.examples import collate
 from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.questions import encode_questions, token_places
 from moe_lib.tuning.span_extractor import SpanExtractor

@@ -11,7 +11,7 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.training.evaluation import measure
-from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.finetune import FineTuned, finetune
 
 

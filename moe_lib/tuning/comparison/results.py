@@ -130,9 +130,12 @@ class Comparison:
             runs = curves.groupby(["case", "n_train", "seed"], sort=False)
             curves = pd.concat([thinned(curve, points) for _, curve in runs], ignore_index=True)
         tables = {"runs": self.runs, "curves": curves}
-        lines = [f'"kind": {json.dumps(KIND)}', f'"about": {_json(plain({**self.about, **about}))}']
+        lines = [
+            f'"kind": {json.dumps(KIND)}',
+            f'"about": {_json(json_ready({**self.about, **about}))}',
+        ]
         for name, frame in tables.items():
-            rows = ",\n".join(_json(row) for row in plain(frame.values.tolist()))
+            rows = ",\n".join(_json(row) for row in json_ready(frame.values.tolist()))
             lines += [f'"{name}_columns": {_json(list(frame.columns))}', f'"{name}": [\n{rows}\n]']
         path = Path(path)
         write_atomically(
@@ -218,13 +221,13 @@ def thinned(curve: pd.DataFrame, points: int = POINTS) -> pd.DataFrame:
     ).reset_index(drop=True)
 
 
-def plain(content):
+def json_ready(content):
     """What JSON can hold: numpy's numbers as Python's, six digits, None for NaN and the
     infinite."""
     if isinstance(content, Mapping):
-        return {str(name): plain(value) for name, value in content.items()}
+        return {str(name): json_ready(value) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [plain(value) for value in content]
+        return [json_ready(value) for value in content]
     if hasattr(content, "item"):
         content = content.item()
     if isinstance(content, float):

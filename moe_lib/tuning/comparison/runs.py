@@ -18,8 +18,8 @@ from moe_lib.model import LanguageModel
 from moe_lib.training import load_checkpoint
 from moe_lib.tuning.comparison.cases import Case, TuningTask, measure_rows
 from moe_lib.tuning.comparison.fingerprint import identity
-from moe_lib.tuning.comparison.results import plain, thinned
-from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.comparison.results import json_ready, thinned
+from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.impact import (
     MEGABYTE,
     activation_bytes,
@@ -92,7 +92,7 @@ def run_case(
     trained = drawn if case.prepare is None else case.prepare(drawn, seed)
     weights = fingerprint(base)
     effects.see(base, weights)
-    key = plain(
+    key = json_ready(
         {
             "case": case.name,
             **case.describe(),
@@ -130,7 +130,7 @@ def run_case(
     )
     if path is not None:
         write_json(
-            path, plain({"key": key, "row": row, "curve": thinned(curve).to_dict("records")})
+            path, json_ready({"key": key, "row": row, "curve": thinned(curve).to_dict("records")})
         )
     return row, curve
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
-from moe_lib.tuning.methods.base import Method, Wrapped, Wrapper
+from moe_lib.tuning.methods.base import Method
 from moe_lib.tuning.methods.lora import check_targets, find_targets, target_shapes
+from moe_lib.tuning.methods.wrapping import Wrapped, Wrapper
 
 INIT_STD = 0.02  # of P and Q, as in the authors' code and in peft
 

@@ -4,8 +4,8 @@ A method is a frozen dataclass of settings. `method.attach(model)` freezes the m
 method's own parameters into it and returns an Attached, which knows how to undo all of that. One
 model carries one method at a time.
 
-A new method writes a Method with `count`, and an Attached (or Wrapped, if it puts modules around
-modules):
+A new method writes a Method with `count`, and an Attached (or `wrapping.Wrapped`, if it puts
+modules around modules):
 
     class MyAttached(Attached):
         def _install(self): ...        # check first, then change self.model; what is trained gets
@@ -24,13 +24,13 @@ modules):
 import dataclasses
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.files import write_json, write_tensors
+from moe_lib.files import write_folder, write_json, write_tensors
 from moe_lib.model import LanguageModel
+from moe_lib.training.checkpoint_checks import require_finite, require_path
 from moe_lib.tuning.saving import fingerprint
 
 KIND = "moe_lib adapter"
@@ -216,18 +216,23 @@ class Attached:
         """Write adapter.safetensors and adapter.json (method, settings, fingerprint of the base);
         returns the folder. Nothing of the base is written: `load_adapter` wants the same base."""
         self._require_live()
-        folder = Path(folder)
-        write_tensors(folder / "adapter.safetensors", self.tensors())
-        settings = dataclasses.asdict(self.method)
+        require_path("folder", folder)
+        tensors = self.tensors()
+        require_finite("method", tensors)
         card = {
             "kind": KIND,
             "method": self.name,
-            "settings": settings,
+            "settings": dataclasses.asdict(self.method),
             "base": self.fingerprint,
             "n_trainable": self.n_trainable,
         }
-        write_json(folder / "adapter.json", card)
-        return folder
+
+        def write(aside: Path) -> None:
+            write_tensors(aside / "adapter.safetensors", tensors)
+            write_json(aside / "adapter.json", card)
+
+        write_folder(Path(folder), write)
+        return Path(folder)
 
     def _let_go(self) -> LanguageModel:
         self._restore_flags()
@@ -269,80 +274,3 @@ class Method:
 def attached_to(model: LanguageModel) -> Attached | None:
     """The method that is on this model; on a deepcopy of it, the copy's own."""
     return getattr(model, "_attached", None)
-
-
-class Wrapper(nn.Module):
-    """A module of the model with something around it: `base` is the module, `enabled` whether the
-    rest acts.
-
-    Subclasses write forward, and `deltas`, name of a parameter of `base` -> what is added to it, if
-    they can be merged.
-    """
-
-    def __init__(self, base: nn.Module):
-        super().__init__()
-        self.base = base
-        self.enabled = True
-
-    def deltas(self) -> dict[str, Tensor]:
-        raise NotImplementedError
-
-
-class Wrapped(Attached):
-    """A method that puts a Wrapper around some modules. Subclasses write `_wrap`, path of a module
-    -> its Wrapper."""
-
-    def _wrap(self) -> dict[str, Wrapper]:
-        raise NotImplementedError
-
-    def _install(self) -> None:
-        self.wrappers = self._wrap()
-        for path, wrapper in self.wrappers.items():
-            plain = self.model.get_submodule(path)
-            reference = next(plain.parameters())
-            wrapper.to(reference.device, reference.dtype).train(
-                plain.training
-            )  # a model in eval mode drops nothing
-            self.model.set_submodule(path, wrapper)
-
-    def _remove(self) -> None:
-        for path, wrapper in self.wrappers.items():
-            self.model.set_submodule(path, wrapper.base)
-
-    def _switch(self, on: bool) -> None:
-        for wrapper in self.wrappers.values():
-            wrapper.enabled = on
-
-    @torch.no_grad()
-    def _merge(self) -> None:
-        # the weights are kept: adding and subtracting a number does not give back the same bits
-        self._kept = {
-            path: {
-                name: (getattr(wrapper.base, name).clone(), delta)
-                for name, delta in wrapper.deltas().items()
-            }
-            for path, wrapper in self.wrappers.items()
-        }
-        for path, kept in self._kept.items():
-            for name, (_, delta) in kept.items():
-                getattr(self.wrappers[path].base, name).add_(delta)
-        self._remove()
-
-    @torch.no_grad()
-    def _unmerge(self) -> None:
-        for path, kept in self._kept.items():
-            for name, (weight, delta) in kept.items():
-                now = getattr(self.wrappers[path].base, name)
-                same = torch.equal(now, weight.to(now) + delta.to(now))
-                require(
-                    same,
-                    "unmerge",
-                    f"{path}.{name} changed since merge()",
-                    "the weights that merge() left: unmerging would undo the change",
-                )
-        for path, wrapper in self.wrappers.items():
-            for name, (weight, _) in self._kept[path].items():
-                getattr(wrapper.base, name).copy_(weight)
-            mode = wrapper.base.training
-            self.model.set_submodule(path, wrapper.to(self.model.device).train(mode))
-        del self._kept

@@ -12,9 +12,10 @@ from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.model import MoELayer, Routing
 from moe_lib.model.experts import Experts
-from moe_lib.tuning.methods.base import Method, Wrapped, Wrapper
+from moe_lib.tuning.methods.base import Method
 from moe_lib.tuning.methods.esft_selection import ExpertSelection
 from moe_lib.tuning.methods.in_place import InPlace, router_tensors, shared_tensors
+from moe_lib.tuning.methods.wrapping import Wrapped, Wrapper
 
 
 class ChosenExperts(Wrapper):

@@ -12,7 +12,8 @@ from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, MoELayer, Routing
 from moe_lib.model.experts import Experts
 from moe_lib.shapes_only import shapes_only
-from moe_lib.tuning.methods.base import Method, Wrapped, Wrapper
+from moe_lib.tuning.methods.base import Method
+from moe_lib.tuning.methods.wrapping import Wrapped, Wrapper
 
 GROUPS = ("attention", "dense_ffn", "shared", "experts")
 

@@ -16,7 +16,7 @@ from moe_lib.errors import require, require_whole
 from moe_lib.model import KVCache, LanguageModel
 from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
-from moe_lib.tuning.encoding import _tokens
+from moe_lib.tuning.encoding import token_lists
 from moe_lib.tuning.prompting.messages import Chat, encode_prompts
 
 REDUCTIONS = ("sum", "mean")
@@ -32,7 +32,7 @@ def choice_ids(choices: Sequence[str], tokenizer) -> list[list[int]]:
         list(choices)[:8],
         "texts, at least one, none twice",
     )
-    return [[*ids, tokenizer.eos_token_id] for ids in _tokens(choices, tokenizer, "choices")]
+    return [[*ids, tokenizer.eos_token_id] for ids in token_lists(choices, tokenizer, "choices")]
 
 
 @torch.no_grad()

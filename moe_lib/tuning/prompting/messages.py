@@ -17,7 +17,7 @@ from torch import Tensor
 from moe_lib.errors import require, require_whole
 from moe_lib.labels import IGNORED
 from moe_lib.text import pad_batch
-from moe_lib.tuning.encoding import Encoded
+from moe_lib.tuning.examples import Encoded
 
 ROLES = ("system", "user", "assistant")
 MARKERS = {role: f"<|{role}|>" for role in ROLES}

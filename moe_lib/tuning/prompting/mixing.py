@@ -7,7 +7,7 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_whole
 from moe_lib.text.order import seeded_generator
-from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.examples import Encoded, Examples
 
 _ROUND = 3  # the purpose of a stream of random numbers, beside those of moe_lib.text.batching
 BATCHES_PER_ROUND = 32

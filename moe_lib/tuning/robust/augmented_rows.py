@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tuning.encoding import Encoded, encode_texts
+from moe_lib.tuning.encoding import encode_texts
+from moe_lib.tuning.examples import Encoded
 from moe_lib.tuning.robust.augmentation import (
     InTurn,
     Synonyms,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.examples import Encoded, Examples
 
 
 def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:

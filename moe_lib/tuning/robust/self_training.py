@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 
 from moe_lib.errors import require, require_whole
-from moe_lib.tuning.encoding import Encoded, Examples
+from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.predicting import predict
 
