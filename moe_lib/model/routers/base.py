@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_number, require_one_of, require_whole
+from moe_lib.config import ModelConfig
+from moe_lib.errors import require
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
 from moe_lib.validation import Count, checked
+from moe_lib.validation.checking import checked_as_in
 
 
 class Router(nn.Module):
@@ -56,9 +58,10 @@ class Router(nn.Module):
     ):
         super().__init__()
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
-        for name, value in options.items():
+        for name in options:
             wants = f"some of {', '.join(self.options)}"
             require(name in self.options or name in _SOME_TAKE, "options", name, wants, TypeError)
+        for name, value in checked_as_in(ModelConfig, options).items():
             setattr(self, name, value)
         if self.topk_group is None:
             self.topk_group = self.n_group
@@ -86,13 +89,6 @@ class Router(nn.Module):
     def check(cls, given) -> None:
         """Raise ValueError or TypeError, naming the setting, for what this router cannot do. given
         holds the options as attributes: a router in the making, or a ModelConfig."""
-        for name in ("n_group", "topk_group"):
-            require_whole(name, getattr(given, name))
-        require_one_of("scoring_func", given.scoring_func, ("softmax", "sigmoid"))
-        require_one_of("capacity_per", given.capacity_per, ("expert", "device"))
-        require_number("never_drop_share", given.never_drop_share, at_least=0, at_most=1)
-        if given.capacity_factor is not None:
-            require_number("capacity_factor", given.capacity_factor, above=0)
         for kept, name, wants in cls.rules(given):
             require(kept, name, getattr(given, name), wants)
 
