@@ -44,9 +44,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-def visible_keys(
-    causal: bool, queries: int, attention_mask: Tensor | None, past: int = 0
-) -> Tensor | None:
+def visible_keys(causal: bool, queries: int, attention_mask, past: int = 0) -> Tensor | None:
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
     default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +18,6 @@ from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
 from moe_lib.validation import checked
-
-if TYPE_CHECKING:
-    from moe_lib.model.cache import KVCache
-    from moe_lib.model.generation import NewToken
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class LanguageModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        cache: "KVCache | None" = None,
+        cache=None,
         last_logits_only: bool = False,
     ) -> ModelOutput:
         """input_ids (batch, sequence) int64 -> ModelOutput.
@@ -109,7 +104,7 @@ class LanguageModel(nn.Module):
 
         return generate(self, input_ids, max_new_tokens, **options)
 
-    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> "Iterator[NewToken]":
+    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> Iterator:
         """The same, one token at a time with its routing; see `moe_lib.model.generation.stream`."""
         from moe_lib.model.generation import stream
 
