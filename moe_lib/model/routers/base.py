@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_number, require_one_of, require_whole
+from moe_lib.errors import require, require_bool, require_number, require_one_of, require_whole
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
 
@@ -94,6 +94,8 @@ class Router(nn.Module):
             require_whole(name, getattr(given, name))
         require_one_of("scoring_func", given.scoring_func, ("softmax", "sigmoid"))
         require_one_of("capacity_per", given.capacity_per, ("expert", "device"))
+        require_bool("norm_topk_prob", given.norm_topk_prob)
+        require_number("routed_scaling_factor", given.routed_scaling_factor)
         require_number("never_drop_share", given.never_drop_share, at_least=0, at_most=1)
         if given.capacity_factor is not None:
             require_number("capacity_factor", given.capacity_factor, above=0)
