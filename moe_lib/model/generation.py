@@ -107,6 +107,8 @@ class Writer:
         require_whole("top_k", 1 if top_k is None else top_k)
         require_number("top_p", 1 if top_p is None else top_p, above=0, at_most=1)
         require_bool("use_cache", use_cache)
+        drawn_by = generator is None or isinstance(generator, torch.Generator)
+        require(drawn_by, "generator", generator, "a torch.Generator, or None", TypeError)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded: no mask to build, step by step
         self.model, self.ids, self.mask, self.unread = model, input_ids, attention_mask, input_ids

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from moe_lib.config import ModelConfig
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
+from moe_lib.validation import Natural, checked
 
 if TYPE_CHECKING:
     from moe_lib.model.cache import KVCache
@@ -45,7 +46,8 @@ class LatentAttention(nn.Module):
     cache=None) -> like x, all as in `Attention`.
     """
 
-    def __init__(self, config: ModelConfig, layer: int):
+    @checked
+    def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
         self.layer, self.causal, self.heads = layer, config.causal, config.num_attention_heads
         self.nope_dim, self.rope_dim = config.qk_nope_head_dim, config.qk_rope_head_dim

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from moe_lib.errors import require, require_bool, require_number, require_one_of, require_whole
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_vectors
 
 
 class Router(nn.Module):
@@ -56,6 +57,7 @@ class Router(nn.Module):
         super().__init__()
         require_whole("hidden_size", hidden_size)
         require_whole("n_routed_experts", n_routed_experts)
+        self.hidden_size = hidden_size
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
         for name, value in options.items():
             wants = f"some of {', '.join(self.options)}"
@@ -141,12 +143,21 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
-        if torch.is_autocast_enabled(
-            x.device.type
-        ):  # asked first: the context costs time per token
-            with torch.autocast(x.device.type, enabled=False):
-                return self.forward(x, input_ids, mask, n_sequences)
+        self.check_call(x, input_ids, mask, n_sequences)
+        device = x.device.type
+        if torch.is_autocast_enabled(device):  # asked first: the context costs time per token
+            with torch.autocast(device, enabled=False):
+                return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
         return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+
+    def check_call(self, x: Tensor, input_ids, mask, n_sequences: int) -> None:
+        """Raise ValueError or TypeError naming the argument of `forward` that does not fit."""
+        check_vectors(x, self.hidden_size, input_ids, mask)
+        tokens, wants = len(x), f"shape (tokens, hidden_size ({self.hidden_size}))"
+        require(x.dim() == 2, "x", tuple(x.shape), wants)
+        require_whole("n_sequences", n_sequences)
+        wants = f"a divisor of the number of tokens ({tokens})"
+        require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
