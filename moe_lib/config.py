@@ -89,12 +89,10 @@ class ModelConfig:
 
     def __post_init__(self):
         router = self.router_class
-        for name, value in (
-            ("num_key_value_heads", self.num_attention_heads),
-            ("topk_group", self.n_group),
-            ("aux_loss_alpha", 0.01 if router.collapses else 0.0),
-            ("bias_update_speed", 0.001 if "bias_update_speed" in router.balanced_by else 0.0),
-        ):
+        defaults = dict(num_key_value_heads=self.num_attention_heads, topk_group=self.n_group)
+        defaults["aux_loss_alpha"] = 0.01 if router.collapses else 0.0
+        defaults["bias_update_speed"] = 0.001 if "bias_update_speed" in router.balanced_by else 0.0
+        for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
@@ -120,8 +118,7 @@ class ModelConfig:
         wants = "another router in a causal model: a token's experts would depend on later tokens"
         require(router.causal or not self.causal, "router", self.router, wants)
         for name in _BALANCE:
-            got = getattr(self, name)
-            wants = f'0 with router "{self.router}"'
+            got, wants = getattr(self, name), f'0 with router "{self.router}"'
             require(got == 0 or name in router.balanced_by, name, got, wants)
         for name in ("device_loss_alpha", "communication_loss_alpha"):
             got, wants = getattr(self, name), "0 when n_group is 1: it balances devices"
@@ -141,6 +138,9 @@ class ModelConfig:
 
     def is_moe_layer(self, layer: int) -> bool:
         """True where block `layer` (counted from 0) has experts."""
+        require_whole("layer", layer, at_least=0)
+        count = self.num_hidden_layers
+        require(layer < count, "layer", layer, f"less than num_hidden_layers ({count})")
         return self.n_routed_experts > 0 and layer >= self.first_k_dense_replace
 
     def replace(self, **changes) -> "ModelConfig":
@@ -164,8 +164,9 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "ModelConfig":
+        require(isinstance(fields, dict), "config", fields, "a dict of its fields", TypeError)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known)
+        unknown = sorted(set(fields) - known, key=str)
         require(not unknown, "config", unknown, f"only these fields: {', '.join(sorted(known))}")
         require("vocab_size" in fields, "config", sorted(fields), "a vocab_size")
         return cls(**fields)

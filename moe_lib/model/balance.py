@@ -7,15 +7,13 @@ P only: f is a count. Each loss is a scalar, of one layer, without its factor al
     n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2
                  equations 23 to 25, `seq_aux` in its code); tokens are sequence after sequence
     mask         (tokens,) bool: False leaves a token out of counts and means, as padding must be
-
-ValueError or TypeError for tokens that do not divide, another mask, another record.
 """
 
 import torch
 from torch import Tensor
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_divisor, require_whole
 from moe_lib.model.routing import NoisyRouting, Routing
 from moe_lib.validation import require_tensor
 
@@ -108,17 +106,24 @@ def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=Non
 def max_violation(load: Tensor) -> float:
     """MaxVio = max load / mean load − 1 (Loss-Free Balancing, 2024): 0 is even, E − 1 is one expert
     doing it all. load (E,) counts of one layer; a layer that got no token counts as even."""
-    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
-    load = load.cpu().double()
+    load = _checked(load)
     return float(load.max() / load.mean() - 1) if load.sum() > 0 else 0.0
 
 
 def load_entropy(load: Tensor) -> float:
     """Entropy of the load divided by log E: 1 is even, 0 is one expert doing it all."""
+    load = _checked(load)
     if len(load) == 1 or load.sum() == 0:
         return 1.0
-    share = load.cpu().double() / load.sum().cpu()
+    share = load / load.sum()
     return float(torch.special.entr(share).sum() / torch.log(torch.tensor(float(len(load)))))
+
+
+def _checked(load: Tensor) -> Tensor:
+    """A load (E,) on the CPU, in float64."""
+    require_tensor("load", load, ("experts",), low=0, finite=True)
+    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
+    return load.cpu().double()
 
 
 def _counts(routing: Routing) -> Tensor:
@@ -138,10 +143,8 @@ def _load_and_affinity(routing: Routing, n_sequences: int, mask) -> tuple[Tensor
 
 def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
     """values (tokens, n) -> (n_sequences, n), the mean over the real tokens of each sequence."""
-    require_whole("n_sequences", n_sequences)
     tokens = len(values)
-    wants = f"a divisor of the number of tokens ({tokens})"
-    require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
+    require_divisor("n_sequences", n_sequences, tokens, "the number of tokens")
     real = torch.ones(tokens, device=values.device) if mask is None else mask
     require_tensor("mask", real, (tokens,))
     real = real.to(values.dtype).view(n_sequences, -1, 1)
@@ -152,9 +155,7 @@ def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
 def _device_blocks(routing: Routing, n_devices: int) -> tuple[int, int]:
     """The shape (n_devices, experts of each) that E numbers fall into."""
     _require_record(routing)
-    require_whole("n_devices", n_devices)
-    wants = f"a divisor of the number of experts ({routing.n_experts})"
-    require(routing.n_experts % n_devices == 0, "n_devices", n_devices, wants)
+    require_divisor("n_devices", n_devices, routing.n_experts, "the number of experts")
     return n_devices, routing.n_experts // n_devices
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_bool
 from moe_lib.labels import IGNORED
 from moe_lib.model.attention import visible_keys
 from moe_lib.model.balance import total_balance_loss
@@ -17,7 +17,7 @@ from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
-from moe_lib.validation import checked
+from moe_lib.validation import checked, require_tensor
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class LanguageModel(nn.Module):
         ValueError or TypeError for wrong shapes, types, ids outside the vocabulary, more positions
         than the model has, labels without one to predict, or a cache in a masked model.
         """
+        require_bool("last_logits_only", last_logits_only)
         fits = labels is None or not last_logits_only
         require(fits, "last_logits_only", True, "False with labels")
         hidden, output = self._read(input_ids, attention_mask, labels, cache)
@@ -113,6 +114,7 @@ class LanguageModel(nn.Module):
     def _read(self, input_ids: Tensor, attention_mask, labels=None, cache=None) -> tuple:
         """The residual stream after the last norm, and what the blocks gave beside it."""
         config = self.config
+        require_tensor("input_ids", input_ids, device=self.device)
         check_ids(input_ids, attention_mask, cache, config)
         if labels is not None:
             check_labels(labels, input_ids, config, IGNORED)

@@ -52,9 +52,8 @@ def mask_tokens(
 ) -> tuple[Tensor, Tensor]:
     """Corrupt a batch for masked language modelling.
 
-    input_ids (batch, sequence) int64. `tokenizer_or_ids` is a tokenizer or a MaskingIds. Random
-    numbers are drawn on the generator's device and moved, so a CPU generator gives the same masks
-    on every device.
+    input_ids (batch, sequence) int64; a tokenizer or MaskingIds. Random numbers are drawn on the
+    generator's device and moved, so a CPU generator gives the same masks on every device.
 
     Returns (corrupted, labels), both shaped like `input_ids`. A label is the original token where a
     token was picked and -100 elsewhere. Special tokens and padding (`attention_mask` 0) are never

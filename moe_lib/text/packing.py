@@ -49,8 +49,7 @@ def pack(token_lists: Any, sequence_length: Count, end_token_id: Natural) -> Pac
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
     wants = f"enough for one row of sequence_length={sequence_length}"
-    got = f"{total} tokens with their end tokens"
-    require(total >= sequence_length, "token_lists", got, wants)
+    require(total >= sequence_length, "token_lists", f"{total} tokens with end tokens", wants)
     stream = np.full(total, end_token_id, dtype=np.int64)
     is_text = np.ones(total, dtype=bool)
     is_text[np.cumsum(lengths) - 1] = False

@@ -79,14 +79,13 @@ def train(
     clip           largest norm of the whole gradient
     accumulation   parts of every batch, one after the other in memory; the same step to rounding
     evaluation     batches of held-out data, measured every `evaluate_every` steps and at the end
-    folder         keep the state of the run there every `save_every` steps; an interrupted or
-                   killed run goes on from it when called again (resume=True), bit for bit the same
-                   on a CPU
-    device         where to train; None leaves the model where it is
+    folder         keep the state of the run there every `save_every` steps: an interrupted or
+                   killed run, called again, goes on from it (resume), bit for bit on a CPU
+    device         where to train; None: where the model is
     bf16           bfloat16 autocast; None means on a GPU that has it
     tensorboard    folder for TensorBoard event files
-    callback       called with a StepReport after each step; returning True stops the run, as does
-                   what it raises, with the state saved
+    callback       called with a StepReport after each step; True, or what it raises, stops the run,
+                   with its state saved
 
     An interrupt (Ctrl-C) finishes the step, saves, and returns what there is. TrainingDiverged at
     the first loss or gradient that is not finite names the step and the cause; ValueError or

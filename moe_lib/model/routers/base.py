@@ -11,6 +11,7 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_tokens
 from moe_lib.validation import Count, checked
 from moe_lib.validation.checking import checked_as_in
 
@@ -57,6 +58,7 @@ class Router(nn.Module):
         self, hidden_size: Count, n_routed_experts: Count, num_experts_per_tok: Count, **options
     ):
         super().__init__()
+        self.hidden_size = hidden_size
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
         for name in options:
             wants = f"some of {', '.join(self.options)}"
@@ -128,10 +130,15 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
+        check_tokens(x, self.hidden_size, input_ids, mask, n_sequences)
         if torch.is_autocast_enabled(x.device.type):  # asked first: the context costs time
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x, input_ids, mask, n_sequences)
-        return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+        return self.limit(self.choose(x, input_ids, mask), mask, n_sequences)
+
+    def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Routing:
+        """The choice before any dropping; most routers make it from the logits alone."""
+        return self.route(self.logits(x), mask)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
@@ -140,7 +147,7 @@ class Router(nn.Module):
         return F.linear(x.to(dtype), self.weight.to(dtype))
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
-        """The choice, from the logits (tokens, E) alone; -inf keeps an expert from being chosen."""
+        """The choice, from the logits (tokens, E); -inf keeps an expert from being chosen."""
         raise NotImplementedError
 
     def routing(self, experts, weights, scores, logits, chosen=None) -> Routing:

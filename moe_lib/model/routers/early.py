@@ -37,13 +37,11 @@ class NoisyTopKRouter(Router):
     balanced_by = (*Router.balanced_by, "importance_loss_alpha", "load_loss_alpha")
     collapses = False  # two losses of its own see to it
 
-    def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> NoisyRouting:
-        with torch.autocast(x.device.type, enabled=False):
-            clean = self.logits(x)  # (tokens, E)
-            noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))
-            noisy = clean + torch.randn_like(clean) * noise_std if self.training else clean
-            routing = self.limit(self.route(noisy, mask), mask, n_sequences)
-            return replace(routing, clean_logits=clean, noise_std=noise_std)
+    def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> NoisyRouting:
+        clean = self.logits(x)  # (tokens, E)
+        noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))
+        noisy = clean + torch.randn_like(clean) * noise_std if self.training else clean
+        return replace(self.route(noisy, mask), clean_logits=clean, noise_std=noise_std)
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> NoisyRouting:
         best, experts = logits.topk(self.num_experts_per_tok, dim=-1)  # (tokens, k) each
