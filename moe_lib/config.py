@@ -141,6 +141,9 @@ class ModelConfig:
 
     def is_moe_layer(self, layer: int) -> bool:
         """True where block `layer` (counted from 0) has experts."""
+        require_whole("layer", layer, at_least=0)
+        count = self.num_hidden_layers
+        require(layer < count, "layer", layer, f"less than num_hidden_layers ({count})")
         return self.n_routed_experts > 0 and layer >= self.first_k_dense_replace
 
     def replace(self, **changes) -> "ModelConfig":
@@ -164,8 +167,9 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "ModelConfig":
+        require(isinstance(fields, dict), "config", fields, "a dict of its fields", TypeError)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known)
+        unknown = sorted(set(fields) - known, key=str)
         require(not unknown, "config", unknown, f"only these fields: {', '.join(sorted(known))}")
         require("vocab_size" in fields, "config", sorted(fields), "a vocab_size")
         return cls(**fields)

@@ -17,7 +17,7 @@ from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
-from moe_lib.validation import checked
+from moe_lib.validation import checked, require_tensor
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class LanguageModel(nn.Module):
     def _read(self, input_ids: Tensor, attention_mask, labels=None, cache=None) -> tuple:
         """The residual stream after the last norm, and what the blocks gave beside it."""
         config = self.config
+        require_tensor("input_ids", input_ids, device=self.device)
         check_ids(input_ids, attention_mask, cache, config)
         if labels is not None:
             check_labels(labels, input_ids, config, IGNORED)

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_whole
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_vectors
 from moe_lib.validation import Count, checked
 from moe_lib.validation.checking import checked_as_in
 
@@ -57,6 +58,7 @@ class Router(nn.Module):
         self, hidden_size: Count, n_routed_experts: Count, num_experts_per_tok: Count, **options
     ):
         super().__init__()
+        self.hidden_size = hidden_size
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
         for name in options:
             wants = f"some of {', '.join(self.options)}"
@@ -128,10 +130,20 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
+        self.check_call(x, input_ids, mask, n_sequences)
         if torch.is_autocast_enabled(x.device.type):  # asked first: the context costs time
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x, input_ids, mask, n_sequences)
         return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+
+    def check_call(self, x: Tensor, input_ids, mask, n_sequences: int) -> None:
+        """Raise ValueError or TypeError naming the argument of `forward` that does not fit."""
+        check_vectors(x, self.hidden_size, input_ids, mask)
+        tokens, wants = len(x), f"shape (tokens, hidden_size ({self.hidden_size}))"
+        require(x.dim() == 2, "x", tuple(x.shape), wants)
+        require_whole("n_sequences", n_sequences)
+        wants = f"a divisor of the number of tokens ({tokens})"
+        require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
