@@ -12,8 +12,7 @@ from moe_lib.model.routing import Routing
 
 
 class ExpertChoiceRouter(Router):
-    """Experts choose their tokens (Zhou et al. 2022): the load is even, the number of experts per
-    token is not.
+    """Experts choose their tokens (Zhou et al. 2022): the load is even, experts per token are not.
 
     Each expert takes the T·k/E tokens with the largest softmax score for it (rounded up, at most
     T), where k is the mean number of experts per token, the paper's capacity factor c. A token's
@@ -48,12 +47,10 @@ class ExpertChoiceRouter(Router):
 
 
 class HashRouter(Router):
-    """The expert is looked up by token id (Roller et al. 2021, Hash Layers): nothing is learned,
-    nothing to balance.
+    """The expert is looked up by token id (Roller et al. 2021, Hash Layers): nothing is learned.
 
     A fixed random table, made once from a seed, gives each token id k different experts, each with
-    weight 1/k. Ids fall evenly on the experts; tokens do so only as far as no single id is
-    frequent.
+    weight 1/k. Ids fall evenly on the experts; tokens only as far as no single id is frequent.
 
     Options besides: vocab_size, the number of token ids (required), and seed.
     """
@@ -69,8 +66,7 @@ class HashRouter(Router):
         require_whole("vocab_size", self.vocab_size)
         # Drawn and thrown away: what is drawn after a router is the same whether it learns or not.
         nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
-        # On the CPU also while a checkpoint's model is built without memory: a generator is of one
-        # device.
+        # On the CPU also while a model is built without memory: a generator is of one device.
         generator = torch.Generator().manual_seed(self.seed)
         draws = torch.rand(self.vocab_size, n_routed_experts, generator=generator, device="cpu")
         table = draws.argsort(-1)[:, : self.num_experts_per_tok].contiguous()
@@ -88,8 +84,7 @@ class HashRouter(Router):
 
 
 class BASERouter(Router):
-    """BASE layers (Lewis et al. 2021): in training the tokens are dealt out evenly, so that all are
-    as happy as can be.
+    """BASE layers (Lewis et al. 2021): in training the tokens are dealt out evenly.
 
     Training solves the linear assignment that maximises the sum of the logits with at most T/E
     tokens (rounded up) per expert. In eval mode each token simply takes its best expert. The weight
@@ -111,8 +106,7 @@ class BASERouter(Router):
         return self.routing(experts, scores.gather(1, experts), scores, logits)
 
     def assign(self, logits: Tensor) -> Tensor:
-        """logits (tokens, E) -> (tokens, 1) int64, the best assignment with at most ceil(tokens /
-        E) per expert."""
+        """logits (tokens, E) -> (tokens, 1) int64, the best with ceil(tokens / E) per expert."""
         from scipy.optimize import linear_sum_assignment  # here, because it is slow to import
 
         tokens, places = len(logits), capacity(*logits.shape, 1.0)

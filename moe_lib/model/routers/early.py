@@ -1,5 +1,4 @@
-"""The road to top-k: the dense mixture of 1991, noisy top-k of 2017, GShard's top-2 and Switch's
-top-1."""
+"""The road to top-k: the dense mixture, noisy top-k, GShard's top-2 and Switch's top-1."""
 
 from dataclasses import replace
 
@@ -13,8 +12,7 @@ from moe_lib.model.routing import NoisyRouting, Routing
 
 
 class DenseRouter(Router):
-    """Every expert runs on every token, weighted by softmax(W x) (Jacobs, Jordan, Nowlan and Hinton
-    1991)."""
+    """Every expert runs on every token, weighted by softmax(W x) (Jacobs et al. 1991)."""
 
     name, title = "dense", "Dense mixture (1991)"
     options = ("routed_scaling_factor", "n_group")
