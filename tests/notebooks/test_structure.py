@@ -1,5 +1,7 @@
 """Every ready chapter keeps the contract of a notebook; every notebook is listed and collected."""
 
+import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -46,6 +48,32 @@ def test_normalised_and_small(notebook, chapter):
 
 def test_cells_are_short_and_use_nothing_forbidden(notebook):
     assert contract.source_problems(notebook) == []
+
+
+def test_every_import_is_there(notebook):
+    missing = []
+    for index, cell in contract.code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Import):
+                wanted = [(alias.name, None) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                wanted = [(node.module, alias.name) for alias in node.names]
+            else:
+                continue
+            missing += [(index, *pair) for pair in wanted if not can_import(*pair)]
+    assert missing == []
+
+
+def can_import(module: str, name: str | None) -> bool:
+    try:
+        found = importlib.import_module(module)
+        return (
+            name is None
+            or hasattr(found, name)
+            or bool(importlib.util.find_spec(f"{module}.{name}"))
+        )
+    except ImportError:
+        return False
 
 
 def test_outputs_are_clean(notebook):
