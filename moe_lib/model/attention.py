@@ -49,9 +49,7 @@ class Attention(nn.Module):
 def visible_keys(causal: bool, queries: int, attention_mask, past: int = 0) -> Tensor | None:
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
     default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
-
-    A position always sees itself, also as padding: a softmax over nothing would be NaN, and spread.
-    """
+    A position always sees itself, also padding: a softmax over nothing would be NaN, and spread."""
     if attention_mask is None and (past == 0 or queries == 1 or not causal):
         return None
     device = None if attention_mask is None else attention_mask.device

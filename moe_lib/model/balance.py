@@ -84,10 +84,8 @@ def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
 
 def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=None) -> Tensor:
     """All balance losses that `config` has a factor for, times it, summed over the MoE layers: one
-    Routing each, None at dense layers; n sequences.
-
-    Layer by layer: pooled counts would call layers that collapsed onto different experts even.
-    """
+    Routing each, None at dense layers; n sequences. Layer by layer: pooled counts would call layers
+    that collapsed onto different experts even."""
     devices, most = config.n_group, config.topk_group
     terms = {
         "aux_loss_alpha": lambda r: expert_balance_loss(r, n, mask),

@@ -27,10 +27,8 @@ class Block(nn.Module):
         self, x: Tensor, angles: Tensor, visible=None, cache=None, input_ids=None, mask=None
     ) -> tuple[Tensor, Routing | None]:
         """x (batch, sequence, hidden_size) -> (the same shape, Routing or None in a dense block).
-
         angles, visible and cache are for the attention; input_ids and mask (batch, sequence) for
-        the router: ids for a hash router, False at padding.
-        """
+        the router: ids for a hash router, False at padding."""
         x = x + self.attention(self.attention_norm(x), angles, visible, cache)
         hidden = self.feed_forward_norm(x)
         if not isinstance(self.feed_forward, MoELayer):

@@ -39,7 +39,6 @@ class ModelOutput:
 
 class LanguageModel(nn.Module):
     """Embedding, blocks, a last norm, and logits over the vocabulary.
-
     A causal model (`config.causal`) predicts the next token: labels are the input ids, shifted
     inside. A masked model sees both directions; its labels, not shifted, are for their own place.
     """

@@ -125,10 +125,8 @@ class LatentAttention(nn.Module):
 
 
 def _per_head(x: Tensor, weight: Tensor) -> Tensor:
-    """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)
-
-    x @ weight would copy the weight for every text: one product per head takes all rows.
-    """
+    """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)"""
+    # x @ weight would copy the weight for every text: one product per head takes all rows.
     rows = x.transpose(0, 1)  # (h, batch, sequence, in)
     product = torch.bmm(rows.flatten(1, 2), weight)  # (h, batch · sequence, out)
     return product.unflatten(1, rows.shape[1:3]).transpose(0, 1)

@@ -9,9 +9,7 @@ from moe_lib.validation import Count, Natural, Positive, checked
 
 class RMSNorm(nn.Module):
     """y = x / sqrt(mean(x²) + eps) · weight, over the last dimension (Zhang & Sennrich 2019).
-
-    The mean is taken in float32 also when x is bfloat16: squares lose too many digits there.
-    """
+    The mean is taken in float32 also when x is bfloat16: squares lose too many digits there."""
 
     @checked
     def __init__(self, hidden_size: Count, eps: Positive = 1e-6):

@@ -37,10 +37,8 @@ def rotary_speeds(head_dim: int, theta=10000.0, scaling=None, device=None) -> Te
 
 def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
     """Per pair, (head_dim / 2,) float32: 0 keeps its speed, 1 is slowed by the whole factor.
-
     A pair is kept if it turns `beta_fast` times or more within the original context, slowed if it
-    turns `beta_slow` times or less; in between the share grows linearly (YaRN, section 3.2).
-    """
+    turns `beta_slow` times or less; in between the share grows linearly (YaRN, section 3.2)."""
     original = scaling["original_max_position_embeddings"]
 
     def pair_that_turns(times: float) -> float:
@@ -70,10 +68,8 @@ def rotary_magnitude(scaling: dict | None) -> float:
 
 def softmax_factor(scaling: dict | None) -> float:
     """What all scores are times besides 1/sqrt(d): an mscale for the query, and one for the key.
-
     A model without it is right at position 0, where one key takes all the attention whatever its
-    score, and wrong everywhere else.
-    """
+    score, and wrong everywhere else."""
     if scaling is None or not scaling["mscale_all_dim"]:
         return 1.0
     return yarn_mscale(scaling["factor"], scaling["mscale_all_dim"]) ** 2

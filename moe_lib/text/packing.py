@@ -104,11 +104,9 @@ def _checked_lists(token_lists) -> list[np.ndarray]:
 
 
 def encode_corpus(dataset: Any, tokenizer: Any, sequence_length: int) -> Packed:
-    """Encode every document of a dataset with columns `text` and `domain`, and pack them.
-
-    The text is taken literally: characters that spell "<|end|>" do not become the end token.
-    Raises ValueError if the columns are missing or the tokenizer has no end token.
-    """
+    """Encode every document of a dataset with columns `text` and `domain`, and pack them. The text
+    is taken literally: characters that spell "<|end|>" do not become the end token. Raises
+    ValueError if the columns are missing or the tokenizer has no end token."""
     for column in ("text", "domain"):
         there = sorted(getattr(dataset, "column_names", ()))
         require(column in there, "dataset", f"columns {there}", f"a dataset with {column!r}")

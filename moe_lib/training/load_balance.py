@@ -8,10 +8,8 @@ from moe_lib.model import MoELayer
 
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:
     """Move the selection bias of every MoE layer of `model`, in order, by `Router.update_bias`.
-
     loads has one (E,) per MoE layer, that of the whole optimiser step. A bias stands still where
-    the weights of its router do; speed 0 moves none.
-    """
+    the weights of its router do; speed 0 moves none."""
     routers = [module.router for module in model.modules() if isinstance(module, MoELayer)]
     for router, load in zip(routers, loads, strict=True):
         if speed and any(parameter.requires_grad for parameter in router.parameters()):

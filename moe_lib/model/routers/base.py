@@ -105,9 +105,12 @@ class Router(nn.Module):
         yield groups > 1 or not cls.needs_groups, "n_group", f"2 or more {which}"
         yield groups > 1 or not by_device, "n_group", f'{devices} with capacity_per "device"'
         yield by_device or not given.never_drop_share, "never_drop_share", "0 without devices"
+        from moe_lib.model.routers import ROUTERS  # here: that file reads this one first
+
         for name, idle in (_SOME_TAKE | {"topk_group": groups}).items():
-            if name not in cls.options and getattr(given, name) != idle:
-                yield False, name, f"{idle!r} {which}; others go with {', '.join(_takers(name))}"
+            takers = ", ".join(other for other in ROUTERS if name in ROUTERS[other].options)
+            fits = name in cls.options or getattr(given, name) == idle
+            yield fits, name, f"{idle!r} {which}; others go with {takers}"
         if not experts:  # a dense model
             return
         fewest, largest = cls.k_range(given)
@@ -184,9 +187,3 @@ class Router(nn.Module):
 # Options that only some routers take, and what they have to be with the others.
 _NAMES = ("scoring_func", "norm_topk_prob", "topk_group", *Router.options[2:])
 _SOME_TAKE = {name: getattr(Router, name) for name in _NAMES}
-
-
-def _takers(option: str) -> list[str]:
-    from moe_lib.model.routers import ROUTERS  # here: that file reads this one first
-
-    return [name for name, router in ROUTERS.items() if option in router.options]

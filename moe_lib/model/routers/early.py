@@ -27,10 +27,8 @@ class DenseRouter(Router):
 
 class NoisyTopKRouter(Router):
     """Sparsely-gated mixture of experts (Shazeer et al. 2017, equations 3 to 5).
-
     H(x) = W x + noise · softplus(W_noise x), noise drawn from N(0, 1) in training mode only. The k
-    largest H are kept, the others set to -inf, and the weights are the softmax of what is left.
-    """
+    largest H are kept, the others set to -inf, and the weights are the softmax of what is left."""
 
     name, title = "noisy_topk", "Noisy top-k (Shazeer, 2017)"
     learned = ("weight", "noise_weight")
@@ -52,9 +50,7 @@ class NoisyTopKRouter(Router):
 
 class SwitchRouter(TopKRouter):
     """Switch Transformer (Fedus et al. 2021): the one best expert, weighted by its raw probability.
-
-    Raw, because a single weight divided by itself would be 1 and the router would learn nothing.
-    """
+    Raw, because a single weight divided by itself would be 1 and the router would learn nothing."""
 
     name, title = "switch", "Switch top-1 (2021)"
     options, only_k = Router.options, 1

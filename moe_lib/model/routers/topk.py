@@ -43,10 +43,8 @@ class TopKRouter(Router):
 
 class GroupLimitedRouter(TopKRouter):
     """Top-k within the best groups only: device-limited routing (DeepSeek-V2, section 2.2.2).
-
     Experts lie in n_group equal groups, one per device. A group is as good as its best expert; the
-    k experts are chosen inside the topk_group best groups: no token goes to more devices.
-    """
+    k experts are chosen inside the topk_group best groups: no token goes to more devices."""
 
     name, title = "group_limited", "Group-limited top-k (DeepSeek-V2, 2024)"
     options = (*Router.options, "topk_group")
@@ -113,9 +111,7 @@ class BiasedTopKRouter(TopKRouter):
 
 class TopKSoftmaxRouter(Router):
     """gpt-oss: the k largest logits, which have a learned bias, then a softmax over those k alone.
-
-    The weights equal Mixtral's softmax over all, renormalised: the same numbers by another road.
-    """
+    The weights equal Mixtral's softmax over all, renormalised: the same numbers by another road."""
 
     name, title = "topk_softmax", "Softmax over the chosen (gpt-oss, 2025)"
     learned, fewest_k, sums_to_one = ("weight", "bias"), 2, True
