@@ -1,10 +1,11 @@
 """What a few seeds can tell: a mean with its interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_number
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,13 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """
     from scipy.stats import t as student  # here, because it is slow to import
 
-    require(0 < confidence < 1, "confidence", confidence, "more than 0, less than 1")
+    require_number("confidence", confidence, above=0, below=1)
+    usable = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
+    require(usable, "values", values, "a list of numbers", TypeError)
+    values = list(values)
+    for place, value in enumerate(values):
+        fits = value is None or (isinstance(value, Real) and not isinstance(value, bool))
+        require(fits, f"values[{place}]", value, "a number, NaN or None", TypeError)
     known = [float(value) for value in values if value is not None and not math.isnan(value)]
     n, nan = len(known), math.nan
     if n == 0:
