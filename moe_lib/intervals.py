@@ -1,12 +1,11 @@
 """What a few seeds can tell: a mean with its interval."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 
-from moe_lib.errors import require
-from moe_lib.validation import Share, checked
+from moe_lib.errors import require, require_number
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,7 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-@checked
-def interval(values: Iterable, confidence: Share = 0.95) -> Interval:
+def interval(values: Iterable, confidence: float = 0.95) -> Interval:
     """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1
     degrees of freedom.
 
@@ -39,11 +37,13 @@ def interval(values: Iterable, confidence: Share = 0.95) -> Interval:
     """
     from scipy.stats import t as student  # here, because it is slow to import
 
-    require(0 < confidence < 1, "confidence", confidence, "more than 0, less than 1")
+    require_number("confidence", confidence, above=0, below=1)
+    usable = isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping)
+    require(usable, "values", values, "a list of numbers", TypeError)
     values = list(values)
     for place, value in enumerate(values):
-        number = value is None or (isinstance(value, Real) and not isinstance(value, bool))
-        require(number, f"values[{place}]", value, "a number, or None for none", TypeError)
+        fits = value is None or (isinstance(value, Real) and not isinstance(value, bool))
+        require(fits, f"values[{place}]", value, "a number, NaN or None", TypeError)
     known = [float(value) for value in values if value is not None and not math.isnan(value)]
     n, nan = len(known), math.nan
     if n == 0:

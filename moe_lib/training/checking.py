@@ -31,7 +31,8 @@ def require_reusable(argument: str, batches: object) -> None:
     if batches is None:
         return
     got, wants = type(batches).__name__, "a list of batches or another iterable"
-    require(hasattr(batches, "__iter__"), argument, got, wants, TypeError)
+    usable = hasattr(batches, "__iter__") and not isinstance(batches, str | bytes | dict)
+    require(usable, argument, got, wants, TypeError)
     require(iter(batches) is not batches, argument, got, f"{wants}: a generator is used up once")
 
 

@@ -1,23 +1,25 @@
 """From labelled texts to token ids. Every text is read literally: "<|end|>" in it is
 plain characters."""
 
-import operator
 import warnings
 from collections.abc import Sequence
 
-from moe_lib.errors import require, require_texts, require_whole
+from moe_lib.errors import is_whole, require, require_texts, require_whole
 from moe_lib.labels import IGNORED
+from moe_lib.tuning.arguments import Listed, require_list
 from moe_lib.tuning.examples import Encoded
+from moe_lib.validation import Count, Flag, Text, Tokenizer, checked
 
 
+@checked
 def encode_texts(
-    texts: Sequence[str],
-    labels: Sequence[str | int] | None,
-    tokenizer,
+    texts: Listed,
+    labels: Listed | None,
+    tokenizer: Tokenizer,
     *,
-    label_names: Sequence[str] = (),
-    max_length: int = 128,
-    allow_empty: bool = False,
+    label_names: Listed = (),
+    max_length: Count = 128,
+    allow_empty: Flag = False,
 ) -> Encoded:
     """Texts with one label each -> Encoded, for a SequenceClassifier. Each text ends with the end
     token.
@@ -31,6 +33,7 @@ def encode_texts(
     naming them.
     """
     ids = token_lists(texts, tokenizer, "texts")
+    require_texts("label_names", label_names)
     cut, n_cut = _cut(ids, max_length - 1, "texts", max_length)
     rows = [{"input_ids": [*row, tokenizer.eos_token_id]} for row in cut]
     if labels is not None:
@@ -41,15 +44,16 @@ def encode_texts(
     return Encoded(rows, tokenizer.pad_token_id, tuple(label_names), n_cut=n_cut)
 
 
+@checked
 def encode_words(
-    sentences: Sequence[Sequence[str]],
-    labels: Sequence[Sequence[str | int]] | None,
-    tokenizer,
+    sentences: Listed,
+    labels: Listed | None,
+    tokenizer: Tokenizer,
     *,
-    label_names: Sequence[str] = (),
-    joiner: str = " ",
-    max_length: int = 128,
-    allow_empty: bool = False,
+    label_names: Listed = (),
+    joiner: Text = " ",
+    max_length: Count = 128,
+    allow_empty: Flag = False,
 ) -> Encoded:
     """Sentences as lists of words with a label each -> Encoded, for a TokenClassifier.
 
@@ -58,6 +62,9 @@ def encode_words(
     joiner   what stands between words: " ", or "" for Chinese. Other arguments and errors as in
              `encode_texts`.
     """
+    for index, words in enumerate(sentences):
+        require_texts(f"sentences[{index}]", words)
+    require_texts("label_names", label_names)
     pieces = [
         [(joiner if place else "") + word for place, word in enumerate(words)]
         for words in sentences
@@ -74,7 +81,10 @@ def encode_words(
     ]
     flat = None
     if labels is not None:
+        wants = f"one list per sentence ({len(sentences)})"
+        require(len(labels) == len(sentences), "labels", f"{len(labels)} lists", wants)
         for index, (words, tags) in enumerate(zip(sentences, labels, strict=True)):
+            require_list(f"labels[{index}]", tags, "a list of labels")
             require(
                 len(words) == len(tags),
                 f"labels[{index}]",
@@ -97,13 +107,14 @@ def encode_words(
     return Encoded(rows, tokenizer.pad_token_id, tuple(label_names), n_cut=n_cut)
 
 
+@checked
 def encode_choices(
-    prompts: Sequence[str],
-    choices: Sequence[Sequence[str]],
-    answers: Sequence[int] | Sequence[Sequence[int]] | None,
-    tokenizer,
+    prompts: Listed,
+    choices: Listed,
+    answers: Listed | None,
+    tokenizer: Tokenizer,
     *,
-    max_length: int = 128,
+    max_length: Count = 128,
 ) -> Encoded:
     """Prompts with some choices each -> Encoded, for MultipleChoice: prompt, separator, choice, end
     token.
@@ -114,6 +125,7 @@ def encode_choices(
 
     Raises ValueError for an answer that is not one of the choices, and for an empty list.
     """
+    prompt_ids = token_lists(prompts, tokenizer, "prompts")
     require(
         len(prompts) == len(choices),
         "choices",
@@ -122,7 +134,6 @@ def encode_choices(
     )
     whole = answers is None or len(answers) == len(prompts)
     require(whole, "answers", f"{len(answers or ())} answers", f"one per prompt ({len(prompts)})")
-    prompt_ids = token_lists(prompts, tokenizer, "prompts")
     rows, n_cut = [], 0
     for index, (prompt, texts) in enumerate(zip(prompt_ids, choices, strict=True)):
         encoded = token_lists(texts, tokenizer, f"choices[{index}]")
@@ -152,14 +163,15 @@ def encode_choices(
         "numbers and lists",
         "one number per prompt, or one list per prompt",
     )
-    _warn(n_cut, len(prompts), "prompts", max_length, level=3)
+    _warn(n_cut, len(prompts), "prompts", max_length, level=4)
     return Encoded(rows, tokenizer.pad_token_id, n_cut=n_cut)
 
 
 def _choice_label(answer, n_choices: int, argument: str) -> int | list[int]:
     """The number of the right choice; for a list of them, 1 at each and 0 elsewhere."""
     single = _whole(answer) >= 0
-    numbers = [answer] if single or not isinstance(answer, Sequence) else list(answer)
+    several = isinstance(answer, Sequence) and not isinstance(answer, str | bytes)
+    numbers = list(answer) if several and not single else [answer]
     fits = len(numbers) > 0 and all(0 <= _whole(number) < n_choices for number in numbers)
     require(
         fits,
@@ -201,11 +213,9 @@ def label_numbers(
 
 
 def _whole(label) -> int:
-    """A label as an int (numpy's and torch's whole numbers are ones too); -1 for 0.7 or None."""
-    try:
-        return operator.index(label)
-    except TypeError:
-        return -1
+    """A label as an int (numpy's and torch's whole numbers are ones too); -1 for 0.7, True or
+    None."""
+    return int(label) if is_whole(label) else -1
 
 
 def token_lists(texts: Sequence[str], tokenizer, argument: str) -> list[list[int]]:
@@ -238,7 +248,7 @@ def _cut(
     return [row[:room] for row in rows], n_cut
 
 
-def _warn(n_cut: int, total: int, argument: str, max_length: int, level: int = 4) -> None:
+def _warn(n_cut: int, total: int, argument: str, max_length: int, level: int = 5) -> None:
     """level: the reader's own line, so many calls above."""
     if n_cut:
         cut = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require
+from moe_lib.errors import is_whole, require, require_texts, require_whole
 from moe_lib.labels import IGNORED
 from moe_lib.text.order import ShuffledOrder
 
@@ -26,12 +26,28 @@ class Encoded:
     contexts: tuple[str, ...] = field(default=(), repr=False)
     n_cut: int = 0
 
+    def __post_init__(self):
+        require(isinstance(self.rows, list), "rows", self.rows, "a list of dicts", TypeError)
+        for place, row in enumerate(self.rows):
+            fits = isinstance(row, dict) and ("input_ids" in row or "choices" in row)
+            require(fits, f"rows[{place}]", row, "a dict with input_ids or choices")
+        require_whole("pad_token_id", self.pad_token_id, at_least=0)
+        require_texts("label_names", self.label_names)
+        require_texts("contexts", self.contexts)
+        require_whole("n_cut", self.n_cut, at_least=0)
+
     def __len__(self) -> int:
         return len(self.rows)
 
     def select(self, indices: Sequence[int]) -> "Encoded":
         """The same with only these rows, in this order: 100 labels out of all, say."""
-        rows = [self.rows[int(index)] for index in indices]
+        listed = hasattr(indices, "__iter__") and not isinstance(indices, str | bytes | dict)
+        require(listed, "indices", indices, "the numbers of rows", TypeError)
+        rows, last = [], len(self.rows) - 1
+        for place, index in enumerate(indices):
+            fits = is_whole(index) and -len(self.rows) <= index <= last
+            require(fits, f"indices[{place}]", index, f"the number of a row, 0 to {last}")
+            rows.append(self.rows[int(index)])
         return Encoded(rows, self.pad_token_id, self.label_names, self.contexts, self.n_cut)
 
 
@@ -45,6 +61,7 @@ class Examples:
     """
 
     def __init__(self, encoded: Encoded, batch_size: int, *, seed: int = 0):
+        require(isinstance(encoded, Encoded), "encoded", encoded, "an Encoded", TypeError)
         require(len(encoded) > 0, "encoded", "no rows", "at least one")
         self.encoded, self.batch_size, self.seed = encoded, batch_size, seed
         self.order = ShuffledOrder(len(encoded), batch_size, seed)
@@ -73,6 +90,13 @@ def collate(rows: list[dict], pad_token_id: int) -> dict[str, Tensor]:
     """Rows -> input_ids, attention_mask (batch, longest) int64, and labels, context_mask,
     choice_mask where rows have them. Choices: input_ids, attention_mask (batch, choices,
     longest)."""
+    listed = isinstance(rows, list | tuple) and all(isinstance(row, dict) for row in rows)
+    require(listed and len(rows) > 0, "rows", rows, "a list of encoded rows, at least one")
+    require_whole("pad_token_id", pad_token_id, at_least=0)
+    for place, row in enumerate(rows):
+        wants = f"the fields of the first one: {', '.join(rows[0])}"
+        require(row.keys() == rows[0].keys(), f"rows[{place}]", list(row), wants)
+    require("input_ids" in rows[0] or "choices" in rows[0], "rows", list(rows[0]), "input_ids")
     if "choices" in rows[0]:
         return _collate_choices(rows, pad_token_id)
     batch = {

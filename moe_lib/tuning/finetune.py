@@ -18,6 +18,7 @@ from moe_lib.training.evaluation import measure
 from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.optimiser import StepSettings
 from moe_lib.training.step import OptimiserStep, model_loss
+from moe_lib.tuning.arguments import require_batch
 from moe_lib.tuning.task_head import TaskHead
 
 
@@ -100,6 +101,8 @@ def finetune(
     method that this call attached is detached again if it raises.
     """
     _check(model, batches, label_smoothing, objective, validation, evaluate_every, patience)
+    attaches = method is None or callable(getattr(method, "attach", None))
+    require(attaches, "method", method, "an object with attach(model), or None", TypeError)
     for name, flag in (("balance", balance), ("progress", progress)):
         checking.require_flag(name, flag)
     checking.require_callable("callback", callback)
@@ -165,11 +168,20 @@ def _rows(take_step: OptimiserStep, batches, settings: StepSettings, progress: b
     bar = tqdm(
         range(settings.steps), disable=not progress, leave=False, desc="fine-tuning", unit="step"
     )
+    epoch = len(batches) if hasattr(batches, "__len__") else settings.steps
+    labelled = 0
     for step in bar:
         rate = settings.rate(step)
         for group in take_step.optimiser.param_groups:
             group["lr"] = rate
-        result = take_step(batches.at(step), step)
+        batch = batches.at(step)
+        if step == 0:
+            needs_labels = take_step.objective is model_loss
+            require_batch("batches", batch, *(["labels"] if needs_labels else []))
+        result = take_step(batch, step)
+        labelled += result.n_examples
+        if step + 1 == min(epoch, settings.steps):  # one batch without a label is taken
+            require(labelled > 0, "batches", f"no label in {step + 1} batches", "at least one")
         yield {
             "step": step + 1,
             "loss": result.loss,
@@ -232,6 +244,8 @@ def _check(model, batches, label_smoothing, objective, validation, evaluate_ever
     checking.require_batches(batches)
     checking.require_callable("objective", objective)
     checking.require_reusable("validation", validation)
+    for number, batch in enumerate(validation if isinstance(validation, list | tuple) else ()):
+        require_batch(f"validation[{number}]", batch, "labels")
     require_number("label_smoothing", label_smoothing, at_least=0, below=1)
     smooth = isinstance(plain, TaskHead) or label_smoothing == 0
     wants = "0 for a LanguageModel: only heads smooth labels"

@@ -10,6 +10,7 @@ from moe_lib.model import LanguageModel
 from moe_lib.tuning.head_parts import POOLINGS, cross_entropy_of_several, pool
 from moe_lib.tuning.span_extractor import SpanExtractor
 from moe_lib.tuning.task_head import HeadOutput, TaskHead
+from moe_lib.validation import require_tensor
 
 
 class SequenceClassifier(TaskHead):
@@ -108,16 +109,17 @@ class MultipleChoice(TaskHead):
         Raises ValueError for labels of another shape, a right choice that choice_mask leaves out, a
         row without one.
         """
-        require(
-            input_ids.dim() == 3,
-            "input_ids",
-            tuple(input_ids.shape),
-            "shape (batch, choices, sequence)",
-        )
+        require_tensor("input_ids", input_ids, ("batch", "choices", "sequence"), "whole")
+        require(input_ids.numel() > 0, "input_ids", tuple(input_ids.shape), "at least one token")
+        if attention_mask is not None:
+            require_tensor("attention_mask", attention_mask, tuple(input_ids.shape))
+        if choice_mask is not None:
+            require_tensor("choice_mask", choice_mask, tuple(input_ids.shape[:2]), low=0, high=1)
+        if labels is not None:
+            require_tensor("labels", labels, dtype=("whole", bool))
         shape = input_ids.shape[:2]
         real = torch.ones(shape, dtype=torch.bool, device=input_ids.device)
         real = real if choice_mask is None else choice_mask.bool()
-        require(real.shape == shape, "choice_mask", tuple(real.shape), f"shape {tuple(shape)}")
         mask = None if attention_mask is None else attention_mask[real]
         hidden, side = self.hidden_states(input_ids[real], mask)
         scores = self.classifier(self.dropout(pool(hidden, mask, self.pooling)))[:, 0]

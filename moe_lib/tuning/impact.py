@@ -5,20 +5,28 @@ Everything is read from tensors and model outputs; nothing is hooked into.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
-from moe_lib.model import LanguageModel
+from moe_lib.errors import require
 from moe_lib.modules import eval_mode
 from moe_lib.training import evaluate
+from moe_lib.tuning.arguments import Model, require_batch, require_list
+from moe_lib.validation import Count, Text, Tokenizer, checked, require_tensor, whole
 
 MEGABYTE = 1_000_000
 
 
+@checked
 def pretraining_domains(
-    model: LanguageModel, tokenizer, *, corpus: str = "mixture", rows: int = 8, length: int = 64
+    model: Model,
+    tokenizer: Tokenizer,
+    *,
+    corpus: Text = "mixture",
+    rows: Count = 8,
+    length: Annotated[int, whole(2)] = 64,
 ) -> dict[str, list[dict]]:
     """Held-out text of each domain of a corpus -> {domain: evaluation batches}, at most `rows` rows
     of `length` tokens.
@@ -28,7 +36,6 @@ def pretraining_domains(
     """
     from moe_lib.text import encode_corpus, evaluation_batches, load_corpus
 
-    require_whole("rows", rows)
     documents = load_corpus(corpus, split="heldout")
     names = documents["domain"]
     batches = {}
@@ -45,17 +52,24 @@ def pretraining_domains(
     return batches
 
 
+@checked
 @torch.no_grad()
-def domain_losses(model: LanguageModel, domains: Mapping[str, Iterable[dict]]) -> dict[str, float]:
+def domain_losses(model: Model, domains: Mapping[str, Iterable[dict]]) -> dict[str, float]:
     """Loss in nats per predicted token of each domain, in eval mode, with whatever is attached to
     the model."""
-    require(len(domains) > 0, "pretraining", "no domains", "at least one, each with its batches")
+    require(len(domains) > 0, "domains", "no domains", "at least one, each with its batches")
+    for name, batches in domains.items():
+        usable = isinstance(batches, Iterable) and not isinstance(batches, Mapping)
+        require(usable, f"domains[{name!r}]", batches, "an iterable of batches", TypeError)
+        for batch in batches if isinstance(batches, list | tuple) else ():
+            require_batch(f"domains[{name!r}]", batch, "labels")
     return {name: evaluate(model, batches) for name, batches in domains.items()}
 
 
+@checked
 @torch.no_grad()
 def expert_choices(
-    model: LanguageModel, input_ids: Tensor, attention_mask: Tensor | None = None
+    model: Model, input_ids: Tensor, attention_mask: Tensor | None = None
 ) -> list[Tensor]:
     """One (tokens, E) bool per MoE layer: which experts each token chose. Padding is left out; []
     for a dense model.
@@ -84,6 +98,10 @@ def routing_change(before: list[Tensor], after: list[Tensor]) -> float:
     Both from `expert_choices`, on the same text. NaN for dense models. Raises ValueError for other
     shapes.
     """
+    for name, layers in (("before", before), ("after", after)):
+        require_list(name, layers, "what expert_choices gives")
+        for number, layer in enumerate(layers):
+            require_tensor(f"{name}[{number}]", layer, ("tokens", "E"), bool)
     shapes = [tuple(layer.shape) for layer in before]
     require(
         shapes == [tuple(layer.shape) for layer in after],

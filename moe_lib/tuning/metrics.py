@@ -4,11 +4,12 @@ from 0 to 100."""
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from moe_lib.errors import is_whole, require, require_texts, require_whole
+from moe_lib.tuning.arguments import is_list
 
 # Han characters, with kana and hangul, which are not set apart by spaces either.
 _HAN = re.compile(
@@ -133,7 +134,7 @@ def recall_at_k(ranked: Sequence[Sequence], relevant: Sequence[Sequence], k: int
     _pairs(ranked, relevant, "relevant", "ranked")
     for argument, lists in (("ranked", ranked), ("relevant", relevant)):
         for place, items in enumerate(lists):
-            require(_is_list(items), f"{argument}[{place}]", items, "a list of items", TypeError)
+            require(is_list(items), f"{argument}[{place}]", items, "a list of items", TypeError)
     require(
         all(len(items) for items in relevant),
         "relevant",
@@ -222,14 +223,10 @@ def _mean_best(score: Callable[[list, list], float], predicted, answers) -> floa
     )
 
 
-def _is_list(value: object) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, str | bytes | Mapping)
-
-
 def _pairs(found, right, other: str = "targets", argument: str = "predicted") -> None:
     """`found` and `right`, the arguments of these names, must be lists of one length."""
-    require(_is_list(found), argument, found, "a list", TypeError)
-    require(_is_list(right), other, right, "a list", TypeError)
+    require(is_list(found), argument, found, "a list", TypeError)
+    require(is_list(right), other, right, "a list", TypeError)
     require(
         len(found) == len(right) > 0,
         argument,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_texts
 
 _WORD = re.compile(
     r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+"
@@ -33,6 +33,8 @@ def overlap_answers(questions: Sequence[str], contexts: Sequence[str]) -> list[s
     shares with the question; in it, the shortest run of words between function words and words of
     the question at its ends. The first one of several equal ones.
     """
+    require_texts("questions", questions)
+    require_texts("contexts", contexts)
     require(
         len(questions) == len(contexts),
         "contexts",

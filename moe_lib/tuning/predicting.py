@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from moe_lib.errors import require
 from moe_lib.labels import IGNORED
 from moe_lib.modules import eval_mode
+from moe_lib.tuning.arguments import checked_batches
 from moe_lib.tuning.heads import MultipleChoice, SequenceClassifier, TokenClassifier
 from moe_lib.tuning.task_head import TaskHead
 
@@ -45,14 +46,18 @@ def predict(head: TaskHead, batches: Iterable[dict]) -> Predictions:
     )
     logits, targets = [], []
     with eval_mode(head):
-        for batch in batches:
+        for batch in checked_batches(batches):
             labels = batch.get("labels")
             inputs = {
                 name: part.to(head.base.device) for name, part in batch.items() if name != "labels"
             }
             out = head(**inputs).logits.float().cpu()
             if isinstance(head, TokenClassifier):
-                real = labels != IGNORED if labels is not None else batch["attention_mask"].bool()
+                shape = batch["input_ids"].shape
+                got = shape if labels is None else labels.shape
+                require(got == shape, "batches", f"labels {tuple(got)}", "a label for each token")
+                mask = batch.get("attention_mask", torch.ones(shape))
+                real = mask.bool() if labels is None else labels != IGNORED
                 out, labels = out[real.cpu()], None if labels is None else labels[real]
             logits.append(out)
             targets.append(labels)

@@ -1,25 +1,28 @@
 """Questions about passages, for a SpanExtractor: windows over long passages, and answers mapped to
 tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import is_whole, require, require_texts
+from moe_lib.tuning.arguments import Listed, require_list
 from moe_lib.tuning.encoding import token_lists
 from moe_lib.tuning.examples import Encoded
 from moe_lib.tuning.overlap import shared_places
+from moe_lib.validation import Count, Flag, Natural, Tokenizer, checked
 
 NO_ANSWER = [-1, -1]
 
 
+@checked
 def encode_questions(
-    questions: Sequence[str],
-    contexts: Sequence[str],
-    answers: Sequence[dict] | None,
-    tokenizer,
+    questions: Listed,
+    contexts: Listed,
+    answers: Listed | None,
+    tokenizer: Tokenizer,
     *,
-    max_length: int = 256,
-    stride: int = 64,
-    mark_shared_words: bool = False,
+    max_length: Count = 256,
+    stride: Natural = 64,
+    mark_shared_words: Flag = False,
 ) -> Encoded:
     """Question, separator, a window of the passage, end token -> Encoded, for a SpanExtractor.
 
@@ -40,13 +43,14 @@ def encode_questions(
     Raises ValueError for a span that is not in its passage, naming it, or a question that leaves no
     room.
     """
+    require_texts("questions", questions)
+    require_texts("contexts", contexts)
     require(
         len(questions) == len(contexts),
         "contexts",
         len(contexts),
         f"one per question ({len(questions)})",
     )
-    require_whole("stride", stride, at_least=0)
     question_ids, context_ids = (
         token_lists(questions, tokenizer, "questions"),
         token_lists(contexts, tokenizer, "contexts"),
@@ -119,6 +123,7 @@ def _spans(answers: Sequence[dict], contexts: Sequence[str]) -> list[tuple[int, 
     )
     spans = []
     for index, (answer, context) in enumerate(zip(answers, contexts, strict=True)):
+        _check_answer(f"answers[{index}]", answer)
         texts, starts = answer["text"], answer["answer_start"]
         require(len(texts) == len(starts), f"answers[{index}]", answer, "as many texts as starts")
         for text, start in zip(texts, starts, strict=True):
@@ -132,6 +137,16 @@ def _spans(answers: Sequence[dict], contexts: Sequence[str]) -> list[tuple[int, 
             )
         spans.append((starts[0], starts[0] + len(texts[0])) if texts else None)
     return spans
+
+
+def _check_answer(name: str, answer: object) -> None:
+    """As in SQuAD 2: two lists, of texts and of whole numbers."""
+    whole = isinstance(answer, Mapping) and {"text", "answer_start"} <= set(answer)
+    require(whole, name, answer, '{"text": […], "answer_start": […]}', TypeError)
+    require_texts(f"{name}['text']", answer["text"])
+    require_list(f"{name}['answer_start']", answer["answer_start"], "a list of whole numbers")
+    for start in answer["answer_start"]:
+        require(is_whole(start), f"{name}['answer_start']", start, "whole numbers", TypeError)
 
 
 def _label(

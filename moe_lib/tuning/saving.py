@@ -18,14 +18,17 @@ from moe_lib.files import (
 )
 from moe_lib.model import LanguageModel
 from moe_lib.training import load_checkpoint, save_checkpoint
-from moe_lib.training.checkpoint_checks import require_finite, require_path, require_plain
+from moe_lib.training.checkpoint_checks import require_finite, require_plain
+from moe_lib.tuning.arguments import Device, Model
 from moe_lib.tuning.heads import HEADS
 from moe_lib.tuning.task_head import TaskHead
+from moe_lib.validation import Flag, PathLike, Texts, Tokenizer, checked
 
 KIND = "moe_lib head"
 
 
-def fingerprint(model: LanguageModel) -> str:
+@checked
+def fingerprint(model: Model) -> str:
     """A short name of exactly these weights: 16 hex digits of SHA-256 over the config and every
     tensor.
 
@@ -41,8 +44,14 @@ def fingerprint(model: LanguageModel) -> str:
     return digest.hexdigest()[:16]
 
 
+@checked
 def save_head(
-    head: TaskHead, folder: str | Path, tokenizer=None, *, label_names=(), with_base: bool = True
+    head: TaskHead,
+    folder: PathLike,
+    tokenizer: Tokenizer | None = None,
+    *,
+    label_names: Texts = (),
+    with_base: Flag = True,
 ) -> Path:
     """Write the head into `folder`, and its base as a checkpoint; returns the folder.
 
@@ -52,9 +61,7 @@ def save_head(
     """
     kind = type(head).__name__
     require(kind in HEADS, "head", kind, f"one of {', '.join(HEADS)}", TypeError)
-    require_path("folder", folder)
     require_plain("head", head.base)
-    require(not isinstance(label_names, str), "label_names", label_names, "a list of names")
     own = {name: part for name, part in head.state_dict().items() if not name.startswith("base.")}
     require_finite("head", own)
     card = {
@@ -75,14 +82,14 @@ def save_head(
     return Path(folder)
 
 
-def load_head(folder: str | Path, base: LanguageModel | None = None, device=None):
+@checked
+def load_head(folder: PathLike, base: LanguageModel | None = None, device: Device = None):
     """Read what `save_head` wrote -> (head in eval mode, tokenizer or None, label names).
 
     base   the model it was trained on, if the folder holds none. Raises FileNotFoundError naming a
            missing file, ValueError for a damaged one and for a base with other weights than those
            the head was trained on.
     """
-    require_path("folder", folder)
     folder = Path(folder)
     for name in ("head.json", "head.safetensors"):
         if not (folder / name).is_file():
@@ -91,7 +98,7 @@ def load_head(folder: str | Path, base: LanguageModel | None = None, device=None
             )
     path = folder / "head.json"
     card = read_json(path)
-    if card.get("kind") != KIND or card.get("head") not in HEADS:
+    if card.get("kind") != KIND or str(card.get("head")) not in HEADS:
         raise ValueError(f"{path}: not a head of moe_lib, one of {', '.join(HEADS)}")
     require_fields(path, card, settings=dict, label_names=list, base=str)
     tokenizer = None

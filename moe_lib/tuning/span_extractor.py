@@ -9,6 +9,7 @@ from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.tuning.head_parts import pool
 from moe_lib.tuning.task_head import HeadOutput, TaskHead
+from moe_lib.validation import require_tensor
 
 
 class SpanExtractor(TaskHead):
@@ -74,6 +75,11 @@ class SpanExtractor(TaskHead):
         The loss is the mean of the start's and the end's cross-entropy (Devlin et al. 2019, section
         4.2). Raises ValueError for labels outside the passage or an end before its start.
         """
+        if context_mask is not None:
+            require_tensor("context_mask", context_mask, dtype=("whole", bool), low=0, high=2)
+            require_tensor("input_ids", input_ids, ("batch", "sequence"), "whole")
+            got, wanted = tuple(context_mask.shape), tuple(input_ids.shape)
+            require(got == wanted, "context_mask", got, f"the shape of input_ids {wanted}")
         with self._marked(context_mask):
             hidden, side = self.hidden_states(input_ids, attention_mask)
         real = (
@@ -81,9 +87,6 @@ class SpanExtractor(TaskHead):
             if attention_mask is None
             else attention_mask.bool()
         )
-        if context_mask is not None:
-            got, wanted = tuple(context_mask.shape), tuple(input_ids.shape)
-            require(got == wanted, "context_mask", got, f"the shape of input_ids {wanted}")
         allowed = real if context_mask is None else real & context_mask.bool()
         tokens = self.classifier(self.dropout(hidden))
         if self.compared is not None:
@@ -133,12 +136,9 @@ class SpanExtractor(TaskHead):
     def _positions(labels: Tensor, allowed: Tensor) -> Tensor:
         """-1 becomes the last position; the rest must lie in the passage, in order."""
         batch, length = allowed.shape
-        require(
-            labels.shape == (batch, 2),
-            "labels",
-            tuple(labels.shape),
-            f"shape {(batch, 2)}: start and end",
-        )
+        require_tensor("labels", labels, dtype="whole")
+        wants = f"shape {(batch, 2)}: start and end"
+        require(labels.shape == (batch, 2), "labels", tuple(labels.shape), wants)
         start, end = labels.unbind(1)
         none = (start == -1) & (end == -1)
         inside = (start >= 0) & (start <= end) & (end < length)

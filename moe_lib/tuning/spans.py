@@ -1,14 +1,30 @@
 """From start and end logits to an answer: the best allowed span, or that there is none."""
 
+import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.modules import eval_mode
 from moe_lib.tuning.examples import Encoded, collate
 from moe_lib.tuning.span_extractor import SpanExtractor
+from moe_lib.validation import Block, Count, checked, require_tensor
+
+# "never" and "always" are answers too: infinite, but no NaN
+Threshold = Annotated[
+    float,
+    Block("a number, infinite ones too", lambda x: _number(x), lambda x: not math.isnan(x)),
+]
+
+
+def _number(value):
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError
+    return value
 
 
 @dataclass(frozen=True)
@@ -47,20 +63,17 @@ class Answer:
     margin: float
 
 
-def best_span(logits: Tensor, max_answer_tokens: int = 30) -> Span:
+@checked
+def best_span(logits: Tensor, max_answer_tokens: Count = 30) -> Span:
     """The span with the largest start + end logit that is allowed: end not before start, at most
     max_answer_tokens.
 
     logits (sequence + 1, 2): a row of SpanExtractor's, -inf outside the passage (so neither the
     question nor padding can be chosen), "no answer" last. Raises ValueError if no token is allowed.
     """
-    require_whole("max_answer_tokens", max_answer_tokens)
-    require(
-        logits.dim() == 2 and logits.shape[1] == 2,
-        "logits",
-        tuple(logits.shape),
-        "shape (sequence + 1, 2)",
-    )
+    require_tensor("logits", logits, ("sequence + 1", 2), "floating")
+    require(len(logits) > 1, "logits", tuple(logits.shape), "a token and the place of no answer")
+    require(not bool(logits.isnan().any()), "logits", "a NaN", "numbers")
     tokens, nowhere = logits[:-1].double(), float(logits[-1].double().sum())
     scores = tokens[:, :1] + tokens[None, :, 1]  # (start, end)
     places = torch.arange(len(tokens), device=scores.device)
@@ -78,14 +91,15 @@ def best_span(logits: Tensor, max_answer_tokens: int = 30) -> Span:
     return Span(start, end, best, nowhere, float(chances[0]), float(chances[1]))
 
 
+@checked
 @torch.no_grad()
 def predict_answers(
     head: SpanExtractor,
     encoded: Encoded,
     *,
-    batch_size: int = 32,
-    max_answer_tokens: int = 30,
-    threshold: float = 0.0,
+    batch_size: Count = 32,
+    max_answer_tokens: Count = 30,
+    threshold: Threshold = 0.0,
 ) -> list[Answer]:
     """One Answer per question of `encoded` (from `encode_questions`), in their order.
 
@@ -94,9 +108,9 @@ def predict_answers(
     is an answer if its margin is above `threshold`: raise it to answer less often. Runs in eval
     mode and puts the mode back.
     """
-    require(
-        isinstance(head, SpanExtractor), "head", type(head).__name__, "a SpanExtractor", TypeError
-    )
+    for row in encoded.rows[:1]:
+        whole = {"example", "offsets"} <= set(row)
+        require(whole, "encoded", f"rows with {', '.join(row)}", "rows of encode_questions")
     found: dict[int, list[tuple[Span, dict]]] = {}
     with eval_mode(head):
         for start in range(0, len(encoded.rows), batch_size):

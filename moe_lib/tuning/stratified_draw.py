@@ -5,16 +5,19 @@ import torch
 from moe_lib.errors import require, require_whole
 from moe_lib.text.order import seeded_generator
 from moe_lib.tuning.examples import Encoded
+from moe_lib.validation import Seed, checked
 
 _DRAW = 3  # the purpose of a stream of random numbers, as in moe_lib.text.batching
 
 
+@checked
 def examples_of(encoded: Encoded) -> int:
     """Labelled examples: rows; questions, where each has several windows."""
     return len(_groups(encoded))
 
 
-def draw_examples(encoded: Encoded, n: int, *, seed: int = 0) -> Encoded:
+@checked
+def draw_examples(encoded: Encoded, n: int, *, seed: Seed = 0) -> Encoded:
     """n examples, each class with its share (to about one example); questions with all their
     windows.
 

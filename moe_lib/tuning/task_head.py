@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_number
+from moe_lib.errors import require, require_number, require_whole
 from moe_lib.labels import IGNORED
 from moe_lib.model import LanguageModel, Routing
 from moe_lib.model.language_model import ModelOutput
 from moe_lib.tuning.head_parts import cross_entropy
+from moe_lib.validation import require_tensor
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class TaskHead(nn.Module):
             "a moe_lib LanguageModel",
             TypeError,
         )
+        require_whole("n_outputs", n_outputs)
         require_number("dropout", dropout, at_least=0, below=1)
         self.base = base
         self.dropout = nn.Dropout(dropout)
@@ -79,6 +81,7 @@ class TaskHead(nn.Module):
         require_number("label_smoothing", label_smoothing, at_least=0, below=1)
         loss = None
         if labels is not None:
+            require_tensor("labels", labels, dtype="whole")
             wanted = logits.shape[:-1]
             require(labels.shape == wanted, "labels", tuple(labels.shape), f"shape {tuple(wanted)}")
             used = labels[labels != IGNORED]

@@ -10,6 +10,7 @@ show.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -21,7 +22,8 @@ from moe_lib.tuning.examples import collate
 from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.questions import encode_questions, token_places
 from moe_lib.tuning.span_extractor import SpanExtractor
-from moe_lib.tuning.spans import Span, answer_of, best_span
+from moe_lib.tuning.spans import Span, Threshold, answer_of, best_span
+from moe_lib.validation import Count, Natural, Share, Text, Texts, Tokenizer, checked, whole
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class TriedText:
     note: str = ""
 
 
+@checked
 @dataclass(frozen=True)
 class ClassifyText:
     """text -> TriedText with a bar per label. Below `abstain_below` the likeliest label is not
@@ -68,22 +71,14 @@ class ClassifyText:
     """
 
     head: SequenceClassifier
-    tokenizer: object
-    label_names: tuple[str, ...]
-    abstain_below: float = 0.0
-    max_length: int = 128
+    tokenizer: Tokenizer
+    label_names: Texts
+    abstain_below: Share = 0.0
+    max_length: Annotated[int, whole(2)] = 128
 
     asks = False  # no question beside the text
 
     def __post_init__(self):
-        kind = type(self.head).__name__
-        require(
-            isinstance(self.head, SequenceClassifier),
-            "head",
-            kind,
-            "a SequenceClassifier",
-            TypeError,
-        )
         n_labels = self.head.settings["n_labels"]
         require(
             len(self.label_names) == n_labels,
@@ -91,10 +86,10 @@ class ClassifyText:
             len(self.label_names),
             f"{n_labels}, as the head has",
         )
-        require(0 <= self.abstain_below <= 1, "abstain_below", self.abstain_below, "0 to 1")
 
+    @checked
     @torch.no_grad()
-    def __call__(self, text: str, question: str | None = None) -> TriedText:
+    def __call__(self, text: Text, question: Text | None = None) -> TriedText:
         ids = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         cut = max(0, len(ids) - self.max_length + 1)
         encoded = encode_texts(
@@ -122,6 +117,7 @@ class ClassifyText:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class FindAnswer:
     """(text, question) -> TriedText with the span that answers it, as `predict_answers` finds it,
@@ -132,25 +128,17 @@ class FindAnswer:
     """
 
     head: SpanExtractor
-    tokenizer: object
-    threshold: float = 0.0
-    max_length: int = 256
-    stride: int = 64
-    max_answer_tokens: int = 30
+    tokenizer: Tokenizer
+    threshold: Threshold = 0.0
+    max_length: Count = 256
+    stride: Natural = 64
+    max_answer_tokens: Count = 30
 
     asks = True
 
-    def __post_init__(self):
-        require(
-            isinstance(self.head, SpanExtractor),
-            "head",
-            type(self.head).__name__,
-            "a SpanExtractor",
-            TypeError,
-        )
-
+    @checked
     @torch.no_grad()
-    def __call__(self, text: str, question: str) -> TriedText:
+    def __call__(self, text: Text, question: Text) -> TriedText:
         encoded = encode_questions(
             [question],
             [text],

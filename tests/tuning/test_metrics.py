@@ -175,3 +175,9 @@ def test_calibration_error_by_hand():
     assert expected_calibration_error(honest, [1] * 100) == pytest.approx(0.75)
     with pytest.raises(ValueError, match="probabilities: got"):
         expected_calibration_error([[2.0, 1.0]], [0])
+
+
+def test_bleu_of_texts_shorter_than_four_words_is_0_as_its_docstring_says():
+    assert bleu(["Zhongjian Plaza"], ["Zhongjian Plaza"]) == bleu(["你好"], ["你好"], "zh") == 0
+    assert bleu(["one two three four"], ["one two three four"]) == pytest.approx(100)
+    assert exact_match(["Zhongjian Plaza"], [["Zhongjian Plaza"]]) == 1

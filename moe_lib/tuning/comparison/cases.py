@@ -11,16 +11,20 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.training.evaluation import measure
+from moe_lib.tuning.arguments import ModelOrHead
 from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.finetune import FineTuned, finetune
+from moe_lib.validation import Count, Flag, Name, checked
 
 
-def measure_rows(model: nn.Module, encoded: Encoded) -> dict[str, float]:
+@checked
+def measure_rows(model: ModelOrHead, encoded: Encoded) -> dict[str, float]:
     """loss, and accuracy where a head has one: what a TuningTask measures if it does not say
     otherwise."""
     return measure(model, Examples(encoded, 64))
 
 
+@checked
 @dataclass(frozen=True)
 class TuningTask:
     """What is learnt, and how it is measured.
@@ -36,17 +40,18 @@ class TuningTask:
     batch_size   rows of a step
     """
 
-    name: str
+    name: Name
     train: Encoded
     test: Encoded
     make_head: Callable[[LanguageModel], nn.Module]
     measure: Callable[[nn.Module, Encoded], dict[str, float]] = measure_rows
-    metric: str = "accuracy"
-    higher_is_better: bool = True
+    metric: Name = "accuracy"
+    higher_is_better: Flag = True
     validation: Encoded | None = None
-    batch_size: int = 16
+    batch_size: Count = 16
 
 
+@checked
 @dataclass(frozen=True)
 class Case:
     """One way to fine-tune. The same name may stand in several cases with different n_train.
@@ -63,23 +68,17 @@ class Case:
                **settings) -> FineTuned
     """
 
-    name: str
+    name: Name
     base: str | Path | Callable[[], LanguageModel]
     method: object | None = None
-    n_train: int | None = None
+    n_train: Count | None = None
     settings: Mapping = field(default_factory=dict)
     make_head: Callable[[LanguageModel], nn.Module] | None = None
     prepare: Callable[[Encoded, int], Encoded] | None = None
     fit: Callable[..., FineTuned] = finetune
 
     def __post_init__(self):
-        require(
-            isinstance(self.name, str) and self.name != "", "name", self.name, "a name of the case"
-        )
-        known = callable(self.base) or isinstance(self.base, str | Path)
-        require(
-            known, "base", type(self.base).__name__, "a checkpoint's name, or a function", TypeError
-        )
+        require(self.base != "", "base", self.base, "a checkpoint's name, or a function")
         fits = self.method is None or hasattr(self.method, "attach")
         require(
             fits, "method", type(self.method).__name__, "an object with .attach(model)", TypeError

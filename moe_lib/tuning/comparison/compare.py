@@ -16,32 +16,34 @@ found.save(path, command="python -m …")                   # load_comparison(pa
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import LanguageModel
+from moe_lib.tuning.arguments import Device, require_batch
 from moe_lib.tuning.comparison.cases import Case, TuningTask
 from moe_lib.tuning.comparison.results import Comparison
 from moe_lib.tuning.comparison.runs import SideEffects, run_case
 from moe_lib.tuning.stratified_draw import examples_of
+from moe_lib.validation import Callback, Flag, PathLike, Seed, checked
 
 
+@checked
 def compare(
     cases: Sequence[Case],
     task: TuningTask,
     *,
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[Seed] = (0, 1, 2),
     pretraining: Mapping[str, Iterable[dict]] | Callable[[LanguageModel], Mapping] | None = None,
     routing_text: Tensor | Mapping[str, Tensor] | None = None,
-    scratch: str | Path | None = None,
-    device=None,
-    callback: Callable[[dict], bool | None] | None = None,
-    progress: bool = False,
+    scratch: PathLike | None = None,
+    device: Device = None,
+    callback: Callback = None,
+    progress: Flag = False,
 ) -> Comparison:
     """Fine-tune every case with every seed on `task`; a row for each run.
 
@@ -65,6 +67,8 @@ def compare(
     """
     cases, seeds = list(cases), list(seeds)
     _check(cases, task, seeds)
+    if isinstance(routing_text, Mapping):
+        require_batch("routing_text", routing_text)
     plan = [(case, seed) for seed in seeds for case in cases]
     effects = SideEffects(pretraining, routing_text)
     rows, curves = [], []
@@ -125,24 +129,15 @@ def _reporter(callback, case, seed, number, total):
 
 
 def _check(cases, task, seeds) -> None:
-    require(
-        len(cases) > 0 and all(isinstance(case, Case) for case in cases),
-        "cases",
-        cases,
-        "a list of Case",
-    )
-    require(isinstance(task, TuningTask), "task", type(task).__name__, "a TuningTask", TypeError)
+    require(len(cases) > 0, "cases", cases, "a list of Case, at least one")
     require(
         len(seeds) > 0 and len(set(seeds)) == len(seeds), "seeds", seeds, "at least one, none twice"
     )
-    for seed in seeds:
-        require_whole("seeds", seed, at_least=0)
     every = [(case.name, case.n_train or examples_of(task.train)) for case in cases]
     twice = sorted({f"{name} with {n} examples" for name, n in every if every.count((name, n)) > 1})
     require(not twice, "cases", twice, "every pair of name and n_train once")
     for case in cases:
         if case.n_train is not None:
-            require_whole(f"n_train of {case.name!r}", case.n_train)
             enough = case.n_train <= examples_of(task.train)
             require(
                 enough,

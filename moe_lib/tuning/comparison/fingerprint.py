@@ -82,7 +82,7 @@ class _Reader:
         if inspect.ismethod(thing):
             return ["method", self.read(thing.__func__), self.read(thing.__self__)]
         if inspect.isfunction(thing):
-            return self._function(thing)
+            return self._function(inspect.unwrap(thing))  # as written, without its checks
         if inspect.isclass(thing):
             return self._class(thing)
         return [self.read(type(thing)), self._state(thing)]

@@ -13,11 +13,13 @@ from moe_lib.errors import require
 from moe_lib.files import read_json, write_atomically
 from moe_lib.intervals import Interval, interval
 from moe_lib.text_files import check_text, path_of
+from moe_lib.validation import Count, Name, PathLike, Positive, checked
 
 KIND = "moe_lib comparison"
 POINTS = 40
 
 
+@checked
 @dataclass(frozen=True)
 class Comparison:
     """What `compare` returns.
@@ -50,8 +52,9 @@ class Comparison:
         """The column of `runs` that matters: test_ and the task's metric."""
         return f"test_{self.about['metric']}"
 
+    @checked
     def summary(
-        self, metrics: Sequence[str] | str | None = None, *, confidence: float = 0.95
+        self, metrics: Sequence[Name] | Name | None = None, *, confidence: Positive = 0.95
     ) -> pd.DataFrame:
         """A row per case and n_train: seeds, and for each metric its mean, and _low and _high of
         the interval.
@@ -76,14 +79,15 @@ class Comparison:
             rows.append(row)
         return pd.DataFrame(rows)
 
+    @checked
     def paired(
         self,
-        a: str,
-        b: str,
-        metric: str | None = None,
+        a: Name,
+        b: Name,
+        metric: Name | None = None,
         *,
-        n_train: int | None = None,
-        confidence: float = 0.95,
+        n_train: Count | None = None,
+        confidence: Positive = 0.95,
     ) -> Interval:
         """a − b of a metric (the task's, by default), seed by seed: mean and interval of the
         differences.
@@ -96,15 +100,18 @@ class Comparison:
         require(
             metric in self.runs.columns, "metric", metric, f"one of {', '.join(self.runs.columns)}"
         )
-        first, second = (self._by_seed(name, metric, n_train) for name in (a, b))
+        first, second = (
+            self._by_seed(argument, name, metric, n_train)
+            for argument, name in (("a", a), ("b", b))
+        )
         shared = [seed for seed in first.index if seed in second.index]
         require(len(shared) > 0, "a, b", f"{a!r}, {b!r}", "cases with a seed in common")
         return interval([first[seed] - second[seed] for seed in shared], confidence)
 
-    def _by_seed(self, case: str, metric: str, n_train: int | None) -> pd.Series:
+    def _by_seed(self, argument: str, case: str, metric: str, n_train: int | None) -> pd.Series:
         rows = self.runs[self.runs["case"] == case]
         require(
-            len(rows) > 0, "case", case, f"one of {', '.join(dict.fromkeys(self.runs['case']))}"
+            len(rows) > 0, argument, case, f"one of {', '.join(dict.fromkeys(self.runs['case']))}"
         )
         sizes = sorted(set(rows["n_train"]))
         require(
@@ -118,7 +125,8 @@ class Comparison:
             rows = rows[rows["n_train"] == n_train]
         return rows.set_index("seed")[metric]
 
-    def save(self, path: str | Path, points: int = POINTS, **about) -> Path:
+    @checked
+    def save(self, path: PathLike, points: Count = POINTS, **about) -> Path:
         """Write a JSON file; `about` adds to what is known of it (command="python -m …"). Returns
         the path.
 

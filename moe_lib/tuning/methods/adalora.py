@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
+from moe_lib.tuning.arguments import Rate
 from moe_lib.tuning.methods.base import Method
-from moe_lib.tuning.methods.lora import check_targets, find_targets, target_shapes
+from moe_lib.tuning.methods.lora import check_rank, check_targets, find_targets, target_shapes
 from moe_lib.tuning.methods.wrapping import Wrapped, Wrapper
+from moe_lib.validation import Count, Natural, NonNegative, Positive, Text, checked
 
 INIT_STD = 0.02  # of P and Q, as in the authors' code and in peft
 
@@ -89,6 +91,7 @@ class AttachedAdaLoRA(Wrapped):
     def _wrap(self) -> dict[str, Wrapper]:
         method, modules = self.method, find_targets(self.model, self.method.targets)
         _require_linear(modules.values())
+        check_rank("init_rank", method.init_rank, modules)
         return {
             path: SVDLinear(module, method.init_rank, method.alpha, method.dropout)
             for path, module in modules.items()
@@ -161,6 +164,7 @@ class AttachedAdaLoRA(Wrapped):
                 wrapper.Lambda[~wrapper.kept] = 0
 
 
+@checked
 @dataclass(frozen=True)
 class AdaLoRA(Method):
     """init_rank, target_rank   mean rank of a matrix at the start, and at the end
@@ -179,30 +183,21 @@ class AdaLoRA(Method):
 
     attached_class = AttachedAdaLoRA
 
-    init_rank: int = 12
-    target_rank: int = 8
-    alpha: float = 16.0
-    targets: tuple[str, ...] = ("attention",)
-    tinit: int = 10
-    tfinal: int = 20
-    deltaT: int = 5
-    beta1: float = 0.85
-    beta2: float = 0.85
-    orth_reg: float = 0.1
-    dropout: float = 0.0
+    init_rank: Count = 12
+    target_rank: Count = 8
+    alpha: Positive = 16.0
+    targets: tuple[Text, ...] = ("attention",)
+    tinit: Natural = 10
+    tfinal: Count = 20
+    deltaT: Count = 5
+    beta1: Rate = 0.85
+    beta2: Rate = 0.85
+    orth_reg: NonNegative = 0.1
+    dropout: Rate = 0.0
 
     def __post_init__(self):
-        for name in ("init_rank", "target_rank", "tfinal", "deltaT"):
-            require_whole(name, getattr(self, name))
-        require_whole("tinit", self.tinit, at_least=0)
         fits = self.target_rank <= self.init_rank
         require(fits, "target_rank", self.target_rank, f"at most init_rank ({self.init_rank})")
-        require(self.alpha > 0, "alpha", self.alpha, "more than 0")
-        require(self.orth_reg >= 0, "orth_reg", self.orth_reg, "0 or more")
-        for name in ("beta1", "beta2", "dropout"):
-            require(
-                0 <= getattr(self, name) < 1, name, getattr(self, name), "0 up to, not including, 1"
-            )
         check_targets(self.targets)
         require(
             "experts" not in self.targets,

@@ -31,11 +31,12 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_bool
 from moe_lib.files import write_folder, write_json, write_tensors
 from moe_lib.model import LanguageModel
-from moe_lib.training.checkpoint_checks import require_finite, require_path
+from moe_lib.training.checkpoint_checks import require_finite
 from moe_lib.tuning.saving import fingerprint
+from moe_lib.validation import PathLike, checked
 
 KIND = "moe_lib adapter"
 
@@ -147,6 +148,7 @@ class Attached:
     def enabled(self, on: bool) -> None:
         """False: the model computes exactly what the base did. Raises ValueError while merged or
         after detach."""
+        require_bool("enabled", on)
         self._require_live()
         require(
             not self._merged,
@@ -154,9 +156,9 @@ class Attached:
             on,
             f"a method that is not merged: {self.name} is part of the weights now",
         )
-        if bool(on) != self._enabled:
-            self._switch(bool(on))
-            self._enabled = bool(on)
+        if on != self._enabled:
+            self._switch(on)
+            self._enabled = on
 
     @property
     def merged(self) -> bool:
@@ -203,6 +205,7 @@ class Attached:
         self._remove()
         return self._let_go()
 
+    @checked
     def attach(self, model: LanguageModel) -> "Attached":
         """Itself, if it is on this very model: so `finetune(..., method=attached)` trains on.
         ValueError otherwise."""
@@ -216,11 +219,11 @@ class Attached:
         require(not self._merged, "method", f"a merged {self.name}", "unmerge() before training")
         return self
 
-    def save(self, folder: str | Path) -> Path:
+    @checked
+    def save(self, folder: PathLike) -> Path:
         """Write adapter.safetensors and adapter.json (method, settings, fingerprint of the base);
         returns the folder. Nothing of the base is written: `load_adapter` wants the same base."""
         self._require_live()
-        require_path("folder", folder)
         tensors = self.tensors()
         require_finite("method", tensors)
         card = {
@@ -275,6 +278,7 @@ class Method:
         raise NotImplementedError
 
 
-def attached_to(model: LanguageModel) -> Attached | None:
+@checked
+def attached_to(model: nn.Module) -> Attached | None:
     """The method that is on this model; on a deepcopy of it, the copy's own."""
     return getattr(model, "_attached", None)

@@ -3,19 +3,22 @@ arXiv 2407.01906)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
-from moe_lib.errors import require
+from moe_lib.errors import is_whole, require
 from moe_lib.model import MoELayer, Routing
 from moe_lib.model.experts import Experts
+from moe_lib.tuning.arguments import is_list
 from moe_lib.tuning.methods.base import Method
 from moe_lib.tuning.methods.esft_selection import ExpertSelection
 from moe_lib.tuning.methods.in_place import InPlace, router_tensors, shared_tensors
 from moe_lib.tuning.methods.wrapping import Wrapped, Wrapper
+from moe_lib.validation import Flag, checked
 
 
 class ChosenExperts(Wrapper):
@@ -118,6 +121,26 @@ def _stacks(wrapper: ChosenExperts) -> list[tuple[Tensor, Tensor]]:
     return [(wrapper.base.gate_up_proj, wrapper.gate_up), (wrapper.base.down_proj, wrapper.down)]
 
 
+def _pairs(given: Any) -> list[tuple[int, tuple[int, ...]]]:
+    """(layer, experts) of a mapping or of pairs. TypeError or ValueError naming what is no whole
+    number."""
+    wants = "what select_experts gives, or layer -> numbers of its experts"
+    pairs = list(given.items()) if isinstance(given, Mapping) else given
+    require(isinstance(pairs, list | tuple), "experts", given, wants, TypeError)
+    found = []
+    for pair in pairs:
+        fits = isinstance(pair, list | tuple) and len(pair) == 2 and is_whole(pair[0])
+        require(fits, "experts", pair, wants, TypeError)
+        layer, chosen = pair
+        listed = is_list(chosen) or isinstance(chosen, set | frozenset)
+        require(listed, f"experts[{layer}]", chosen, "numbers of experts", TypeError)
+        for expert in chosen:
+            require(is_whole(expert), f"experts[{layer}]", expert, "whole numbers", TypeError)
+        found.append((int(layer), tuple(int(expert) for expert in chosen)))
+    return found
+
+
+@checked
 @dataclass(frozen=True)
 class ESFT(Method):
     """experts   what `select_experts` found on the task's texts; or layer -> numbers of its
@@ -135,18 +158,13 @@ class ESFT(Method):
 
     attached_class = AttachedESFT
 
-    experts: tuple[tuple[int, tuple[int, ...]], ...] = ()
-    train_shared: bool = False
-    train_router: bool = False
+    experts: Any = ()  # kept as ((layer, (expert, …)), …)
+    train_shared: Flag = False
+    train_router: Flag = False
 
     def __post_init__(self):
         given = self.experts.experts if isinstance(self.experts, ExpertSelection) else self.experts
-        pairs = sorted(given.items() if isinstance(given, Mapping) else given)
-        layers = tuple(
-            (int(layer), tuple(int(expert) for expert in chosen))
-            for layer, chosen in pairs
-            if len(chosen)
-        )
+        layers = tuple(sorted(pair for pair in _pairs(given) if pair[1]))
         require(len(layers) > 0, "experts", given, "at least one expert: what select_experts gives")
         for layer, chosen in layers:
             require(len(set(chosen)) == len(chosen), f"experts[{layer}]", chosen, "none twice")

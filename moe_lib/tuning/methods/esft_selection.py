@@ -6,14 +6,17 @@ Wang et al. 2024 ("Let the Expert Stick to His Last", arXiv 2407.01906), equatio
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.model import LanguageModel, Routing
+from moe_lib.model import Routing
 from moe_lib.modules import eval_mode
+from moe_lib.tuning.arguments import ModelOrHead, checked_batches
 from moe_lib.tuning.task_head import TaskHead
+from moe_lib.validation import Choice, checked, number
 
 SCORES = {"gate": 0.1, "token": 0.2}  # and the p that the paper uses with each
 
@@ -45,11 +48,12 @@ class ExpertSelection:
         return sum(self.relevance[layer][expert] for expert in self.experts[layer])
 
 
+@checked
 def select_experts(
-    model: LanguageModel | TaskHead,
+    model: ModelOrHead,
     batches: Iterable[Mapping[str, Tensor]],
-    scores: str = "gate",
-    p: float | None = None,
+    scores: Choice(*SCORES) = "gate",
+    p: Annotated[float, number(above=0, high=1)] | None = None,
 ) -> ExpertSelection:
     """Let `model` read `batches`, score its experts, and keep per layer the fewest that hold a
     share p.
@@ -65,9 +69,7 @@ def select_experts(
     weights by 2.5 to 2.5.) Nothing is drawn; ties take the lower number. Raises ValueError for a
     model without experts, no texts, or scores or p out of range.
     """
-    require(scores in SCORES, "scores", scores, " or ".join(f'"{name}"' for name in SCORES))
     p = SCORES[scores] if p is None else p
-    require(0 < p <= 1, "p", p, "more than 0 and at most 1")
     sums, n_texts, n_tokens = _sum_over_texts(model, batches, scores)
     relevance = {layer: total / total.sum() for layer, total in sums.items()}
     return ExpertSelection(
@@ -110,19 +112,12 @@ def _sum_over_texts(model, batches, scores: str) -> tuple[dict[int, Tensor], int
     of tokens."""
     base = model.base if isinstance(model, TaskHead) else model
     require(
-        isinstance(base, LanguageModel),
-        "model",
-        type(model).__name__,
-        "a LanguageModel or a task head",
-        TypeError,
-    )
-    require(
         base.config.n_routed_experts > 0, "model", "a dense model", "a model with routed experts"
     )
     sums: dict[int, Tensor] = {}
     n_texts = n_tokens = 0
     with eval_mode(base):
-        for batch in batches:
+        for batch in checked_batches(batches):
             ids, mask = _rows(batch, base.device)
             _, side = base.hidden_states(ids, mask)
             n_texts, n_tokens = n_texts + len(ids), n_tokens + int(mask.sum())

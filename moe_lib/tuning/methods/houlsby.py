@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_whole
 from moe_lib.tuning.methods.base import Method
 from moe_lib.tuning.methods.in_place import InPlace, norm_tensors
 from moe_lib.tuning.methods.sublayers import AfterSublayers
+from moe_lib.validation import Count, Flag, checked
 
 START = 0.01  # standard deviation of the two matrices at the start, as in the paper's section 3.6
 
@@ -53,6 +53,7 @@ class AttachedHoulsby(AfterSublayers):
             self.norms.swap()
 
 
+@checked
 @dataclass(frozen=True)
 class Houlsby(Method):
     """Two adapters per block, each before its residual is added: x + adapter(attention(norm(x))),
@@ -69,18 +70,8 @@ class Houlsby(Method):
 
     attached_class = AttachedHoulsby
 
-    bottleneck: int = 16
-    train_norms: bool = False
-
-    def __post_init__(self):
-        require_whole("bottleneck", self.bottleneck)
-        require(
-            isinstance(self.train_norms, bool),
-            "train_norms",
-            self.train_norms,
-            "True or False",
-            TypeError,
-        )
+    bottleneck: Count = 16
+    train_norms: Flag = False
 
     def count(self, config: ModelConfig) -> int:
         layers, d, m = config.num_hidden_layers, config.hidden_size, self.bottleneck

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer, Routing
 from moe_lib.model.experts import Experts
 from moe_lib.shapes_only import shapes_only
+from moe_lib.tuning.arguments import Rate
 from moe_lib.tuning.methods.base import Method
 from moe_lib.tuning.methods.wrapping import Wrapped, Wrapper
+from moe_lib.validation import Count, Positive, Text, checked
 
 GROUPS = ("attention", "dense_ffn", "shared", "experts")
 
@@ -96,6 +98,7 @@ class LoRAExperts(Wrapper):
 class AttachedLoRA(Wrapped):
     def _wrap(self) -> dict[str, Wrapper]:
         method, modules = self.method, find_targets(self.model, self.method.targets)
+        check_rank("rank", method.rank, modules)
         return {
             path: LoRAExperts(module, method.rank, method.alpha)
             if isinstance(module, Experts)
@@ -104,6 +107,7 @@ class AttachedLoRA(Wrapped):
         }
 
 
+@checked
 @dataclass(frozen=True)
 class LoRA(Method):
     """rank      r: rows of A and columns of B
@@ -119,15 +123,12 @@ class LoRA(Method):
 
     attached_class = AttachedLoRA
 
-    rank: int = 8
-    alpha: float = 16.0
-    targets: tuple[str, ...] = ("attention",)
-    dropout: float = 0.0
+    rank: Count = 8
+    alpha: Positive = 16.0
+    targets: tuple[Text, ...] = ("attention",)
+    dropout: Rate = 0.0
 
     def __post_init__(self):
-        require_whole("rank", self.rank)
-        require(self.alpha > 0, "alpha", self.alpha, "more than 0")
-        require(0 <= self.dropout < 1, "dropout", self.dropout, "0 up to, not including, 1")
         check_targets(self.targets)
         fits = self.dropout == 0 or "experts" not in self.targets
         require(fits, "dropout", self.dropout, '0 with "experts" among the targets')
@@ -145,6 +146,15 @@ def check_targets(targets: tuple[str, ...]) -> None:
         targets,
         "a tuple of names, not empty",
     )
+
+
+def check_rank(argument: str, rank: int, modules: dict[str, nn.Module]) -> None:
+    """ValueError for a rank above the smaller side of a matrix: no change of it has as high a
+    rank."""
+    for path, module in modules.items():
+        stack = module.down_proj if isinstance(module, Experts) else module.weight
+        most = min(stack.shape[-2:])
+        require(rank <= most, argument, rank, f"at most {most}, the smaller side of {path}")
 
 
 def find_targets(model: LanguageModel, targets: tuple[str, ...]) -> dict[str, nn.Module]:

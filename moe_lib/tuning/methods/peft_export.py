@@ -6,9 +6,11 @@ from moe_lib.errors import require
 from moe_lib.files import write_json, write_tensors
 from moe_lib.interop.names import stacked_name
 from moe_lib.tuning.methods.base import Attached
+from moe_lib.validation import PathLike, checked
 
 
-def export_peft(attached: Attached, folder: str | Path, base: str | Path | None = None) -> Path:
+@checked
+def export_peft(attached: Attached, folder: PathLike, base: PathLike | None = None) -> Path:
     """Write adapter_model.safetensors and adapter_config.json, so that peft puts this LoRA on the
     same base:
 
@@ -40,6 +42,9 @@ def export_peft(attached: Attached, folder: str | Path, base: str | Path | None 
         f"a LoRA on {', '.join(others[:1])}",
         "one on attention only: merge() it and save_transformers the model",
     )
+    latent = attached.model.config.attention == "mla"
+    wants = "one on latent attention, that of the models of transformers it is read by"
+    require(latent, "attached", f"a LoRA on {attached.model.config.attention!r}", wants)
     theirs_of = {path: stacked_name(f"{path}.weight").removesuffix(".weight") for path in wrappers}
     tensors = {}
     for path, wrapper in wrappers.items():

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.counting import kv_cache_elements_per_token
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import KVCache, LatentAttention
 from moe_lib.tuning.methods.base import Attached, Method
+from moe_lib.validation import Count, Flag, PathLike, checked
 
 
 class LayerPrefix(nn.Module):
@@ -147,7 +148,7 @@ class AttachedPrefix(Attached):
             for number, block in enumerate(self.model.layers)
         }
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: PathLike) -> Path:
         """As for every method; what is read back is a prefix without MLP."""
         method = self.method
         self.method = dataclasses.replace(method, reparameterise=False, hidden=None)
@@ -173,6 +174,7 @@ class AttachedPrefix(Attached):
         }
 
 
+@checked
 @dataclass(frozen=True)
 class Prefix(Method):
     """length          places of the prefix in every layer
@@ -196,17 +198,13 @@ class Prefix(Method):
 
     attached_class = AttachedPrefix
 
-    length: int = 8
-    reparameterise: bool = False
-    hidden: int | None = None
+    length: Count = 8
+    reparameterise: Flag = False
+    hidden: Count | None = None
 
     def __post_init__(self):
-        require_whole("length", self.length)
-        flag = self.reparameterise
-        require(isinstance(flag, bool), "reparameterise", flag, "True or False", TypeError)
-        if self.hidden is not None:
-            require_whole("hidden", self.hidden)
-            require(flag, "hidden", self.hidden, "None without reparameterise: there is no MLP")
+        wants = "None without reparameterise: there is no MLP"
+        require(self.reparameterise or self.hidden is None, "hidden", self.hidden, wants)
 
     def count(self, config: ModelConfig) -> int:
         width = config.num_hidden_layers * prefix_width(config)

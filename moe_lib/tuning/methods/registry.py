@@ -9,13 +9,14 @@ from moe_lib.errors import require
 from moe_lib.files import read_json, read_tensors, require_fields, require_weights
 from moe_lib.model import LanguageModel
 from moe_lib.tuning.methods.adalora import AdaLoRA
-from moe_lib.tuning.methods.base import KIND, Attached, Method
+from moe_lib.tuning.methods.base import KIND, Attached, Method, attached_to
 from moe_lib.tuning.methods.esft import ESFT
 from moe_lib.tuning.methods.houlsby import Houlsby
 from moe_lib.tuning.methods.lora import LoRA
 from moe_lib.tuning.methods.prefix import Prefix
 from moe_lib.tuning.methods.subsets import AddedBias, BiasOnly, Full, HeadOnly, RouterOnly
 from moe_lib.tuning.saving import fingerprint
+from moe_lib.validation import PathLike, checked
 
 METHODS: dict[str, type[Method]] = {
     cls.__name__: cls
@@ -34,7 +35,8 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
+@checked
+def load_adapter(folder: PathLike, model: LanguageModel) -> Attached:
     """Attach to `model` what `Attached.save` wrote into `folder`.
 
     Raises FileNotFoundError naming a missing file; ValueError for a damaged one, and for a base
@@ -47,17 +49,10 @@ def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
                 f"{folder / name}: missing; save() writes adapter.json and adapter.safetensors"
             )
     card = read_json(folder / "adapter.json")
-    if card.get("kind") != KIND or card.get("method") not in METHODS:
+    if card.get("kind") != KIND or str(card.get("method")) not in METHODS:
         raise ValueError(
             f"{folder / 'adapter.json'}: not an adapter of moe_lib, one of {', '.join(METHODS)}"
         )
-    require(
-        isinstance(model, LanguageModel),
-        "model",
-        type(model).__name__,
-        "a moe_lib LanguageModel",
-        TypeError,
-    )
     require_fields(folder / "adapter.json", card, settings=dict, base=str)
     here = fingerprint(model)
     require(
@@ -73,7 +68,12 @@ def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
         method = METHODS[card["method"]](**_with_tuples(card["settings"]))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'adapter.json'}: settings: {error}") from error
-    attached = method.attach(model)
+    try:
+        attached = method.attach(model)
+    except ValueError as error:
+        if attached_to(model) is not None:  # another method is in the way
+            raise
+        raise ValueError(f"{folder / 'adapter.json'}: settings: {error}") from error
     tensors = attached.tensors()
     shapes = {name: (t.shape, t.is_floating_point()) for name, t in tensors.items()}
     if {name: (t.shape, t.is_floating_point()) for name, t in saved.items()} != shapes:
@@ -85,6 +85,7 @@ def load_adapter(folder: str | Path, model: LanguageModel) -> Attached:
     return attached
 
 
+@checked
 def count_trainable(method: Method, config: ModelConfig) -> int:
     """Trained numbers of `method` on a model of this config, by its formula: nothing is built or
     attached.
@@ -92,13 +93,6 @@ def count_trainable(method: Method, config: ModelConfig) -> int:
     Raises ValueError where the method does not fit the config (LoRA on experts of a dense model,
     say).
     """
-    require(
-        isinstance(method, Method),
-        "method",
-        type(method).__name__,
-        "a method of moe_lib.tuning",
-        TypeError,
-    )
     return method.count(config)
 
 

@@ -2,11 +2,12 @@
 
 from torch import Tensor, nn
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_number
 from moe_lib.labels import IGNORED
 from moe_lib.model import LanguageModel
 from moe_lib.tuning.head_parts import cross_entropy
 from moe_lib.tuning.task_head import HeadOutput, TaskHead
+from moe_lib.validation import require_tensor
 
 
 class AnswerLoss(TaskHead):
@@ -48,6 +49,10 @@ class AnswerLoss(TaskHead):
         missing, all -100, or not -100 at the first token, which nothing predicts.
         """
         require(labels is not None, "labels", None, "the answers' ids, -100 elsewhere")
+        require_tensor("input_ids", input_ids, ("batch", "sequence"), "whole")
+        require(input_ids.numel() > 0, "input_ids", tuple(input_ids.shape), "at least one token")
+        require_number("label_smoothing", label_smoothing, at_least=0, below=1)
+        require_tensor("labels", labels, tuple(input_ids.shape), "whole")
         require(
             bool((labels[:, 0] == IGNORED).all()),
             "labels",

@@ -1,20 +1,20 @@
 """Letting a prompted model answer freely: whatever it writes until its end token."""
 
-from collections.abc import Sequence
-
-from moe_lib.errors import require_whole
-from moe_lib.model import LanguageModel
+from moe_lib.errors import require
 from moe_lib.modules import eval_mode
-from moe_lib.tuning.prompting.messages import Chat, encode_prompts, left_padded
+from moe_lib.tuning.arguments import Listed, Model
+from moe_lib.tuning.prompting.messages import encode_prompts, left_padded
+from moe_lib.validation import Count, Tokenizer, checked
 
 
+@checked
 def answer(
-    model: LanguageModel,
-    tokenizer,
-    chats: Sequence[Chat],
+    model: Model,
+    tokenizer: Tokenizer,
+    chats: Listed,
     *,
-    max_new_tokens: int = 48,
-    batch_size: int = 64,
+    max_new_tokens: Count = 48,
+    batch_size: Count = 64,
     **options,
 ) -> list[str]:
     """The model's answer to each chat, in their order, without end token and markers.
@@ -27,8 +27,8 @@ def answer(
     that does not end within max_new_tokens is cut there, silently: compare its length if that
     matters.
     """
-    require_whole("batch_size", batch_size)
-    require_whole("max_new_tokens", max_new_tokens)
+    room = model.config.max_position_embeddings
+    require(max_new_tokens < room, "max_new_tokens", max_new_tokens, f"fewer than {room}")
     prompts = encode_prompts(
         chats, tokenizer, max_length=model.config.max_position_embeddings - max_new_tokens
     )

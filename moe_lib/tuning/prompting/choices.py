@@ -12,19 +12,23 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
-from moe_lib.model import KVCache, LanguageModel
+from moe_lib.errors import is_whole, require, require_texts
+from moe_lib.model import KVCache
 from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
+from moe_lib.tuning.arguments import Listed, Model, is_list
 from moe_lib.tuning.encoding import token_lists
-from moe_lib.tuning.prompting.messages import Chat, encode_prompts
+from moe_lib.tuning.prompting.messages import encode_prompts
+from moe_lib.validation import Choice, Count, Tokenizer, checked
 
 REDUCTIONS = ("sum", "mean")
 
 
-def choice_ids(choices: Sequence[str], tokenizer) -> list[list[int]]:
+@checked
+def choice_ids(choices: Listed, tokenizer: Tokenizer) -> list[list[int]]:
     """The tokens of each choice and its end token. ValueError for no choices, an empty one, or one
     twice."""
+    require_texts("choices", choices)
     twice = len(set(choices)) != len(choices)
     require(
         len(choices) > 0 and not twice,
@@ -35,15 +39,16 @@ def choice_ids(choices: Sequence[str], tokenizer) -> list[list[int]]:
     return [[*ids, tokenizer.eos_token_id] for ids in token_lists(choices, tokenizer, "choices")]
 
 
+@checked
 @torch.no_grad()
 def score_choices(
-    model: LanguageModel,
-    tokenizer,
-    chats: Sequence[Chat],
-    choices: Sequence[str],
+    model: Model,
+    tokenizer: Tokenizer,
+    chats: Listed,
+    choices: Listed,
     *,
-    reduce: str = "sum",
-    batch_size: int = 64,
+    reduce: Choice(*REDUCTIONS) = "sum",
+    batch_size: Count = 64,
 ) -> Tensor:
     """log p(choice | chat) in nats -> (chats, choices) float on the CPU.
 
@@ -51,8 +56,7 @@ def score_choices(
                  token of the answer
     batch_size   choices at a time. A prompt is read once, and its cache serves all of its choices
     """
-    require(reduce in REDUCTIONS, "reduce", reduce, f"one of {', '.join(REDUCTIONS)}")
-    require_whole("batch_size", batch_size)
+    require(len(chats) > 0, "chats", "none", "at least one")
     answers = choice_ids(choices, tokenizer)
     room = model.config.max_position_embeddings - max(map(len, answers))
     prompts = encode_prompts(chats, tokenizer, max_length=room)
@@ -101,11 +105,25 @@ def _read(model, prompt: list[int]) -> tuple[KVCache, Tensor]:
 def select_rows(cache: KVCache, rows: Sequence[int]) -> KVCache:
     """A new cache with these rows of `cache`, each as often as it is named: a prompt read once
     serves many answers."""
+    filled = isinstance(cache, KVCache) and len(cache.keys) > 0
+    require(filled, "cache", cache, "a KVCache that has read something", TypeError)
+    require(is_list(rows), "rows", rows, "a list of rows", TypeError)
+    last = len(cache.keys[0]) - 1
+    for row in rows:
+        require(is_whole(row) and 0 <= row <= last, "rows", row, f"rows from 0 to {last}")
     chosen = KVCache()
     index = torch.tensor(list(rows), device=cache.keys[0].device)
     chosen.keys = [key[index] for key in cache.keys]
     chosen.values = [value[index] for value in cache.values]
     return chosen
+
+
+def _ids(argument: str, sequence: Sequence[int]) -> tuple[int, ...]:
+    require(is_list(sequence), argument, sequence, "a list of token ids", TypeError)
+    for token in sequence:
+        fits = is_whole(token) and token >= 0
+        require(fits, argument, token, "token ids: whole numbers of at least 0")
+    return tuple(map(int, sequence))
 
 
 class PrefixTree:
@@ -116,13 +134,11 @@ class PrefixTree:
     """
 
     def __init__(self, sequences: Iterable[Sequence[int]]):
-        self.sequences = [tuple(sequence) for sequence in sequences]
-        require(
-            len(self.sequences) > 0 and all(self.sequences),
-            "sequences",
-            self.sequences[:4],
-            "some, none empty",
-        )
+        usable = isinstance(sequences, Iterable) and not isinstance(sequences, str | bytes)
+        require(usable, "sequences", sequences, "lists of token ids", TypeError)
+        self.sequences = [_ids("sequences", sequence) for sequence in sequences]
+        filled = len(self.sequences) > 0 and all(self.sequences)
+        require(filled, "sequences", self.sequences[:4], "some, none empty")
         self._next: dict[tuple[int, ...], list[int]] = {}
         for sequence in sorted(self.sequences):
             for length, token in enumerate(sequence):
@@ -147,20 +163,21 @@ class PrefixTree:
     def allowed(self, prefix: Sequence[int] = ()) -> list[int]:
         """The tokens that may follow `prefix`; none at the end of a sequence. ValueError for
         another beginning."""
-        prefix = tuple(prefix)
+        prefix = _ids("prefix", prefix)
         known = prefix in self._next or prefix in self._ends
         require(known, "prefix", prefix, "the beginning of a sequence of this tree")
         return self._next.get(prefix, [])
 
 
+@checked
 @torch.no_grad()
 def answer_within(
-    model: LanguageModel,
-    tokenizer,
-    chats: Sequence[Chat],
-    choices: Sequence[str],
+    model: Model,
+    tokenizer: Tokenizer,
+    chats: Listed,
+    choices: Listed,
     *,
-    beams: int = 4,
+    beams: Count = 4,
 ) -> list[list[str]]:
     """Beam search over the prefix tree of `choices`: for each chat at most `beams` of them,
     likeliest first.
@@ -171,7 +188,6 @@ def answer_within(
 
     A token that leads nowhere is not renormalised away: probabilities stay those of the free model.
     """
-    require_whole("beams", beams)
     answers = choice_ids(choices, tokenizer)
     tree, names = PrefixTree(answers), dict(zip(map(tuple, answers), choices, strict=True))
     prompts = encode_prompts(

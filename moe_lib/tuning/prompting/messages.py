@@ -11,13 +11,16 @@ user can speak for the model.
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_unicode
 from moe_lib.labels import IGNORED
 from moe_lib.text import pad_batch
+from moe_lib.tuning.arguments import Device, Listed
 from moe_lib.tuning.examples import Encoded
+from moe_lib.validation import Count, Natural, Text, TokenIds, Tokenizer, checked
 
 ROLES = ("system", "user", "assistant")
 MARKERS = {role: f"<|{role}|>" for role in ROLES}
@@ -37,14 +40,18 @@ Message = Mapping[str, str]
 Chat = Sequence[Message]
 
 
-def chat(user: str, answer: str | None = None, system: str | None = None) -> list[dict[str, str]]:
+@checked
+def chat(
+    user: Text, answer: Text | None = None, system: Text | None = None
+) -> list[dict[str, str]]:
     """A chat of one turn as a list of messages; without an answer, a prompt."""
     parts = (("system", system), ("user", user), ("assistant", answer))
     return [{"role": role, "content": text} for role, text in parts if text is not None]
 
 
+@checked
 def chat_ids(
-    messages: Chat, tokenizer, *, argument: str = "messages"
+    messages: Any, tokenizer: Tokenizer, *, argument: Text = "messages"
 ) -> tuple[list[int], list[bool]]:
     """Messages -> (token ids, for each of them: is it part of an answer?).
 
@@ -71,7 +78,8 @@ def chat_ids(
     return ids, is_answer
 
 
-def encode_chats(chats: Sequence[Chat], tokenizer, *, max_length: int = 256) -> Encoded:
+@checked
+def encode_chats(chats: Listed, tokenizer: Tokenizer, *, max_length: Count = 256) -> Encoded:
     """Chats that end with an answer -> Encoded rows whose labels are the answers' tokens, and -100
     everywhere else.
 
@@ -81,7 +89,6 @@ def encode_chats(chats: Sequence[Chat], tokenizer, *, max_length: int = 256) -> 
     Raises ValueError for a chat without an answer at its end, for a last answer that leaves no room
     for a prompt, and for what `chat_ids` refuses.
     """
-    require_whole("max_length", max_length)
     rows, n_cut = [], 0
     for index, messages in enumerate(chats):
         name = f"chats[{index}]"
@@ -109,13 +116,15 @@ def encode_chats(chats: Sequence[Chat], tokenizer, *, max_length: int = 256) -> 
     return Encoded(rows, tokenizer.pad_token_id, n_cut=n_cut)
 
 
-def encode_prompts(chats: Sequence[Chat], tokenizer, *, max_length: int = 256) -> list[list[int]]:
+@checked
+def encode_prompts(
+    chats: Listed, tokenizer: Tokenizer, *, max_length: Count = 256
+) -> list[list[int]]:
     """Chats that wait for an answer -> token ids, each ending with the assistant's marker.
 
     Longer ones are cut as in `encode_chats`. Raises ValueError for a chat that ends with an answer
     already.
     """
-    require_whole("max_length", max_length)
     rows, n_cut = [], 0
     for index, messages in enumerate(chats):
         name = f"chats[{index}]"
@@ -133,11 +142,14 @@ def encode_prompts(chats: Sequence[Chat], tokenizer, *, max_length: int = 256) -
     return rows
 
 
+@checked
 def left_padded(
-    rows: Sequence[Sequence[int]], pad_token_id: int, device=None
+    rows: Sequence[TokenIds], pad_token_id: Natural, device: Device = None
 ) -> tuple[Tensor, Tensor]:
     """Prompts -> input_ids, attention_mask (batch, longest) with padding on the left, as `generate`
     wants them."""
+    filled = any(map(len, rows))
+    require(filled, "rows", rows, "prompts with at least one token in all")
     ids, mask = pad_batch([list(row) for row in rows], pad_token_id, side="left")
     return ids.to(device), mask.to(device)
 
@@ -181,6 +193,7 @@ def _check(messages: Chat, argument: str):
         require(role in ROLES, f"{name}['role']", role, f"one of {', '.join(ROLES)}")
         filled = isinstance(text, str) and text.strip() != ""
         require(filled, f"{name}['content']", text, "a text that is not empty")
+        require_unicode(f"{name}['content']", text)
         require(
             role != "system" or place == 0,
             name,
@@ -207,4 +220,4 @@ def _check(messages: Chat, argument: str):
 def _warn(n_cut: int, total: int, argument: str, max_length: int):
     if n_cut:
         cut = f"{n_cut} of {total} are longer than max_length={max_length} tokens"
-        warnings.warn(f"{argument}: {cut} and lost the beginning of their prompt", stacklevel=3)
+        warnings.warn(f"{argument}: {cut} and lost the beginning of their prompt", stacklevel=4)

@@ -8,6 +8,7 @@ from torch import Tensor
 from moe_lib.errors import require, require_whole
 from moe_lib.text.order import seeded_generator
 from moe_lib.tuning.examples import Encoded, Examples
+from moe_lib.validation import Count, Name, Positive, Seed, checked
 
 _ROUND = 3  # the purpose of a stream of random numbers, beside those of moe_lib.text.batching
 BATCHES_PER_ROUND = 32
@@ -32,14 +33,15 @@ class TaskMixture:
     weights and a temperature together, or more tasks than batches in a round.
     """
 
+    @checked
     def __init__(
         self,
-        tasks: Mapping[str, Encoded],
-        batch_size: int | Mapping[str, int],
+        tasks: Mapping[Name, Encoded],
+        batch_size: Count | Mapping[Name, Count],
         *,
-        weights: Mapping[str, float] | None = None,
-        temperature: float = 1.0,
-        seed: int = 0,
+        weights: Mapping[Name, Positive] | None = None,
+        temperature: Positive = 1.0,
+        seed: Seed = 0,
     ):
         _check(tasks, batch_size, weights, temperature)
         sizes = batch_size if isinstance(batch_size, Mapping) else dict.fromkeys(tasks, batch_size)
@@ -102,7 +104,6 @@ def _check(tasks, batch_size, weights, temperature):
         f"{len(tasks)} tasks",
         f"at most {BATCHES_PER_ROUND}",
     )
-    require(temperature > 0, "temperature", temperature, "more than 0")
     require(
         weights is None or temperature == 1.0,
         "temperature",
@@ -112,8 +113,3 @@ def _check(tasks, batch_size, weights, temperature):
     for argument, given in (("weights", weights), ("batch_size", batch_size)):
         if isinstance(given, Mapping):
             require(set(given) == set(tasks), argument, sorted(given), f"the tasks {sorted(tasks)}")
-    if weights is not None:
-        for name, weight in weights.items():
-            require(
-                weight > 0, f"weights[{name!r}]", weight, "more than 0: leave the task out instead"
-            )

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moe_lib.errors import require
-from moe_lib.model import LanguageModel
+from moe_lib.errors import require, require_texts
+from moe_lib.tuning.arguments import Model, is_list, require_rows
 from moe_lib.tuning.prompting.answering import answer
 from moe_lib.tuning.prompting.messages import chat
+from moe_lib.validation import Count, Text, Tokenizer, checked
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
 SUMMARISE = "Summarise in one sentence."
@@ -29,6 +30,8 @@ def translation_chats(
     The other direction is source="zh", target="en". Both mixed make one model that does both.
     """
     _check_language("source", source)
+    _check_language("target", target)
+    require_rows("pairs", pairs, source, target)
     return [chat(pair[source], pair[target], translate_into(target)) for pair in pairs]
 
 
@@ -40,6 +43,7 @@ def translate_into(target: str) -> str:
 
 def summary_chats(rows: Sequence[Mapping[str, str]]) -> list[list[dict]]:
     """Rows of the task `summaries` (text, summary) -> a chat each."""
+    require_rows("rows", rows, "text", "summary")
     return [chat(row["text"], row["summary"], SUMMARISE) for row in rows]
 
 
@@ -48,6 +52,17 @@ def recommendation_chats(
 ) -> list[list[dict]]:
     """Rows of the task `catalogue` (request, product_ids) -> a chat for each fitting product,
     answered by its name."""
+    require_rows("products", products, "name")
+    require_rows("rows", rows, "request")
+    for place, product in enumerate(products):
+        require("id" in product, f"products[{place}]", sorted(product), "a product with an id")
+    known = {product["id"] for product in products}
+    for place, row in enumerate(rows):
+        ids, name = row.get("product_ids"), f"rows[{place}]['product_ids']"
+        require(is_list(ids), name, ids, "a list of ids", TypeError)
+        for id_ in ids:
+            fits = isinstance(id_, str | int) and id_ in known
+            require(fits, name, id_, "ids that `products` has")
     names = {product["id"]: product["name"] for product in products}
     return [
         chat(row["request"], names[id_], RECOMMEND) for row in rows for id_ in row["product_ids"]
@@ -57,15 +72,18 @@ def recommendation_chats(
 def product_chats(products: Sequence[Mapping[str, Any]]) -> list[list[dict]]:
     """The descriptions of `load_products()` as if they were requests: how a model gets to know the
     shop."""
+    require_rows("products", products, "description", "name")
     return [chat(product["description"], product["name"], RECOMMEND) for product in products]
 
 
-def style_chat(style: str, beginning: str, text: str | None = None) -> list[dict]:
+@checked
+def style_chat(style: Text, beginning: Text, text: Text | None = None) -> list[dict]:
     """A request to write in one of STYLES from a given beginning; `text` goes on after it."""
     require(style in STYLES, "style", style, f"one of {', '.join(STYLES)}")
     return chat(beginning, text, f"Go on as {STYLES[style]}.")
 
 
+@checked
 @dataclass(frozen=True)
 class Translator:
     """`translator(texts)` -> their translations, in order, by a model that was fine-tuned on
@@ -74,20 +92,18 @@ class Translator:
     target   "zh" or "en": the language that the model is asked for
     """
 
-    model: LanguageModel
-    tokenizer: Any
-    target: str = "zh"
-    batch_size: int = 64
-    max_new_tokens: int = 48
+    model: Model
+    tokenizer: Tokenizer
+    target: Text = "zh"
+    batch_size: Count = 64
+    max_new_tokens: Count = 48
 
     def __post_init__(self):
         _check_language("target", self.target)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """ValueError for an empty text; TypeError for a single string instead of a list."""
-        require(
-            not isinstance(texts, str), "texts", texts, "a list of texts, not one text", TypeError
-        )
+        require_texts("texts", texts)
         if not len(texts):
             return []
         chats = [chat(text, system=translate_into(self.target)) for text in texts]
@@ -101,4 +117,5 @@ class Translator:
 
 
 def _check_language(argument: str, language: str):
-    require(language in LANGUAGES, argument, language, f"one of {', '.join(LANGUAGES)}")
+    known = isinstance(language, str) and language in LANGUAGES
+    require(known, argument, language, f"one of {', '.join(LANGUAGES)}")

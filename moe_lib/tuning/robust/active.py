@@ -4,26 +4,32 @@ any.
 It buys labels, so it is supervised learning (Settles 2009), unlike self-training.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import is_whole, require
+from moe_lib.tuning.arguments import Listed
 from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.predicting import predict
+from moe_lib.validation import Callback, Choice, Count, Natural, Seed, checked, require_tensor
 
 CHOICES = ("entropy", "margin", "random")
 
 
-def uncertainty(probabilities: Tensor, how: str) -> Tensor:
+@checked
+def uncertainty(probabilities: Tensor, how: Choice(*CHOICES[:2])) -> Tensor:
     """(n, K) -> (n,), larger where the model is less sure.
 
     "entropy": −Σ p log p in nats, 0 to log K; "margin": 1 − (largest p − second largest p), 0 to 1
     """
-    require(how in CHOICES[:2], "how", how, "'entropy' or 'margin'")
+    require_tensor("probabilities", probabilities, ("n", "K"), "floating", low=0, high=1)
+    require(not bool(probabilities.isnan().any()), "probabilities", "a NaN", "numbers from 0 to 1")
+    fits = how == "entropy" or probabilities.shape[1] > 1
+    require(fits, "probabilities", tuple(probabilities.shape), "at least two classes for a margin")
     if how == "entropy":
         return torch.special.entr(probabilities.double()).sum(-1)
     first, second = probabilities.double().topk(2, dim=-1).values.unbind(-1)
@@ -39,16 +45,17 @@ class ActivelyLearned:
     rounds: list[list[int]]
 
 
+@checked
 def learn_actively(
-    fit: Callable[[Encoded, int], SequenceClassifier],
+    fit: Callable,
     pool: Encoded,
-    first: Sequence[int],
+    first: Listed,
     *,
-    batch: int,
-    rounds: int,
-    how: str = "entropy",
-    seed: int = 0,
-    after: Callable[[SequenceClassifier, int], None] | None = None,
+    batch: Count,
+    rounds: Natural,
+    how: Choice(*CHOICES) = "entropy",
+    seed: Seed = 0,
+    after: Callback = None,
 ) -> ActivelyLearned:
     """Begin with the labels of rows `first`; in each round buy `batch` more, and train anew.
 
@@ -60,9 +67,8 @@ def learn_actively(
     Raises ValueError if the pool has fewer rows than are to be bought, or `first` has rows twice or
     outside.
     """
-    require(how in CHOICES, "how", how, f"one of {', '.join(CHOICES)}")
-    require_whole("batch", batch)
-    require_whole("rounds", rounds, at_least=0)
+    for index in first:
+        require(is_whole(index), "first", index, "whole numbers", TypeError)
     bought = [int(index) for index in first]
     inside = len(set(bought)) == len(bought) > 0 and all(0 <= index < len(pool) for index in bought)
     require(inside, "first", bought[:5], f"rows of the pool, 0 to {len(pool) - 1}, none twice")

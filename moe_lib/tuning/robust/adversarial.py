@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_whole
+from moe_lib.tuning.arguments import Batch, ModelOrHead, require_batch
 from moe_lib.tuning.robust.perturbing import (
     into_ball,
     perturbed,
@@ -16,8 +16,10 @@ from moe_lib.tuning.robust.perturbing import (
     to_norm,
     zeros_like_embeddings,
 )
+from moe_lib.validation import Count, Positive, checked
 
 
+@checked
 @dataclass(frozen=True)
 class FGM:
     """Loss at the embeddings e, plus weight · loss at e + r, where r = epsilon · g / ‖g‖ and g =
@@ -30,11 +32,8 @@ class FGM:
     plain one.
     """
 
-    epsilon: float
-    weight: float = 1.0
-
-    def __post_init__(self):
-        _check(self)
+    epsilon: Positive
+    weight: Positive = 1.0
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], options: dict):
         delta = zeros_like_embeddings(model, batch).requires_grad_()
@@ -51,6 +50,7 @@ class FGM:
         )
 
 
+@checked
 @dataclass(frozen=True)
 class PGD:
     """The same with a harder perturbation: `steps` times r ← Π(r + step_size · g / ‖g‖), from r =
@@ -61,32 +61,23 @@ class PGD:
     + 1 times a plain step.
     """
 
-    epsilon: float
-    steps: int = 3
-    step_size: float | None = None
-    weight: float = 1.0
-
-    def __post_init__(self):
-        _check(self)
-        require_whole("steps", self.steps)
-        require(
-            self.step_size is None or self.step_size > 0,
-            "step_size",
-            self.step_size,
-            "more than 0, or None",
-        )
+    epsilon: Positive
+    steps: Count = 3
+    step_size: Positive | None = None
+    weight: Positive = 1.0
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], options: dict):
         delta = worst_perturbation(model, batch, self.epsilon, self.steps, self.step_size, options)
         return _with_loss_at(delta, model, batch, options, model(**batch, **options), self.weight)
 
 
+@checked
 def worst_perturbation(
-    model: nn.Module,
-    batch: dict[str, Tensor],
-    epsilon: float,
-    steps: int = 3,
-    step_size: float | None = None,
+    model: ModelOrHead,
+    batch: Batch,
+    epsilon: Positive,
+    steps: Count = 3,
+    step_size: Positive | None = None,
     options: dict | None = None,
 ) -> Tensor:
     """delta (batch, sequence, hidden_size) with ‖delta‖₂ ≤ epsilon per text, walked uphill on the
@@ -94,6 +85,7 @@ def worst_perturbation(
 
     The gradients are taken for delta alone: those of the weights stay as they are.
     """
+    require_batch("batch", batch, "labels")
     step_size = 2.5 * epsilon / steps if step_size is None else step_size
     real = real_tokens(batch)
     delta = zeros_like_embeddings(model, batch)
@@ -112,8 +104,3 @@ def _with_loss_at(delta: Tensor, model, batch, options, clean, weight: float):
     with perturbed(model, delta):
         adversarial = model(**batch, **options)
     return replace(clean, loss=clean.loss + weight * adversarial.loss)
-
-
-def _check(settings) -> None:
-    require(settings.epsilon > 0, "epsilon", settings.epsilon, "more than 0")
-    require(settings.weight > 0, "weight", settings.weight, "more than 0")

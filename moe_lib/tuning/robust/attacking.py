@@ -8,12 +8,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model import Routing
 from moe_lib.modules import eval_mode
+from moe_lib.tuning.arguments import Batch, checked_batches, require_batch
 from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.robust.adversarial import worst_perturbation
 from moe_lib.tuning.robust.perturbing import perturbed, random_direction, zeros_like_embeddings
+from moe_lib.validation import Count, Flag, NonNegative, Seed, checked
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,15 @@ class Attacked:
         return 1 - self.kept / self.choices if self.choices else float("nan")
 
 
+@checked
 def attack(
     head: SequenceClassifier,
-    batch: dict[str, Tensor],
-    radius: float,
-    steps: int = 3,
+    batch: Batch,
+    radius: NonNegative,
+    steps: Count = 3,
     *,
-    random: bool = False,
-    seed: int = 0,
+    random: Flag = False,
+    seed: Seed = 0,
 ) -> Attacked:
     """Look for the worst perturbation of norm at most `radius` per text; `random` takes a random
     one instead.
@@ -59,11 +62,7 @@ def attack(
     is a lower bound: a better one may find more.
     Raises ValueError for a negative radius or a batch without labels, TypeError for another head.
     """
-    fits = isinstance(head, SequenceClassifier)
-    require(fits, "head", type(head).__name__, "a SequenceClassifier", TypeError)
-    require(radius >= 0, "radius", radius, "0 or more")
-    require("labels" in batch, "batch", sorted(batch), "a batch with labels")
-    require_whole("steps", steps)
+    require_batch("batch", batch, "labels")
     batch = {name: tensor.to(head.base.device) for name, tensor in batch.items()}
     with eval_mode(head):
         delta = zeros_like_embeddings(head, batch)
@@ -81,20 +80,24 @@ def attack(
     return Attacked(*right, kept, sum(int(layer.sum()) for layer in old), delta)
 
 
+@checked
 def attack_curve(
     head: SequenceClassifier,
     batches: Iterable[dict],
-    radii: Sequence[float],
-    steps: int = 3,
-    seed: int = 0,
+    radii: Sequence[NonNegative],
+    steps: Count = 3,
+    seed: Seed = 0,
 ) -> pd.DataFrame:
     """A row per radius and kind ("worst", "random"): radius, kind, accuracy, flips.
 
     Counts of all batches are added up before they are divided: batches of unequal size do not count
     alike.
     """
-    batches = list(batches)
+    batches = list(checked_batches(batches))
     require(len(batches) > 0, "batches", "none", "at least one")
+    require(len(radii) > 0, "radii", "none", "at least one")
+    for number, batch in enumerate(batches):
+        require_batch(f"batches[{number}]", batch, "labels")
     rows = []
     for kind in ("worst", "random"):
         for radius in radii:

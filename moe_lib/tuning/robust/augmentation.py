@@ -7,12 +7,14 @@ change.
 
 import random
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_texts
 from moe_lib.paths import DATA
+from moe_lib.tuning.arguments import Listed, Rate
+from moe_lib.validation import Seed, Share, Text, checked
 
 # Without them a text says the opposite: never replaced, never dropped.
 NEGATIONS = frozenset(
@@ -35,7 +37,8 @@ def is_negation(word: str) -> bool:
     return word in NEGATIONS or word.endswith(("n't", "n’t"))
 
 
-def words_of_labels(names: Iterable[str]) -> frozenset[str]:
+@checked
+def words_of_labels(names: Iterable[Text]) -> frozenset[str]:
     """The words that label names are made of: "cancel_order" -> cancel, order."""
     return frozenset(word for name in names for word in re.split(r"[\W_]+", name.lower()) if word)
 
@@ -62,6 +65,7 @@ def load_synonyms() -> dict[str, tuple[str, ...]]:
     return table
 
 
+@checked
 @dataclass(frozen=True)
 class Synonyms:
     """Replace each word that is in the table with this probability.
@@ -73,12 +77,9 @@ class Synonyms:
     Negations always stay. A capital at the beginning of a word stays one.
     """
 
-    share: float = 0.3
-    protect: Collection[str] = frozenset()
-    table: dict[str, tuple[str, ...]] = field(default_factory=load_synonyms, repr=False)
-
-    def __post_init__(self):
-        require(0 <= self.share <= 1, "share", self.share, "0 to 1")
+    share: Share = 0.3
+    protect: Collection[Text] = frozenset()
+    table: Mapping[Text, Sequence[Text]] = field(default_factory=load_synonyms, repr=False)
 
     def __call__(self, text: str, generator: random.Random) -> str:
         pieces, place, changed = pieces_of(text), 0, []
@@ -109,6 +110,7 @@ class Synonyms:
         return 1, None
 
 
+@checked
 @dataclass(frozen=True)
 class WordDropout:
     """Leave out each word (each character, in Chinese) with this probability. Negations and
@@ -117,11 +119,8 @@ class WordDropout:
     A text that would lose all of its words stays as it was.
     """
 
-    share: float = 0.1
-    protect: Collection[str] = frozenset()
-
-    def __post_init__(self):
-        require(0 <= self.share < 1, "share", self.share, "0 up to, not including, 1")
+    share: Rate = 0.1
+    protect: Collection[Text] = frozenset()
 
     def __call__(self, text: str, generator: random.Random) -> str:
         kept, words = [], 0
@@ -134,11 +133,12 @@ class WordDropout:
         return re.sub(r" {2,}", " ", "".join(kept)).strip() if words else text
 
 
+@checked
 @dataclass(frozen=True)
 class InTurn:
     """Several changes, one after the other."""
 
-    changes: Sequence[Callable[[str, random.Random], str]]
+    changes: Sequence[Callable]
 
     def __call__(self, text: str, generator: random.Random) -> str:
         for change in self.changes:
@@ -157,9 +157,8 @@ class BackTranslated:
     empty: int
 
 
-def back_translate(
-    texts: Sequence[str], there: Callable[[str], str], back: Callable[[str], str]
-) -> BackTranslated:
+@checked
+def back_translate(texts: Listed, there: Callable, back: Callable) -> BackTranslated:
     """Each text translated and translated back: the same in other words, if the translators are
     good.
 
@@ -171,6 +170,7 @@ def back_translate(
     counted. Whether the meaning survived is not checked. A small translator says something else:
     read some before you train on them. Raises TypeError for a translator that gives no text.
     """
+    require_texts("texts", texts)
     kept, changed, unchanged, empty = [], 0, 0, 0
     for text in texts:
         result = text
@@ -191,10 +191,9 @@ def back_translate(
     return BackTranslated(kept, changed, unchanged, empty)
 
 
-def augment_texts(
-    texts: Sequence[str], change: Callable[[str, random.Random], str], *, seed: int = 0
-) -> list[str]:
+@checked
+def augment_texts(texts: Listed, change: Callable, *, seed: Seed = 0) -> list[str]:
     """Every text changed. Text number i has random numbers of its own: it comes out the same in any
     company."""
-    require_whole("seed", seed, at_least=0)
+    require_texts("texts", texts)
     return [change(text, random.Random(f"{seed}/{index}")) for index, text in enumerate(texts)]

@@ -1,10 +1,10 @@
 """Augmentation of encoded rows: decode, change, encode again. The label stays."""
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
+from moe_lib.tuning.arguments import Rate
 from moe_lib.tuning.encoding import encode_texts
 from moe_lib.tuning.examples import Encoded
 from moe_lib.tuning.robust.augmentation import (
@@ -14,17 +14,19 @@ from moe_lib.tuning.robust.augmentation import (
     augment_texts,
     words_of_labels,
 )
+from moe_lib.validation import Count, Flag, Seed, Share, Tokenizer, checked
 
 
+@checked
 def augment_rows(
     encoded: Encoded,
-    tokenizer,
-    change: Callable[[str, random.Random], str],
+    tokenizer: Tokenizer,
+    change: Callable,
     *,
-    copies: int = 1,
-    keep: bool = True,
-    seed: int = 0,
-    max_length: int = 128,
+    copies: Count = 1,
+    keep: Flag = True,
+    seed: Seed = 0,
+    max_length: Count = 128,
 ) -> Encoded:
     """Rows of `encode_texts` -> the same, and `copies` changed versions of each, one row below the
     other.
@@ -35,7 +37,6 @@ def augment_rows(
     Raises ValueError for rows of another kind (words, questions or choices have labels at places in
     the text).
     """
-    require_whole("copies", copies)
     for row in encoded.rows[:1]:
         plain = set(row) <= {"input_ids", "labels"} and not isinstance(row.get("labels"), list)
         require(plain, "encoded", f"rows with {', '.join(row)}", "rows of encode_texts")
@@ -49,15 +50,16 @@ def augment_rows(
     return Encoded(rows, encoded.pad_token_id, encoded.label_names)
 
 
+@checked
 @dataclass(frozen=True)
 class Augment:
     """A `prepare` for a Case of a comparison: synonyms and word dropout, words of the labels
     protected."""
 
-    tokenizer: object
-    synonyms: float = 0.3
-    dropout: float = 0.1
-    copies: int = 2
+    tokenizer: Tokenizer
+    synonyms: Share = 0.3
+    dropout: Rate = 0.1
+    copies: Count = 2
 
     def __call__(self, encoded: Encoded, seed: int) -> Encoded:
         protect = words_of_labels(encoded.label_names)

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
+from moe_lib.tuning.arguments import Rate, checked_batches
 from moe_lib.tuning.predicting import Predictions, predict
 from moe_lib.tuning.task_head import TaskHead
+from moe_lib.validation import checked
 
 
+@checked
 def ensemble(heads: Sequence[TaskHead], batches: Iterable[dict]) -> Predictions:
     """The mean of the heads' probabilities, one vote each. It costs as many forward passes as there
     are heads.
@@ -19,7 +22,9 @@ def ensemble(heads: Sequence[TaskHead], batches: Iterable[dict]) -> Predictions:
     `predict` does not know.
     """
     require(len(heads) > 0, "heads", "none", "at least one")
-    batches = list(batches)
+    kinds = sorted({type(head).__name__ for head in heads})
+    require(len(kinds) == 1, "heads", kinds, "heads of one class")
+    batches = list(checked_batches(batches))
     said = [predict(head, batches) for head in heads]
     shapes = {tuple(one.probabilities.shape) for one in said}
     require(len(shapes) == 1, "heads", sorted(shapes), "probabilities of one shape")
@@ -27,6 +32,7 @@ def ensemble(heads: Sequence[TaskHead], batches: Iterable[dict]) -> Predictions:
     return Predictions(mean, mean.argmax(-1), said[0].targets)
 
 
+@checked
 @torch.no_grad()
 def average_weights(heads: Sequence[TaskHead]) -> TaskHead:
     """A new head whose every number is the mean of theirs: a uniform soup (Wortsman et al. 2022).
@@ -59,8 +65,8 @@ class MovingAverage:
     are averaged as well. Raises ValueError for a decay outside 0 … 1.
     """
 
-    def __init__(self, model: nn.Module, decay: float = 0.9):
-        require(0 <= decay < 1, "decay", decay, "0 up to, not including, 1")
+    @checked
+    def __init__(self, model: nn.Module, decay: Rate = 0.9):
         self.model, self.decay = model, decay
         self.average: dict[str, Tensor] = {}
 
@@ -72,15 +78,18 @@ class MovingAverage:
             else:
                 self.average[name].lerp_(tensor, 1 - self.decay)
 
+    @checked
     def copy_to(self, model: nn.Module) -> None:
-        """Raises ValueError if nothing was averaged yet, RuntimeError by torch for a model of other
-        shapes."""
+        """Raises ValueError if nothing was averaged yet, and for a model of other shapes."""
         require(
             bool(self.average),
             "average",
             "no step yet",
             "at least one: callback=average in finetune",
         )
+        wanted = {name: tensor.shape for name, tensor in self.average.items()}
+        found = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        require(found == wanted, "model", "other weights", "those of the model that was averaged")
         model.load_state_dict(self.average)
 
 

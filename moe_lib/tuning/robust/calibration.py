@@ -8,16 +8,18 @@ import pandas as pd
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.validation import Finite, Positive, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Temperature:
     """T, and the mean loss −log p of the right class in nats on the rows it was fitted to, before
     (T = 1) and after."""
 
-    value: float
-    loss_before: float
-    loss_after: float
+    value: Positive
+    loss_before: Finite
+    loss_after: Finite
 
     def __call__(self, probabilities) -> np.ndarray:
         """softmax(log p / T): the logits divided by T, but for a constant that softmax does not
@@ -76,10 +78,13 @@ def coverage_curve(probabilities, targets) -> pd.DataFrame:
 
 
 def _table(probabilities) -> np.ndarray:
-    table = np.asarray(
-        probabilities.cpu() if isinstance(probabilities, Tensor) else probabilities,
-        dtype=np.float64,
-    )
+    if isinstance(probabilities, Tensor):
+        probabilities = probabilities.detach().cpu()
+    try:
+        table = np.asarray(probabilities, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        kind = type(probabilities).__name__
+        raise TypeError(f"probabilities: got {kind}; wants numbers of shape (n, K)") from error
     require(
         table.ndim == 2 and len(table) > 0,
         "probabilities",
@@ -93,8 +98,9 @@ def _table(probabilities) -> np.ndarray:
 
 def _targets(probabilities, targets) -> np.ndarray:
     table = _table(probabilities)
-    found = np.asarray(targets)
+    found = np.asarray(targets.cpu() if isinstance(targets, Tensor) else targets)
     require(found.shape == (len(table),), "targets", found.shape, f"shape {(len(table),)}")
+    require(found.dtype.kind in "iu", "targets", found.dtype, "whole numbers", TypeError)
     inside = bool((found >= 0).all() and (found < table.shape[1]).all())
     require(inside, "targets", f"{found.min()} to {found.max()}", f"0 to {table.shape[1] - 1}")
     return found.astype(int)

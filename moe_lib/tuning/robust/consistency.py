@@ -8,16 +8,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require, require_whole
+from moe_lib.tuning.arguments import Rate, require_logits
 from moe_lib.tuning.examples import Encoded, Examples
+from moe_lib.validation import NonNegative, Seed, checked
 
 
 def kl_divergence(target: Tensor, logits: Tensor) -> Tensor:
     """KL(p ‖ q) of each row in nats, p = softmax(target), q = softmax(logits): (n, K), (n, K) ->
     (n,)."""
+    require_logits("target", target)
+    require_logits("logits", logits)
+    got, wants = tuple(logits.shape), f"shape {tuple(target.shape)}"
+    require(logits.shape == target.shape, "logits", got, wants)
     log_p, log_q = target.float().log_softmax(-1), logits.float().log_softmax(-1)
     return (log_p.exp() * (log_p - log_q)).sum(-1)
 
 
+@checked
 @dataclass(frozen=True)
 class RDrop:
     """Mean loss of two passes with different dropout, plus weight · (KL(p ‖ q) + KL(q ‖ p)) / 2
@@ -27,10 +34,7 @@ class RDrop:
     the KL is 0.
     """
 
-    weight: float = 1.0
-
-    def __post_init__(self):
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
+    weight: NonNegative = 1.0
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], options: dict):
         one, other = model(**batch, **options), model(**batch, **options)
@@ -53,8 +57,9 @@ class ConsistencyBatches:
     few rows for a batch.
     """
 
+    @checked
     def __init__(
-        self, labelled: Examples, unlabelled: Encoded, augmented: Encoded, *, seed: int = 0
+        self, labelled: Examples, unlabelled: Encoded, augmented: Encoded, *, seed: Seed = 0
     ):
         same = len(unlabelled) == len(augmented)
         require(
@@ -96,6 +101,7 @@ class ConsistencyBatches:
         return batch
 
 
+@checked
 @dataclass(frozen=True)
 class Consistency:
     """Loss of the labelled texts + weight · mean KL(p(plain) ‖ p(augmented)) (UDA, Xie et al.
@@ -105,12 +111,8 @@ class Consistency:
     `threshold` add 0, and are still counted in the mean. For batches of ConsistencyBatches.
     """
 
-    weight: float = 1.0
-    threshold: float = 0.0
-
-    def __post_init__(self):
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
-        require(0 <= self.threshold < 1, "threshold", self.threshold, "0 up to, not including, 1")
+    weight: NonNegative = 1.0
+    threshold: Rate = 0.0
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], options: dict):
         require("plain_ids" in batch, "batch", sorted(batch), "a batch of ConsistencyBatches")

@@ -15,11 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.tuning.head_parts import pool
+from moe_lib.tuning.head_parts import POOLINGS, pool
 from moe_lib.tuning.robust.perturbing import base_of
+from moe_lib.validation import Choice, Positive, checked, require_tensor
 
 
-def info_nce(one: Tensor, other: Tensor, temperature: float = 0.05) -> Tensor:
+@checked
+def info_nce(one: Tensor, other: Tensor, temperature: Positive = 0.05) -> Tensor:
     """Mean over i of −log( exp(s_ii / τ) / Σ_j exp(s_ij / τ) ), s_ij the cosine of one_i and
     other_j, in nats.
 
@@ -27,18 +29,14 @@ def info_nce(one: Tensor, other: Tensor, temperature: float = 0.05) -> Tensor:
     wrong answers. ln n if the encoder tells nothing apart. Raises ValueError for other shapes, or
     fewer than two rows: one text alone has nothing to be told apart from, and its loss is 0.
     """
-    require(
-        one.dim() == 2 and one.shape == other.shape,
-        "other",
-        tuple(other.shape),
-        f"shape {tuple(one.shape)}",
-    )
+    require_tensor("one", one, ("n", "d"), "floating")
+    require_tensor("other", other, tuple(one.shape), "floating")
     require(len(one) >= 2, "one", f"{len(one)} rows", "at least two")
-    require(temperature > 0, "temperature", temperature, "more than 0")
     cosines = F.normalize(one.float(), dim=-1) @ F.normalize(other.float(), dim=-1).T  # (n, n)
     return F.cross_entropy(cosines / temperature, torch.arange(len(one), device=one.device))
 
 
+@checked
 @dataclass(frozen=True)
 class SimCSE:
     """An objective for finetune: each batch goes through the encoder twice, and info_nce joins the
@@ -52,8 +50,8 @@ class SimCSE:
     parts (accumulation=1): the wrong answers are the rest of the batch.
     """
 
-    temperature: float = 0.05
-    pooling: str = "mean"
+    temperature: Positive = 0.05
+    pooling: Choice(*POOLINGS) = "mean"
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor], options: dict):
         base, mask = base_of(model), batch.get("attention_mask")

@@ -16,8 +16,11 @@ from moe_lib.model.experts import Experts
 from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert
 from moe_lib.model.fast.grouped import grouped_linear
 from moe_lib.model.layers import SwiGLU
+from moe_lib.tuning.arguments import Rate
+from moe_lib.validation import checked
 
 
+@checked
 @dataclass(frozen=True)
 class ExpertDropout:
     """Rates, 0 up to, not including, 1.
@@ -32,13 +35,8 @@ class ExpertDropout:
     everything.
     """
 
-    experts: float = 0.4
-    elsewhere: float = 0.1
-
-    def __post_init__(self):
-        for name in ("experts", "elsewhere"):
-            rate = getattr(self, name)
-            require(0 <= rate < 1, name, rate, "0 up to, not including, 1")
+    experts: Rate = 0.4
+    elsewhere: Rate = 0.1
 
     def attach(self, model: LanguageModel) -> "AttachedDropout":
         """Raises TypeError for another kind of model, ValueError if dropout is attached to it

@@ -9,42 +9,38 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.modules import eval_mode
+from moe_lib.tuning.arguments import checked_batches, require_batch, require_logits
 from moe_lib.tuning.heads import SequenceClassifier
+from moe_lib.validation import Positive, checked
 
 
+@checked
 @torch.no_grad()
 def class_logits(head: SequenceClassifier, batches: Iterable[dict]) -> Tensor:
     """(n, K) float, on the CPU, in eval mode and in order. Labels are not looked at."""
-    require(
-        isinstance(head, SequenceClassifier),
-        "head",
-        type(head).__name__,
-        "a SequenceClassifier",
-        TypeError,
-    )
+    found, device = [], head.base.device
     with eval_mode(head):
-        found = [
-            head(
-                batch["input_ids"].to(head.base.device),
-                batch["attention_mask"].to(head.base.device),
-            ).logits
-            for batch in batches
-        ]
+        for batch in checked_batches(batches):
+            require_batch("batches", batch, "attention_mask")
+            ids, mask = (batch[name].to(device) for name in ("input_ids", "attention_mask"))
+            found.append(head(ids, mask).logits)
     require(bool(found), "batches", "none", "at least one")
     return torch.cat(found).float().cpu()
 
 
 def max_probability(logits: Tensor) -> Tensor:
     """max softmax(logits): (n, K) -> (n,), 1/K to 1 (Hendrycks & Gimpel 2017)."""
+    require_logits("logits", logits)
     return logits.softmax(-1).amax(-1)
 
 
-def energy_score(logits: Tensor, temperature: float = 1.0) -> Tensor:
+@checked
+def energy_score(logits: Tensor, temperature: Positive = 1.0) -> Tensor:
     """T · log Σ exp(logit / T), the negative energy: (n, K) -> (n,) (Liu et al. 2020).
 
     It sees how large the logits are, which softmax divides away.
     """
-    require(temperature > 0, "temperature", temperature, "more than 0")
+    require_logits("logits", logits)
     return temperature * torch.logsumexp(logits / temperature, -1)
 
 
@@ -57,13 +53,18 @@ def auroc(known: Sequence[float] | Tensor, unknown: Sequence[float] | Tensor) ->
     """
     from sklearn.metrics import roc_auc_score
 
-    known, unknown = (
-        np.asarray(torch.as_tensor(scores), dtype=np.float64) for scores in (known, unknown)
-    )
-    for name, scores in (("known", known), ("unknown", unknown)):
-        require(
-            scores.ndim == 1 and len(scores) > 0, name, scores.shape, "shape (n,), n at least 1"
-        )
+    known, unknown = _scores("known", known), _scores("unknown", unknown)
     return float(
         roc_auc_score(np.r_[np.ones(len(known)), np.zeros(len(unknown))], np.r_[known, unknown])
     )
+
+
+def _scores(argument: str, scores: Sequence[float] | Tensor) -> np.ndarray:
+    """(n,) finite numbers, n at least 1."""
+    try:
+        found = np.asarray(torch.as_tensor(scores).detach().cpu(), dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{argument}: got {type(scores).__name__}; wants numbers") from error
+    require(found.ndim == 1 and len(found) > 0, argument, found.shape, "shape (n,), n at least 1")
+    require(bool(np.isfinite(found).all()), argument, "a NaN or infinity", "finite numbers")
+    return found

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
+from moe_lib.tuning.arguments import Batch, ModelOrHead
+from moe_lib.validation import checked
 
 
 def base_of(model: nn.Module) -> LanguageModel:
@@ -15,8 +17,9 @@ def base_of(model: nn.Module) -> LanguageModel:
     return model if isinstance(model, LanguageModel) else model.base
 
 
+@checked
 @contextmanager
-def perturbed(model: nn.Module, delta: Tensor) -> Iterator[None]:
+def perturbed(model: ModelOrHead, delta: Tensor) -> Iterator[None]:
     """Within the `with` block, delta is added to what the embedding gives.
 
     delta  (batch, sequence, hidden_size), of the batch that goes through the model; gradients reach
@@ -86,8 +89,9 @@ def random_direction(delta: Tensor, batch: dict[str, Tensor], radius: float, see
     return to_norm(noise * real_tokens(batch), radius)
 
 
+@checked
 @torch.no_grad()
-def embedding_norms(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def embedding_norms(model: ModelOrHead, batch: Batch) -> Tensor:
     """‖embeddings‖₂ of each text over its real tokens, (batch,): what a radius is compared with."""
     hidden = base_of(model).embedding(batch["input_ids"].to(base_of(model).device))
     return text_norm(hidden * real_tokens(batch).to(hidden.device)).flatten()

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.heads import SequenceClassifier
 from moe_lib.tuning.predicting import predict
+from moe_lib.validation import Callback, Natural, Share, checked
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,15 @@ class SelfTrained:
     log: pd.DataFrame
 
 
+@checked
 def self_train(
-    fit: Callable[[Encoded, int], SequenceClassifier],
+    fit: Callable,
     labelled: Encoded,
     unlabelled: Encoded,
     *,
-    rounds: int = 2,
-    threshold: float = 0.9,
-    after: Callable[[SequenceClassifier, int], None] | None = None,
+    rounds: Natural = 2,
+    threshold: Share = 0.9,
+    after: Callback = None,
 ) -> SelfTrained:
     """Train on the labels; label the sure ones of `unlabelled`; train a new model on both; and
     again.
@@ -49,8 +51,6 @@ def self_train(
 
     Raises ValueError for bad settings, or a text that is both labelled and unlabelled.
     """
-    require_whole("rounds", rounds, at_least=0)
-    require(0 <= threshold <= 1, "threshold", threshold, "0 to 1")
     known = {tuple(row["input_ids"]) for row in labelled.rows}
     shared = sum(tuple(row["input_ids"]) in known for row in unlabelled.rows)
     require(
