@@ -16,14 +16,18 @@ hidden rank), and is asked for pairs that were never shown.
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
 from moe_lib.config import ModelConfig
+from moe_lib.console import page, whole
+from moe_lib.counting import count_parameters
 from moe_lib.errors import require, require_whole
+from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
-from moe_lib.paths import DATA
 from moe_lib.training import train
 
 NAMES, NUMBERS = 128, 64  # first names, last names; numbers to remember
@@ -33,7 +37,7 @@ FACTS = (1024, 2048, 4096, 8192, 16384)
 RATES = (0.005, 0.01, 0.02, 0.03)
 SEEDS = 3
 TUNING_SEED = 100  # of the book on which the rates are chosen
-STUDY = DATA / "studies" / "phone_book.json"
+STUDY = STUDIES / "phone_book.json"
 
 _EVEN = dict(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True)
 _EVEN["bias_update_speed"] = 0.005
@@ -181,9 +185,56 @@ def stored_bits(found: dict, n_facts: int) -> float:
 
 
 def best_rate(
-    design: str, rates: Sequence[float] = RATES, steps: int = STEPS
+    design: str, rates: Sequence[float] | None = None, steps: int = STEPS
 ) -> tuple[float, dict]:
     """The learning rate with the lowest loss on the tuning book -> it, and the loss of each."""
     book = PhoneBook(8192, seed=TUNING_SEED)
-    losses = {rate: learn(design, book, rate, steps=steps, seed=TUNING_SEED)[1] for rate in rates}
+    losses = {
+        rate: learn(design, book, rate, steps=steps, seed=TUNING_SEED)[1] for rate in rates or RATES
+    }
     return min(losses, key=lambda rate: losses[rate]["bits"]), losses
+
+
+def run_study(
+    facts: Sequence[int] = FACTS, seeds: int = SEEDS, steps: int = STEPS, kept: Path | None = None
+) -> dict:
+    """Every design with every number of facts and seed; finished runs are taken from `kept`."""
+    torch.set_num_threads(1)
+    rates, runs = {}, []
+    for design in DESIGNS:
+        key = {"design": design, "fields": DESIGNS[design], "steps": steps}
+        file = kept and kept / f"rate-{design.replace(' ', '-')}.json"
+        best, tried = kept_run(file, key, lambda d=design: best_rate(d, steps=steps))
+        rates[design] = {"best": best, "tried": tried}
+        print(f"{design}: learning rate {best}", flush=True)
+        for n_facts in facts:
+            for seed in range(seeds):
+                this = {**key, "n_facts": n_facts, "seed": seed, "rate": best}
+                file = kept and kept / f"{design.replace(' ', '-')}-{n_facts}-{seed}.json"
+                found = kept_run(file, this, lambda k=this: _one(k))
+                runs.append({"design": design, "n_facts": n_facts, "seed": seed, **found})
+                print(f"{n_facts} facts, seed {seed}: recall {found['recall']:.3f}", flush=True)
+    sizes = {design: count_parameters(design_config(design)).as_dict() for design in DESIGNS}
+    told = about("phone_book", steps=steps, batch=BATCH, seeds=seeds)
+    return rounded({"about": told, "parameters": sizes, "rates": rates, "runs": runs})
+
+
+def _one(key: dict) -> dict:
+    book = PhoneBook(key["n_facts"], key["seed"])
+    return learn(key["design"], book, key["rate"], steps=key["steps"], seed=key["seed"])[1]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = parser_of("phone_book", __doc__)
+    parser.add_argument("--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out")
+    parser.add_argument("--seeds", type=whole(1), default=SEEDS)
+    parser.add_argument("--out", type=page, default=STUDY)
+    given = parser.parse_args(arguments)
+    write_json(
+        given.out,
+        run_study(seeds=given.seeds, steps=given.steps, kept=runs_folder("phone_book")),
+    )
+
+
+if __name__ == "__main__":
+    main()

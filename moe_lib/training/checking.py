@@ -75,9 +75,9 @@ def usable_device(device: object) -> torch.device | None:
         raise ValueError(f"device: got {device!r} ({error}); wants {wants}") from error
 
 
-def warn_of_half_precision(model: nn.Module) -> None:
-    """Weights of 8 to 11 bits are trained, but most of what a step adds is below their
-    resolution."""
+def warn_of_half_precision(model: nn.Module, frames: int = 3) -> None:
+    """Weights of 8 to 11 bits are trained, but most of what a step adds is below their resolution.
+    `frames` up, this function's included, stands the line that is warned."""
     half = {p.dtype for p in model.parameters() if p.requires_grad} & {
         torch.float16,
         torch.bfloat16,
@@ -87,5 +87,5 @@ def warn_of_half_precision(model: nn.Module) -> None:
         warnings.warn(
             f"model: its weights are {kinds}, and a small step is lost in rounding; train "
             "model.float(), with bf16=True if the forward pass shall be in bfloat16",
-            stacklevel=3,
+            stacklevel=frames,
         )

@@ -20,12 +20,11 @@ def evaluate(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> float:
 
 @torch.no_grad()
 def measure(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-    """loss in nats per example over all batches, and accuracy for heads with one answer per
-    example, 0 to 1. (Where several choices are right, choosing any of them counts.)
+    """loss in nats per example over all batches, and accuracy, 0 to 1, for heads with one answer
+    per example. (Where several choices are right, choosing any of them counts.)
 
     Batches differ in size: their means are weighed by their examples, and one without a label
-    weighs nothing. (The mean of batch means is another number, and divided once more by the number
-    of examples it is far too small.)
+    weighs nothing. The mean of batch means would be another number.
 
     Raises ValueError if no batch has a label, TrainingDiverged for a loss that is not finite.
     """

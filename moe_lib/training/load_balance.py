@@ -1,35 +1,9 @@
-"""Load balance in training: the losses, the numbers that say how even the load is, and the step of
-the bias.
-
-The formulas live beside the router in `moe_lib.model.balance`, because a model's forward pass needs
-them.
-"""
+"""Load balance in training: the step of the selection bias. The losses, and the numbers that say
+how even the load is, stand in `moe_lib.model.balance`: a model's forward pass needs them."""
 
 from torch import Tensor, nn
 
 from moe_lib.model import MoELayer
-from moe_lib.model.balance import (
-    communication_balance_loss,
-    device_balance_loss,
-    expert_balance_loss,
-    importance_loss,
-    load_entropy,
-    load_loss,
-    max_violation,
-    router_z_loss,
-)
-
-__all__ = [
-    "communication_balance_loss",
-    "device_balance_loss",
-    "expert_balance_loss",
-    "importance_loss",
-    "load_entropy",
-    "load_loss",
-    "max_violation",
-    "router_z_loss",
-    "update_selection_biases",
-]
 
 
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:

@@ -216,6 +216,7 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         self.panel.problem = self._problem
 
 
+@checked
 def explore(
     model: nn.Module,
     tokenizer,
@@ -224,7 +225,7 @@ def explore(
     *,
     compare_text: str | None = None,
     compare_model: nn.Module | None = None,
-    compare_tokenizer=None,
+    compare_tokenizer: Tokenizer | None = None,
     names: tuple[str, str] | None = None,
 ) -> RoutingExplorer:
     """Open the routing explorer: a widget that shows which experts of `model` read each token of
