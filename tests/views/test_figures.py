@@ -76,7 +76,7 @@ def test_no_text_says_so(model, tokenizer, tmp_path):
 def test_wrong_rank_or_layer_is_named(reading):
     with pytest.raises(ValueError, match="rank"):
         token_figure(reading, 1, 3)
-    with pytest.raises(ValueError, match="index"):
+    with pytest.raises(ValueError, match="layer"):
         token_figure(reading, 0)
 
 

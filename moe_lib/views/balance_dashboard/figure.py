@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.training.recorder import BalanceRecorder
+from moe_lib.validation import checked
 from moe_lib.views.balance_dashboard.payload import (
     LAYER_LINES,
     LOAD_COLOURS,
@@ -21,6 +22,7 @@ from moe_lib.views.balance_dashboard.words import run_title
 from moe_lib.views.kit.pictures import plain_words
 
 
+@checked
 @plain_words
 def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
     """One run, or up to four beside each other: the load of every expert over the steps for each

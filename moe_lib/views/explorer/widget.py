@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import traitlets
 from torch import nn
 
-from moe_lib.validation import Tokenizer, checked
+from moe_lib.validation import Count, Tokenizer, checked
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
@@ -51,16 +51,17 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
 
     FORMS = (Form("_toggle", needs={"layer": whole(), "toggle": whole()}),)
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
-        tokenizer,
+        tokenizer: Tokenizer,
         text: str = EXAMPLE,
-        max_tokens: int = 512,
+        max_tokens: Count = 512,
         *,
         compare_text: str | None = None,
         compare_model: nn.Module | None = None,
-        compare_tokenizer=None,
+        compare_tokenizer: Tokenizer | None = None,
         names: tuple[str, str] | None = None,
     ):
         names = (_TEXTS if compare_model is None else _MODELS) if names is None else names
