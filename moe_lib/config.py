@@ -8,8 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moe_lib.config_attention import check_attention, complete_rope_scaling
-from moe_lib.errors import require, require_one_of
+from moe_lib.errors import require, require_bool, require_number, require_one_of, require_whole
 from moe_lib.presets import PRESETS
 from moe_lib.validation import Choice, Count, Finite, Flag, Natural, NonNegative, Positive, Share
 from moe_lib.validation.checking import checked
@@ -20,6 +19,11 @@ if TYPE_CHECKING:
 # Factors and speeds of what evens the load out; which of them a router takes stands on its class.
 _BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
 _BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
+# Settings of latent attention, and of YaRN within it.
+_LATENT_SIZES = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+_YARN_DEFAULTS = {"rope_type": "yarn", "factor": None, "original_max_position_embeddings": None}
+_YARN_DEFAULTS |= {"beta_fast": 32, "beta_slow": 1, "mscale": None, "mscale_all_dim": None}
+_YARN_DEFAULTS |= {"attention_factor": None, "truncate": True}
 
 
 @checked
@@ -94,7 +98,7 @@ class ModelConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
-        check_attention(self)
+        _check_attention(self)
         self._check_experts()
 
     @property
@@ -137,6 +141,9 @@ class ModelConfig:
 
     def is_moe_layer(self, layer: int) -> bool:
         """True where block `layer` (counted from 0) has experts."""
+        require_whole("layer", layer, at_least=0)
+        count = self.num_hidden_layers
+        require(layer < count, "layer", layer, f"less than num_hidden_layers ({count})")
         return self.n_routed_experts > 0 and layer >= self.first_k_dense_replace
 
     def replace(self, **changes) -> "ModelConfig":
@@ -160,8 +167,9 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "ModelConfig":
+        require(isinstance(fields, dict), "config", fields, "a dict of its fields", TypeError)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known)
+        unknown = sorted(set(fields) - known, key=str)
         require(not unknown, "config", unknown, f"only these fields: {', '.join(sorted(known))}")
         require("vocab_size" in fields, "config", sorted(fields), "a vocab_size")
         return cls(**fields)
@@ -175,3 +183,64 @@ class ModelConfig:
     @staticmethod
     def presets() -> list[str]:
         return sorted(PRESETS)
+
+
+def _check_attention(config: ModelConfig) -> None:
+    """Raise ValueError or TypeError naming the first attention setting that is out of place."""
+    require_number("rope_theta", config.rope_theta, above=1)  # later pairs turn more slowly
+    (_check_latent if config.attention == "mla" else _check_heads)(config)
+
+
+def _check_heads(config: ModelConfig) -> None:
+    width, heads = config.hidden_size, config.num_attention_heads
+    shared = config.num_key_value_heads
+    for name in (*_LATENT_SIZES, "q_lora_rank", "rope_scaling"):
+        wants = 'None with attention "mha": it belongs to latent attention ("mla")'
+        require(getattr(config, name) is None, name, getattr(config, name), wants)
+    require(not config.attention_bias, "attention_bias", True, 'False with attention "mha"')
+    wants = f"a multiple of num_attention_heads ({heads})"
+    require(width % heads == 0, "hidden_size", width, wants)
+    wants = "hidden_size / num_attention_heads even: rotary positions turn pairs of numbers"
+    require(config.head_dim % 2 == 0, "hidden_size", width, wants)
+    wants = f"a divisor of num_attention_heads ({heads})"
+    require(heads % shared == 0, "num_key_value_heads", shared, wants)
+
+
+def _check_latent(config: ModelConfig) -> None:
+    for name in _LATENT_SIZES:  # with "mla" none of them may be None
+        require_whole(name, getattr(config, name))
+    turned, heads = config.qk_rope_head_dim, config.num_attention_heads
+    wants = "an even number: rotary positions turn pairs of numbers"
+    require(turned % 2 == 0, "qk_rope_head_dim", turned, wants)
+    shared = config.num_key_value_heads
+    wants = f'num_attention_heads ({heads}) with attention "mla": every head makes its own keys'
+    wants += " out of the shared latent"
+    require(shared == heads, "num_key_value_heads", shared, wants)
+
+
+def complete_rope_scaling(scaling: dict | None) -> dict | None:
+    """YaRN's settings with the defaults filled in, as a new dict; None stays None.
+
+    The names are transformers'. Wanted: factor (1 or more) and original_max_position_embeddings;
+    the others have defaults. ValueError or TypeError names the setting.
+    """
+    if scaling is None:
+        return None
+    given = {("rope_type" if name == "type" else name): value for name, value in scaling.items()}
+    unknown = sorted(set(given) - set(_YARN_DEFAULTS))
+    require(not unknown, "rope_scaling", unknown, f"only these names: {', '.join(_YARN_DEFAULTS)}")
+    full = _YARN_DEFAULTS | {name: value for name, value in given.items() if value is not None}
+    require(full["rope_type"] == "yarn", "rope_scaling", full["rope_type"], 'a rope_type of "yarn"')
+    require_bool("rope_scaling['truncate']", full["truncate"])
+    length = full["original_max_position_embeddings"]
+    require_whole("rope_scaling['original_max_position_embeddings']", length)
+    require_number("rope_scaling['beta_fast']", full["beta_fast"])
+    require_number("rope_scaling['beta_slow']", full["beta_slow"])
+    require_number("rope_scaling['factor']", full["factor"], at_least=1)  # YaRN stretches
+    for name in ("mscale", "mscale_all_dim", "attention_factor"):
+        if full[name] is not None:
+            require_number(f"rope_scaling[{name!r}]", full[name], at_least=0)
+    fast, slow = full["beta_fast"], full["beta_slow"]
+    wants = f"more than 0 and at most beta_fast ({fast})"
+    require(fast >= slow > 0, "rope_scaling['beta_slow']", slow, wants)
+    return full

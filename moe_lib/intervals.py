@@ -1,10 +1,12 @@
 """What a few seeds can tell: a mean with its interval."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 from moe_lib.errors import require
+from moe_lib.validation import Share, checked
 
 
 @dataclass(frozen=True)
@@ -26,16 +28,22 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+@checked
+def interval(values: Iterable, confidence: Share = 0.95) -> Interval:
     """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1
     degrees of freedom.
 
     NaN values are left out. With three seeds t is 4.3, and intervals are wide: that is what three
-    runs can tell. Raises ValueError for a confidence outside 0 … 1.
+    runs can tell. Raises ValueError for a confidence outside 0 … 1, TypeError for values that are
+    no numbers.
     """
     from scipy.stats import t as student  # here, because it is slow to import
 
     require(0 < confidence < 1, "confidence", confidence, "more than 0, less than 1")
+    values = list(values)
+    for place, value in enumerate(values):
+        number = value is None or (isinstance(value, Real) and not isinstance(value, bool))
+        require(number, f"values[{place}]", value, "a number, or None for none", TypeError)
     known = [float(value) for value in values if value is not None and not math.isnan(value)]
     n, nan = len(known), math.nan
     if n == 0:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.rotary import rotate
+from moe_lib.validation import Natural, checked
 
 
 class Attention(nn.Module):
@@ -18,7 +19,8 @@ class Attention(nn.Module):
         cache    a KVCache, which keeps keys and values of the tokens before
     """
 
-    def __init__(self, config: ModelConfig, layer: int):
+    @checked
+    def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
         self.layer, self.causal, self.head_dim = layer, config.causal, config.head_dim
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
@@ -44,9 +46,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-def visible_keys(
-    causal: bool, queries: int, attention_mask: Tensor | None, past: int = 0
-) -> Tensor | None:
+def visible_keys(causal: bool, queries: int, attention_mask, past: int = 0) -> Tensor | None:
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
     default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
 

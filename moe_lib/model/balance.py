@@ -108,17 +108,26 @@ def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=Non
 def max_violation(load: Tensor) -> float:
     """MaxVio = max load / mean load − 1 (Loss-Free Balancing, 2024): 0 is even, E − 1 is one expert
     doing it all. load (E,) counts of one layer; a layer that got no token counts as even."""
-    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
-    load = load.cpu().double()
+    load = _checked(load)
     return float(load.max() / load.mean() - 1) if load.sum() > 0 else 0.0
 
 
 def load_entropy(load: Tensor) -> float:
     """Entropy of the load divided by log E: 1 is even, 0 is one expert doing it all."""
+    load = _checked(load)
     if len(load) == 1 or load.sum() == 0:
         return 1.0
-    share = load.cpu().double() / load.sum().cpu()
+    share = load / load.sum()
     return float(torch.special.entr(share).sum() / torch.log(torch.tensor(float(len(load)))))
+
+
+def _checked(load: Tensor) -> Tensor:
+    """A load (E,) on the CPU, in float64."""
+    require_tensor("load", load, ("experts",))
+    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
+    load = load.cpu().double()
+    require_tensor("load", load, low=0, finite=True)
+    return load
 
 
 def _counts(routing: Routing) -> Tensor:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +17,7 @@ from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
-from moe_lib.validation import checked
-
-if TYPE_CHECKING:
-    from moe_lib.model.cache import KVCache
-    from moe_lib.model.generation import NewToken
+from moe_lib.validation import checked, require_tensor
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class LanguageModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        cache: "KVCache | None" = None,
+        cache=None,
         last_logits_only: bool = False,
     ) -> ModelOutput:
         """input_ids (batch, sequence) int64 -> ModelOutput.
@@ -109,7 +104,7 @@ class LanguageModel(nn.Module):
 
         return generate(self, input_ids, max_new_tokens, **options)
 
-    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> "Iterator[NewToken]":
+    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> Iterator:
         """The same, one token at a time with its routing; see `moe_lib.model.generation.stream`."""
         from moe_lib.model.generation import stream
 
@@ -118,6 +113,7 @@ class LanguageModel(nn.Module):
     def _read(self, input_ids: Tensor, attention_mask, labels=None, cache=None) -> tuple:
         """The residual stream after the last norm, and what the blocks gave beside it."""
         config = self.config
+        require_tensor("input_ids", input_ids, device=self.device)
         check_ids(input_ids, attention_mask, cache, config)
         if labels is not None:
             check_labels(labels, input_ids, config, IGNORED)

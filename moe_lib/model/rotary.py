@@ -14,14 +14,23 @@ import math
 import torch
 from torch import Tensor
 
+from moe_lib.errors import require, require_number, require_whole
+from moe_lib.validation import require_tensor
+
 
 def rotary_angles(positions: Tensor, head_dim: int, theta=10000.0, scaling=None) -> Tensor:
     """positions (...) -> angles (..., head_dim / 2), float32, in radians."""
+    require_tensor("positions", positions)
     return positions[..., None].float() * rotary_speeds(head_dim, theta, scaling, positions.device)
 
 
 def rotary_speeds(head_dim: int, theta=10000.0, scaling=None, device=None) -> Tensor:
     """Radians per position of each pair, (head_dim / 2,) float32: fast first, slow last."""
+    require_whole("head_dim", head_dim)
+    require(head_dim % 2 == 0, "head_dim", head_dim, "an even number: pairs are turned")
+    require_number("theta", theta, above=1)
+    complete = scaling is None or (isinstance(scaling, dict) and "truncate" in scaling)
+    require(complete, "scaling", scaling, "None, or a ModelConfig's rope_scaling")
     pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)  # (head_dim / 2,)
     radius = theta ** (pair / head_dim)  # positions per radian
     if scaling is None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moe_lib.validation import require_tensor
+
 
 @dataclass(frozen=True)
 class Routing:
@@ -33,7 +35,10 @@ class Routing:
     def choices(self, mask: Tensor | None = None) -> Tensor:
         """(tokens, k) bool: columns that hold a choice, of tokens that mask (tokens,) keeps."""
         chosen = torch.ones_like(self.kept) if self.chosen is None else self.chosen
-        return chosen if mask is None else chosen & mask.bool()[:, None]
+        if mask is None:
+            return chosen
+        require_tensor("mask", mask, chosen.shape[:1], (torch.bool, "whole"))
+        return chosen & mask.bool()[:, None]
 
     def load(self, mask: Tensor | None = None) -> Tensor:
         """Times each expert was chosen, (E,) int64, also where a limit dropped the pair."""

@@ -85,9 +85,7 @@ class Batches:
         batch = {"input_ids": input_ids, "labels": labels}
         if mask is not None:
             batch["attention_mask"] = mask
-        if self.device is None:
-            return batch
-        return {name: part.to(self.device) for name, part in batch.items()}
+        return {name: part.to(device=self.device) for name, part in batch.items()}  # None: as it is
 
 
 def evaluation_batches(

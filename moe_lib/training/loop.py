@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,6 @@ from moe_lib.training.state import load_state, run_identity, save_state
 from moe_lib.training.step import OptimiserStep, StepResult
 from moe_lib.training.tensorboard import tensorboard_log
 from moe_lib.validation import Callback, Count, Flag, Natural, NonNegative, Positive, Share, checked
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 class BatchSource(Protocol):
@@ -41,12 +38,12 @@ class StepReport:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """history: a row per step: loss in nats per token, without the balance losses, which stand in
-    balance_loss; max_violation and load_entropy of the worst layer; dropped_share over all layers.
-    interrupted: stopped early."""
+    """history: a DataFrame, a row per step: loss in nats per token, without balance_loss, which are
+    the balance losses; max_violation and load_entropy of the worst layer; dropped_share over all
+    layers. interrupted: stopped early."""
 
     model: nn.Module
-    history: "pd.DataFrame"
+    history: Any
     interrupted: bool
 
 

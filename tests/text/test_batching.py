@@ -182,7 +182,7 @@ def test_masking_refuses_wrong_input():
         mask_tokens(rows, IDS, probability=0, generator=generator())
     with pytest.raises(ValueError, match=r"attention_mask: got \(2, 3\); wants shape \(2, 128\)"):
         mask_tokens(rows, IDS, generator=generator(), attention_mask=torch.ones(2, 3))
-    with pytest.raises(ValueError, match="input_ids: got .*wants 0 to 499"):
+    with pytest.raises(ValueError, match="input_ids: got .*wants .* 0 to 499"):
         mask_tokens(rows + 400, IDS, generator=generator())
 
 

@@ -9,6 +9,7 @@ from moe_lib.errors import require, require_whole
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.capacity import capacity
 from moe_lib.model.routing import Routing
+from moe_lib.validation import require_tensor
 
 
 class ExpertChoiceRouter(Router):
@@ -64,6 +65,8 @@ class HashRouter(Router):
     def __init__(self, hidden_size: int, n_routed_experts: int, *k: int, **options):
         super().__init__(hidden_size, n_routed_experts, *k, **options)
         require_whole("vocab_size", self.vocab_size)
+        require_whole("seed", self.seed, at_least=0)
+        require(self.seed < 2**63, "seed", self.seed, "a whole number below 2**63")
         # Drawn and thrown away: what is drawn after a router is the same whether it learns or not.
         nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
         # On the CPU also while a model is built without memory: a generator is of one device.
@@ -75,6 +78,8 @@ class HashRouter(Router):
     def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> Routing:
         wants = "the token ids (tokens,): a hash router looks them up"
         require(input_ids is not None, "input_ids", input_ids, wants)
+        self.check_call(x, input_ids, mask, n_sequences)
+        require_tensor("input_ids", input_ids, low=0, high=self.vocab_size - 1)
         experts = self.table[input_ids]  # (tokens, k)
         dtype = torch.promote_types(x.dtype, torch.float32)
         weights = torch.ones(experts.shape, device=x.device, dtype=dtype) / experts.shape[1]

@@ -7,10 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_number, require_one_of, require_whole
+from moe_lib.config import ModelConfig
+from moe_lib.errors import require, require_whole
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_vectors
 from moe_lib.validation import Count, checked
+from moe_lib.validation.checking import checked_as_in
 
 
 class Router(nn.Module):
@@ -55,10 +58,12 @@ class Router(nn.Module):
         self, hidden_size: Count, n_routed_experts: Count, num_experts_per_tok: Count, **options
     ):
         super().__init__()
+        self.hidden_size = hidden_size
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
-        for name, value in options.items():
+        for name in options:
             wants = f"some of {', '.join(self.options)}"
             require(name in self.options or name in _SOME_TAKE, "options", name, wants, TypeError)
+        for name, value in checked_as_in(ModelConfig, options).items():
             setattr(self, name, value)
         if self.topk_group is None:
             self.topk_group = self.n_group
@@ -86,13 +91,6 @@ class Router(nn.Module):
     def check(cls, given) -> None:
         """Raise ValueError or TypeError, naming the setting, for what this router cannot do. given
         holds the options as attributes: a router in the making, or a ModelConfig."""
-        for name in ("n_group", "topk_group"):
-            require_whole(name, getattr(given, name))
-        require_one_of("scoring_func", given.scoring_func, ("softmax", "sigmoid"))
-        require_one_of("capacity_per", given.capacity_per, ("expert", "device"))
-        require_number("never_drop_share", given.never_drop_share, at_least=0, at_most=1)
-        if given.capacity_factor is not None:
-            require_number("capacity_factor", given.capacity_factor, above=0)
         for kept, name, wants in cls.rules(given):
             require(kept, name, getattr(given, name), wants)
 
@@ -132,10 +130,20 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
+        self.check_call(x, input_ids, mask, n_sequences)
         if torch.is_autocast_enabled(x.device.type):  # asked first: the context costs time
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x, input_ids, mask, n_sequences)
         return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+
+    def check_call(self, x: Tensor, input_ids, mask, n_sequences: int) -> None:
+        """Raise ValueError or TypeError naming the argument of `forward` that does not fit."""
+        check_vectors(x, self.hidden_size, input_ids, mask)
+        tokens, wants = len(x), f"shape (tokens, hidden_size ({self.hidden_size}))"
+        require(x.dim() == 2, "x", tuple(x.shape), wants)
+        require_whole("n_sequences", n_sequences)
+        wants = f"a divisor of the number of tokens ({tokens})"
+        require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal

@@ -38,6 +38,7 @@ class NoisyTopKRouter(Router):
     collapses = False  # two losses of its own see to it
 
     def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> NoisyRouting:
+        self.check_call(x, input_ids, mask, n_sequences)
         with torch.autocast(x.device.type, enabled=False):
             clean = self.logits(x)  # (tokens, E)
             noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require
+from moe_lib.errors import require_number
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routing import Routing
+from moe_lib.validation import require_tensor
 
 
 class TopKRouter(Router):
@@ -94,7 +95,8 @@ class BiasedTopKRouter(TopKRouter):
         tell a token about later ones (Loss-Free Balancing 2024, algorithm 1; DeepSeek-V3 section
         2.1.2, speed 0.001). Raises ValueError for a load of another length."""
         bias = self.selection_bias
-        require(load.shape == bias.shape, "load", tuple(load.shape), f"shape {tuple(bias.shape)}")
+        require_tensor("load", load, bias.shape)
+        require_number("speed", speed, at_least=0)
         # The sign of E · (mean − load): whole numbers need no float64, which Apple's GPU lacks.
         sign = (load.sum() - len(load) * load).sign()
         bias += speed * sign.to(bias)

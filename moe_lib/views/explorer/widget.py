@@ -8,6 +8,7 @@ import ipywidgets as widgets
 import traitlets
 from torch import nn
 
+from moe_lib.validation import Tokenizer, checked
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
@@ -214,6 +215,7 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         self.panel.problem = self._problem
 
 
+@checked
 def explore(
     model: nn.Module,
     tokenizer,
@@ -222,7 +224,7 @@ def explore(
     *,
     compare_text: str | None = None,
     compare_model: nn.Module | None = None,
-    compare_tokenizer=None,
+    compare_tokenizer: Tokenizer | None = None,
     names: tuple[str, str] | None = None,
 ) -> RoutingExplorer:
     """Open the routing explorer: a widget that shows which experts of `model` read each token of

@@ -38,7 +38,7 @@ def whole_number(value: float) -> str:
 def interval_text(found: Interval, digits: int = 3) -> str:
     """ "0.77 to 0.85", or why there is none."""
     if found.n == 0:
-        return LOST
+        return "–"
     return (
         f"{number(found.low, digits)} to {number(found.high, digits)}"
         if found.n > 1
