@@ -6,8 +6,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from moe_lib.devices import usable_device
 from moe_lib.errors import require, require_number, require_whole
 from moe_lib.labels import IGNORED
+from moe_lib.model_inputs import check_mask
 from moe_lib.text.masking import MaskingIds, mask_tokens
 from moe_lib.text.order import EVALUATION, MASK, ShuffledOrder, seeded_generator
 from moe_lib.text.packing import Packed
@@ -114,20 +116,16 @@ class _Rows:
         shape = tuple(self.input_ids.shape)
         require(len(shape) == 2 and 0 not in shape, "packed_or_input_ids", shape, wants)
         require(objective in ("causal", "masked"), "objective", objective, "'causal' or 'masked'")
+        require_number("mask_probability", mask_probability, above=0, at_most=1)
         if objective == "masked":
             require(tokenizer is not None, "tokenizer", None, "a tokenizer or MaskingIds")
-            require_number("mask_probability", mask_probability, above=0, at_most=1)
         if attention_mask is not None:
-            got = type(attention_mask).__name__
-            fits = isinstance(attention_mask, Tensor)
-            require(fits, "attention_mask", got, "a tensor or None", TypeError)
-            got = tuple(attention_mask.shape)
-            require(got == shape, "attention_mask", got, f"the shape of the rows {shape}")
+            check_mask(attention_mask, shape)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded
         self.attention_mask = attention_mask
         self.mask_probability = mask_probability
-        self.device = device
+        self.device = usable_device(device)
         self.masking_ids = None
         if objective == "masked":
             self.masking_ids = MaskingIds.of(tokenizer)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from moe_lib.errors import require, require_number
 from moe_lib.labels import IGNORED
+from moe_lib.model_inputs import check_mask
+from moe_lib.validation import require_tensor
 
 
 @dataclass(frozen=True)
@@ -67,15 +69,9 @@ def mask_tokens(
     got = type(generator).__name__
     is_one = isinstance(generator, torch.Generator)
     require(is_one, "generator", got, "a torch.Generator", TypeError)
-    for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
-        fits = isinstance(tensor, Tensor) or (tensor is None and name == "attention_mask")
-        require(fits, name, type(tensor).__name__, "a tensor", TypeError)
-    whole = input_ids.dtype == torch.int64
-    require(whole, "input_ids", input_ids.dtype, "an int64 tensor", TypeError)
-    shape = tuple(input_ids.shape)
+    require_tensor("input_ids", input_ids, dtype=torch.int64)
     if attention_mask is not None:
-        got = tuple(attention_mask.shape)
-        require(got == shape, "attention_mask", got, f"the shape of input_ids {shape}")
+        check_mask(attention_mask, tuple(input_ids.shape))
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
     low, high, limit = int(input_ids.min()), int(input_ids.max()), ids.vocab_size - 1

@@ -30,7 +30,9 @@ class Packed:
         """The domain of every token: (n, S) int64, and the sorted list of names these numbers point
         into."""
         if self.domains is None:
-            raise ValueError("domains: this Packed has none; make it with encode_corpus")
+            raise ValueError(
+                "domains: got None; wants a Packed made by encode_corpus, with domains"
+            )
         names = sorted(set(self.domains))
         numbers = torch.tensor([names.index(domain) for domain in self.domains])
         return numbers[self.documents], names
@@ -47,7 +49,7 @@ def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) 
     Raises ValueError if there are too few tokens for one row.
     """
     require_whole("sequence_length", sequence_length)
-    require_whole("end_token_id", end_token_id, at_least=0)
+    _check_id("end_token_id", end_token_id)
     token_lists = _checked_lists(token_lists)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
@@ -81,7 +83,7 @@ def pad_batch(
     Raises ValueError for an unknown side, no lists, or `max_length` below 1.
     """
     require(isinstance(side, str) and side in ("right", "left"), "side", side, "'right' or 'left'")
-    require_whole("pad_token_id", pad_token_id, at_least=0)
+    _check_id("pad_token_id", pad_token_id)
     if max_length is not None:
         require_whole("max_length", max_length)
     rows = [tokens[:max_length] for tokens in _checked_lists(token_lists)]
@@ -95,6 +97,11 @@ def pad_batch(
         input_ids[index, place] = torch.from_numpy(row)
         attention_mask[index, place] = 1
     return input_ids, attention_mask
+
+
+def _check_id(argument: str, number: int) -> None:
+    require_whole(argument, number, at_least=0)
+    require(number < 2**63, argument, number, "a token id, below 2**63")
 
 
 def _checked_lists(token_lists) -> list[np.ndarray]:

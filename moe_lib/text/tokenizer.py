@@ -6,7 +6,7 @@ data/tokenizer/.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from moe_lib.console import Parser, run_command
@@ -77,7 +77,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int = VOCAB_SIZE):
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    several = isinstance(texts, Iterable) and not isinstance(texts, str)
+    several = isinstance(texts, Iterable) and not isinstance(texts, str | bytes | Mapping)
     require(several, "texts", texts, "an iterable of texts", TypeError)
     texts = list(texts)
     require_texts("texts", texts)

@@ -4,6 +4,7 @@ hours to learn that a folder cannot be written."""
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -19,9 +20,12 @@ def require_batches(batches: object) -> None:
     )
 
 
-def require_first_batch(batch: object) -> None:
-    """A batch of `batches.at(step)` must be a dict of tensors with input_ids and labels."""
-    require(isinstance(batch, dict), "batches", type(batch).__name__, "dicts of tensors", TypeError)
+def require_batch(batch: object) -> None:
+    """A batch must be a dict of tensors with input_ids and labels."""
+    wants = "dicts of tensors"
+    require(isinstance(batch, Mapping), "batches", type(batch).__name__, wants, TypeError)
+    other = [name for name, part in batch.items() if not isinstance(part, torch.Tensor)]
+    require(not other, "batches", f"no tensor as {other[:3]}", wants, TypeError)
     for name in ("input_ids", "labels"):
         require(name in batch, "batches", sorted(batch), f"batches with {name}")
 
@@ -51,8 +55,9 @@ def writable_folder(argument: str, folder: str | Path | None) -> Path | None:
     if folder is None:
         return None
     got = type(folder).__name__
-    fits = isinstance(folder, str | os.PathLike)
-    require(fits, argument, got, "the path of a folder, or None", TypeError)
+    fits, wants = isinstance(folder, str | os.PathLike), "the path of a folder, or None"
+    require(fits, argument, got, wants, TypeError)
+    require(str(folder) != "" and "\0" not in str(folder), argument, folder, wants)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -62,17 +67,6 @@ def writable_folder(argument: str, folder: str | Path | None) -> Path | None:
         raise ValueError(
             f"{argument}: got {str(folder)!r} ({error.strerror}); wants {wants}"
         ) from error
-
-
-def usable_device(device: object) -> torch.device | None:
-    """The device, tried: ValueError for one that torch does not know or this machine lacks."""
-    if device is None:
-        return None
-    try:
-        return torch.zeros((), device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        wants = "None or a device of this machine, such as 'cpu'"
-        raise ValueError(f"device: got {device!r} ({error}); wants {wants}") from error
 
 
 def warn_of_half_precision(model: nn.Module) -> None:

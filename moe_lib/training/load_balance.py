@@ -7,6 +7,7 @@ them.
 
 from torch import Tensor, nn
 
+from moe_lib.errors import require, require_number
 from moe_lib.model import MoELayer
 from moe_lib.model.balance import (
     communication_balance_loss,
@@ -38,7 +39,13 @@ def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float)
     loads has one (E,) per MoE layer, that of the whole optimiser step. A bias stands still where
     the weights of its router do; speed 0 moves none.
     """
+    is_model = isinstance(model, nn.Module)
+    require(is_model, "model", type(model).__name__, "a LanguageModel", TypeError)
+    require_number("speed", speed, at_least=0)
     routers = [module.router for module in model.modules() if isinstance(module, MoELayer)]
+    is_list, wants = isinstance(loads, list | tuple), f"one for each of {len(routers)} MoE layers"
+    require(is_list, "loads", loads, f"a list of tensors, {wants}", TypeError)
+    require(len(loads) == len(routers), "loads", f"{len(loads)} of them", wants)
     for router, load in zip(routers, loads, strict=True):
         if speed and any(parameter.requires_grad for parameter in router.parameters()):
             router.update_bias(load, speed)

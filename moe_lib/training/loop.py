@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from moe_lib.devices import usable_device
 from moe_lib.errors import require, require_whole
 from moe_lib.modules import uncompiled
 from moe_lib.training import checking
@@ -119,7 +120,7 @@ def train(
     tensorboard = checking.writable_folder("tensorboard", tensorboard)
     plain = uncompiled(model)
     if device is not None:
-        model.to(checking.usable_device(device))
+        model.to(usable_device(device))
     optimiser = make_optimiser(plain, learning_rate, weight_decay)
     identity = run_identity(plain, settings)
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
@@ -149,7 +150,7 @@ def train(
                 group["lr"] = rate
             batch = batches.at(step)
             if step == numbers[0]:
-                checking.require_first_batch(batch)
+                checking.require_batch(batch)
             result = take_step(batch, step)
             row = _row(step, result, rate, batch)
             history.append(row)

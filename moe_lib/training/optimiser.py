@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from moe_lib.errors import require, require_number, require_whole
+from moe_lib.validation import Count, Natural, NonNegative, Positive, Share, checked
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,12 @@ class StepSettings:
         return self.learning_rate * factor
 
 
+@checked
 def make_optimiser(
     model: nn.Module,
-    learning_rate: float,
-    weight_decay: float = 0.1,
-    betas: tuple[float, float] = (0.9, 0.95),
+    learning_rate: Positive,
+    weight_decay: NonNegative = 0.1,
+    betas: tuple[Share, Share] = (0.9, 0.95),
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) over the trainable parameters, DeepSeek-V2's betas and decay
     by default.
@@ -53,6 +55,7 @@ def make_optimiser(
     Matrices decay; vectors (norms and biases) do not: pulling a scale towards zero regularises
     nothing.
     """
+    require(max(betas) < 1, "betas", betas, "two numbers of at least 0 and below 1")
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     wants = "a model with parameters that require gradients"
     require(bool(trainable), "model", "no trainable parameter", wants)
@@ -65,7 +68,10 @@ def make_optimiser(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
 
 
-def warmup_cosine(step: int, steps: int, warmup_steps: int, min_ratio: float = 0.1) -> float:
+@checked
+def warmup_cosine(
+    step: Natural, steps: Count, warmup_steps: Natural, min_ratio: Share = 0.1
+) -> float:
     """Factor of the peak learning rate at `step` of `steps` (from 0): a straight rise, then half a
     cosine.
 
