@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_number, require_whole
 from moe_lib.validation import require_tensor
 
 if TYPE_CHECKING:
@@ -105,3 +105,51 @@ def check_vectors(
         require_tensor("input_ids", input_ids, x.shape[:-1], "whole")
     if mask is not None:  # a floating-point one may be additive: 0 at real tokens
         require_tensor("mask", mask, x.shape[:-1], (torch.bool, "whole"))
+
+
+def check_tokens(hidden_size: int, x: Tensor, input_ids, mask, n_sequences: int) -> None:
+    """What a router gets: x (tokens, hidden_size), and n_sequences that divide the tokens."""
+    check_vectors(x, hidden_size, input_ids, mask)
+    require(x.dim() == 2, "x", tuple(x.shape), f"shape (tokens, hidden_size ({hidden_size}))")
+    require_whole("n_sequences", n_sequences)
+    wants = f"a divisor of the number of tokens ({len(x)})"
+    require(len(x) % n_sequences == 0, "n_sequences", n_sequences, wants)
+
+
+def check_looked_up(sizes: tuple[int, int], x: Tensor, input_ids, mask, n_sequences: int) -> None:
+    """The same for a router by token id: sizes are its hidden_size and vocab_size."""
+    wants = "the token ids (tokens,): a hash router looks them up"
+    require(input_ids is not None, "input_ids", input_ids, wants)
+    check_tokens(sizes[0], x, input_ids, mask, n_sequences)
+    require_tensor("input_ids", input_ids, low=0, high=sizes[1] - 1)
+
+
+def checked_marks(mask: Tensor, tokens: int) -> Tensor:
+    """mask (tokens,), as bool; a floating-point one may be additive, and is refused."""
+    require_tensor("mask", mask, (tokens,), (torch.bool, "whole"))
+    return mask.bool()
+
+
+def check_table(vocab_size: int, seed: int) -> None:
+    require_whole("vocab_size", vocab_size)
+    require_whole("seed", seed, at_least=0)
+    require(seed < 2**63, "seed", seed, "a whole number below 2**63")
+
+
+def check_rotary(positions: Tensor, head_dim: int, theta: float, scaling: dict | None) -> None:
+    """A tensor, an even number of dimensions, a theta above 1, a ModelConfig's whole scaling."""
+    require_tensor("positions", positions)
+    require_whole("head_dim", head_dim)
+    require(head_dim % 2 == 0, "head_dim", head_dim, "an even number: pairs are turned")
+    require_number("theta", theta, above=1)
+    complete = scaling is None or (isinstance(scaling, dict) and "truncate" in scaling)
+    require(complete, "scaling", scaling, "None, or a ModelConfig's rope_scaling")
+
+
+def checked_load(load: Tensor) -> Tensor:
+    """A load (E,) on the CPU, in float64: counts of at least 0."""
+    require_tensor("load", load, ("experts",))
+    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
+    load = load.cpu().double()
+    require_tensor("load", load, low=0, finite=True)
+    return load

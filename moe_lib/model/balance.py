@@ -17,26 +17,20 @@ from torch import Tensor
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
 from moe_lib.model.routing import NoisyRouting, Routing
+from moe_lib.model_inputs import checked_load
 from moe_lib.validation import require_tensor
 
 
-def expert_balance_loss(
-    routing: Routing, n_sequences: int = 1, mask: Tensor | None = None
-) -> Tensor:
+def expert_balance_loss(routing: Routing, n_sequences: int = 1, mask=None) -> Tensor:
     """Expert-level balance loss. Scores are divided by their sum over all experts first: softmax
     scores have sum 1 already, sigmoid scores do not (DeepSeek-V3 equation 19)."""
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     return (load * affinity).sum(-1).mean()
 
 
-def device_balance_loss(
-    routing: Routing, n_devices: int, n_sequences: int = 1, mask: Tensor | None = None
-) -> Tensor:
-    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
-
-    Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
-    experts on one device may be uneven.
-    """
+def device_balance_loss(routing: Routing, n_devices: int, n_sequences=1, mask=None) -> Tensor:
+    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28):
+    f'_i is the mean f of a block of experts, P'_i the sum of its P. They may be uneven within."""
     blocks = _device_blocks(routing, n_devices)
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     load = load.unflatten(-1, blocks).mean(-1)  # (n_sequences, n_devices)
@@ -44,21 +38,15 @@ def device_balance_loss(
 
 
 def communication_balance_loss(
-    routing: Routing,
-    n_devices: int,
-    max_devices: int,
-    n_sequences: int = 1,
-    mask: Tensor | None = None,
+    routing: Routing, n_devices: int, max_devices: int, n_sequences: int = 1, mask=None
 ) -> Tensor:
     """Communication balance loss (DeepSeek-V2 equations 29 to 31): evens out what devices receive.
-
     f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to M = max_devices
-    devices at most; P''_i = sum of P on the device.
-    """
+    devices at most; P''_i = sum of P on the device."""
     blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
-    few = max_devices <= n_devices
-    require(few, "max_devices", max_devices, f"at most n_devices ({n_devices})")
+    wants = f"at most n_devices ({n_devices})"
+    require(max_devices <= n_devices, "max_devices", max_devices, wants)
     sent = _counts(routing).unflatten(-1, blocks).amax(-1)  # (tokens, D): 1 where a token goes
     received = _means(sent, n_sequences, mask) * n_devices / max_devices  # (n_sequences, D)
     _, affinity = _load_and_affinity(routing, n_sequences, mask)
@@ -97,10 +85,9 @@ def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
     return _squared_variation(_means(probability, 1, mask)[0])
 
 
-def total_balance_loss(
-    routings: list[Routing | None], config: ModelConfig, n: int = 1, mask: Tensor | None = None
-) -> Tensor:
-    """All balance losses that `config` has a factor for, times it, summed over the MoE layers.
+def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=None) -> Tensor:
+    """All balance losses that `config` has a factor for, times it, summed over the MoE layers: one
+    Routing each, None at dense layers; n sequences.
 
     Layer by layer: pooled counts would call layers that collapsed onto different experts even.
     """
@@ -122,26 +109,17 @@ def total_balance_loss(
 def max_violation(load: Tensor) -> float:
     """MaxVio = max load / mean load − 1 (Loss-Free Balancing, 2024): 0 is even, E − 1 is one expert
     doing it all. load (E,) counts of one layer; a layer that got no token counts as even."""
-    load = _checked(load)
+    load = checked_load(load)
     return float(load.max() / load.mean() - 1) if load.sum() > 0 else 0.0
 
 
 def load_entropy(load: Tensor) -> float:
     """Entropy of the load divided by log E: 1 is even, 0 is one expert doing it all."""
-    load = _checked(load)
+    load = checked_load(load)
     if len(load) == 1 or load.sum() == 0:
         return 1.0
     share = load / load.sum()
     return float(torch.special.entr(share).sum() / torch.log(torch.tensor(float(len(load)))))
-
-
-def _checked(load: Tensor) -> Tensor:
-    """A load (E,) on the CPU, in float64."""
-    require_tensor("load", load, ("experts",))
-    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
-    load = load.cpu().double()
-    require_tensor("load", load, low=0, finite=True)
-    return load
 
 
 def _counts(routing: Routing) -> Tensor:
@@ -150,9 +128,7 @@ def _counts(routing: Routing) -> Tensor:
     return torch.zeros_like(routing.scores).scatter_add_(1, routing.experts, choices)
 
 
-def _load_and_affinity(
-    routing: Routing, n_sequences: int, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _load_and_affinity(routing: Routing, n_sequences: int, mask) -> tuple[Tensor, Tensor]:
     """f and P of every sequence, each (n_sequences, E); f is detached."""
     _require_record(routing)
     counts = _means(_counts(routing).detach(), n_sequences, mask)

@@ -14,30 +14,17 @@ import math
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_number, require_whole
-from moe_lib.validation import require_tensor
+from moe_lib.model_inputs import check_rotary
 
 
-def rotary_angles(
-    positions: Tensor, head_dim: int, theta: float = 10000.0, scaling: dict | None = None
-) -> Tensor:
+def rotary_angles(positions: Tensor, head_dim: int, theta=10000.0, scaling=None) -> Tensor:
     """positions (...) -> angles (..., head_dim / 2), float32, in radians."""
-    require_tensor("positions", positions)
+    check_rotary(positions, head_dim, theta, scaling)
     return positions[..., None].float() * rotary_speeds(head_dim, theta, scaling, positions.device)
 
 
-def rotary_speeds(
-    head_dim: int,
-    theta: float = 10000.0,
-    scaling: dict | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
+def rotary_speeds(head_dim: int, theta=10000.0, scaling=None, device=None) -> Tensor:
     """Radians per position of each pair, (head_dim / 2,) float32: fast first, slow last."""
-    require_whole("head_dim", head_dim)
-    require(head_dim % 2 == 0, "head_dim", head_dim, "an even number: pairs are turned")
-    require_number("theta", theta, above=1)
-    complete = scaling is None or (isinstance(scaling, dict) and "truncate" in scaling)
-    require(complete, "scaling", scaling, "None, or a ModelConfig's rope_scaling")
     pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)  # (head_dim / 2,)
     radius = theta ** (pair / head_dim)  # positions per radian
     if scaling is None:
@@ -99,10 +86,8 @@ def rotate(x: Tensor, angles: Tensor, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence,
     head_dim / 2): (a, b) becomes magnitude · (a cos - b sin, b cos + a sin)."""
     cos, sin = angles.cos(), angles.sin()
-    cos = torch.stack((cos, cos), dim=-1).flatten(-2)[
-        :, None
-    ]  # (batch or 1, 1, sequence, head_dim)
-    sin = torch.stack((-sin, sin), dim=-1).flatten(-2)[:, None]  # like cos
+    cos = torch.stack((cos, cos), -1).flatten(-2)[:, None]  # (batch or 1, 1, sequence, head_dim)
+    sin = torch.stack((-sin, sin), -1).flatten(-2)[:, None]  # like cos
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     partner = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # like x: the other one of each pair
     turned = wide * cos + partner * sin

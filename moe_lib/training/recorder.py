@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.model import load_entropy, max_violation
 from moe_lib.training.cures import cure_words
-from moe_lib.training.load_balance import load_entropy, max_violation
 from moe_lib.training.loop import StepReport
 from moe_lib.validation import Count, Natural, checked
 

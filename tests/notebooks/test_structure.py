@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from nbval.plugin import find_metadata_tags
 
 from moe_course import CHAPTERS, quiz
 from moe_course.notebooks import contract
@@ -49,6 +50,25 @@ def test_cells_are_short_and_use_nothing_forbidden(notebook):
 
 def test_outputs_are_clean(notebook):
     assert contract.output_problems(notebook) == []
+
+
+def test_cells_to_compare_show_text(notebook):
+    assert contract.marking_problems(notebook) == []
+
+
+def test_nbval_compares_what_carries_the_tag():
+    options = find_metadata_tags({"tags": ["solution", contract.SAME_EVERYWHERE]})
+    assert dict(options) == {"check": True}
+
+
+def test_every_notebook_has_cells_to_compare_and_the_course_many():
+    marked = {
+        chapter.number: len(
+            contract.tagged(form.read(NOTEBOOKS / chapter.filename), contract.SAME_EVERYWHERE)
+        )
+        for chapter in READY
+    }
+    assert min(marked.values()) >= 2 and sum(marked.values()) >= 100, marked
 
 
 def test_every_picture_has_words(notebook):

@@ -183,7 +183,7 @@ def test_masking_refuses_wrong_input():
         mask_tokens(rows, IDS, probability=0, generator=generator())
     with pytest.raises(ValueError, match=r"attention_mask: got \(2, 3\); wants shape \(2, 128\)"):
         mask_tokens(rows, IDS, generator=generator(), attention_mask=torch.ones(2, 3))
-    with pytest.raises(ValueError, match="input_ids: got .*wants 0 to 499"):
+    with pytest.raises(ValueError, match="input_ids: got .*wants .* 0 to 499"):
         mask_tokens(rows + 400, IDS, generator=generator())
 
 
@@ -249,7 +249,6 @@ def test_batches_refuse_wrong_arguments():
     for arguments, message in (
         ({"batch_size": 0}, "batch_size: got 0"),
         ({"batch_size": 2, "objective": "both"}, "objective: got 'both'"),
-        ({"batch_size": 2, "objective": "masked"}, "tokenizer: got None"),
         ({"batch_size": 2, "seed": -1}, "seed: got -1"),
         ({"batch_size": 2, "attention_mask": torch.ones(1, 1)}, "attention_mask: got .1, 1."),
     ):
@@ -257,11 +256,12 @@ def test_batches_refuse_wrong_arguments():
             Batches(rows, **arguments)
     with pytest.raises(ValueError, match="packed_or_input_ids"):
         Batches(torch.empty(0, 4, dtype=torch.int64), 2)
-    with pytest.raises(ValueError, match="packed_or_input_ids: got torch.float32"):
+    with pytest.raises(TypeError, match="packed_or_input_ids: got torch.float32"):
         Batches(torch.ones(2, 4), 2)
-    with pytest.raises(TypeError, match="tokenizer: got 'str'"):
-        Batches(rows, 2, objective="masked", tokenizer="course")
-    with pytest.raises(TypeError, match=r"attention_mask: got \[\[1\]\]; wants a tensor"):
+    for tokenizer in (None, "course"):
+        with pytest.raises(TypeError, match=f"tokenizer: got {tokenizer!r}"):
+            Batches(rows, 2, objective="masked", tokenizer=tokenizer)
+    with pytest.raises(TypeError, match=r"attention_mask: got \[\[1\]\]"):
         Batches(rows, 2, attention_mask=[[1]])
     with pytest.raises(ValueError, match="seed: got -1"):
         evaluation_batches(rows, 2, seed=-1)

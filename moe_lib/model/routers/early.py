@@ -1,5 +1,4 @@
-"""The road to top-k: the dense mixture of 1991, noisy top-k of 2017, GShard's top-2 and Switch's
-top-1."""
+"""The road to top-k: the dense mixture, noisy top-k, GShard's top-2 and Switch's top-1."""
 
 from dataclasses import replace
 
@@ -10,11 +9,11 @@ from torch import Tensor
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.topk import TopKRouter
 from moe_lib.model.routing import NoisyRouting, Routing
+from moe_lib.model_inputs import check_tokens
 
 
 class DenseRouter(Router):
-    """Every expert runs on every token, weighted by softmax(W x) (Jacobs, Jordan, Nowlan and Hinton
-    1991)."""
+    """Every expert runs on every token, weighted by softmax(W x) (Jacobs et al. 1991)."""
 
     name, title = "dense", "Dense mixture (1991)"
     options = ("routed_scaling_factor", "n_group")
@@ -40,7 +39,7 @@ class NoisyTopKRouter(Router):
     collapses = False  # two losses of its own see to it
 
     def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> NoisyRouting:
-        self.check_call(x, input_ids, mask, n_sequences)
+        check_tokens(self.hidden_size, x, input_ids, mask, n_sequences)
         with torch.autocast(x.device.type, enabled=False):
             clean = self.logits(x)  # (tokens, E)
             noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))

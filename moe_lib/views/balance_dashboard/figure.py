@@ -2,6 +2,7 @@
 axes."""
 
 from collections.abc import Sequence
+from math import isfinite
 from textwrap import fill
 
 from matplotlib.axes import Axes
@@ -72,8 +73,11 @@ def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
     steps = max(run.steps or run.n_steps for run in runs)
     axes[0, 0].set_xlim(0, steps)
     settled = [
-        loss for run in recorded for loss in run.column("loss")[min(run.n_steps - 1, steps // 10) :]
-    ]
+        loss
+        for run in recorded
+        for loss in run.column("loss")[min(run.n_steps - 1, steps // 10) :]
+        if isfinite(loss)
+    ] or [0.0, 1.0]  # no loss is a number: any scale will do
     spread = max(
         0.05, max(settled) - min(settled)
     )  # the first tenth would squeeze all that follows

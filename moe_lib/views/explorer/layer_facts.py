@@ -1,14 +1,8 @@
-"""What a layer of a trace says of its load, its groups, and the choices of one token."""
+"""What a layer of a trace says of its groups and the choices of one token."""
 
 import torch
 
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
-
-
-def max_violation(load: list[int]) -> float:
-    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has
-    it all."""
-    return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
 
 
 def dense_layers(trace: RoutingTrace) -> list[int]:

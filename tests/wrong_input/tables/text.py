@@ -170,7 +170,7 @@ ENTRIES = [
         "moe_lib.text.train_tokenizer",
         lambda: dict(texts=["a text"], vocab_size=300),
         {
-            "texts": [*TEXTS, b"bytes", {"a": "b"}, ["a", None]],
+            "texts": [*TEXTS, b"bytes", ["a", None]],
             "vocab_size": [*COUNT, 100, 271],
         },
     ),
@@ -249,8 +249,14 @@ ENTRIES = [
     ),
 ]
 NOTHING = "takes no argument"
+PART = "a part of the functions of its file that are in the table; they check what goes in"
 EXEMPT = {
     "moe_lib.text.corpus_names": NOTHING,
     "moe_lib.text.task_names": NOTHING,
     "moe_lib.text.tasks.public_names": NOTHING,
+    "moe_lib.text.corpora.mixture.mixture_texts": NOTHING,
+    "moe_lib.text.corpora.near_duplicates.first_of_linked": PART,
+    "moe_lib.text.corpora.readers.is_hidden": PART,
+    "moe_lib.text.corpora.readers.row_document": PART,
+    "moe_lib.text.order.seeded_generator": PART,
 }
