@@ -136,11 +136,10 @@ class ModelConfig:
         """Numbers of a query or key that are turned by position: in "mla" a part of them."""
         return self.qk_rope_head_dim if self.attention == "mla" else self.head_dim
 
-    def is_moe_layer(self, layer: int) -> bool:
+    @checked
+    def is_moe_layer(self, layer: Natural) -> bool:
         """True where block `layer` (counted from 0) has experts."""
-        require_whole("layer", layer, at_least=0)
-        count = self.num_hidden_layers
-        require(layer < count, "layer", layer, f"less than num_hidden_layers ({count})")
+        require(layer < self.num_hidden_layers, "layer", layer, "less than num_hidden_layers")
         return self.n_routed_experts > 0 and layer >= self.first_k_dense_replace
 
     def replace(self, **changes) -> "ModelConfig":

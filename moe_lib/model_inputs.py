@@ -121,3 +121,9 @@ def check_tokens(x: Tensor, hidden_size: int, input_ids, mask, n_sequences: int)
     check_vectors(x, hidden_size, input_ids, mask)
     require(x.dim() == 2, "x", tuple(x.shape), f"shape (tokens, hidden_size ({hidden_size}))")
     require_divisor("n_sequences", n_sequences, len(x), "the number of tokens")
+
+
+def checked_marks(mask: Tensor, tokens: int) -> Tensor:
+    """mask (tokens,), as bool; a floating-point one may be additive, and is refused."""
+    require_tensor("mask", mask, (tokens,), (torch.bool, "whole"))
+    return mask.bool()

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.rotary import rotate
-from moe_lib.validation import Natural, checked
 
 
 class Attention(nn.Module):
@@ -19,8 +18,7 @@ class Attention(nn.Module):
         cache    a KVCache, which keeps keys and values of the tokens before
     """
 
-    @checked
-    def __init__(self, config: ModelConfig, layer: Natural):
+    def __init__(self, config: ModelConfig, layer: int):
         super().__init__()
         self.layer, self.causal, self.head_dim = layer, config.causal, config.head_dim
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads

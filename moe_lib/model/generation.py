@@ -81,8 +81,7 @@ class Writer:
     use_cache       False recomputes the whole sequence for every token: the same tokens, slower
     generator       seeds the sampling
 
-    ValueError or TypeError for a masked model, a prompt padded on the right, more positions than
-    the model has, or settings out of range.
+    ValueError or TypeError for a masked model, padding on the right, or settings out of range.
     """
 
     @checked

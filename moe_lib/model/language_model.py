@@ -81,8 +81,7 @@ class LanguageModel(nn.Module):
         cache             a KVCache to read from and to extend (causal models only)
         last_logits_only  logits (batch, 1, vocab) of the last position: all that generation needs
 
-        ValueError or TypeError for wrong shapes, types, ids outside the vocabulary, more positions
-        than the model has, labels without one to predict, or a cache in a masked model.
+        ValueError or TypeError names what does not fit the model, or the other arguments.
         """
         require_bool("last_logits_only", last_logits_only)
         fits = labels is None or not last_logits_only

@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from moe_lib.devices import usable_device
 from moe_lib.errors import require
 from moe_lib.labels import IGNORED
+from moe_lib.model_inputs import check_mask
 from moe_lib.text.masking import MaskingIds, Probability, mask_tokens
 from moe_lib.text.order import EVALUATION, MASK, ShuffledOrder, seeded_generator
 from moe_lib.text.packing import Packed
@@ -42,7 +44,7 @@ class Batches:
         tokenizer: Any = None,
         mask_probability: Probability = 0.15,
         attention_mask: Tensor | None = None,
-        device: torch.device | str | None = None,
+        device: Any = None,
     ):
         packed = isinstance(packed_or_input_ids, Packed)
         self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids  # (n, S)
@@ -50,11 +52,11 @@ class Batches:
         shape, wants = tuple(self.input_ids.shape), "a Packed or a tensor (n, S), neither of them 0"
         require(0 not in shape, "packed_or_input_ids", shape, wants)
         if attention_mask is not None:
-            require_tensor("attention_mask", attention_mask, shape)
+            check_mask(attention_mask, shape)
         padded = attention_mask is not None and not bool(attention_mask.all())
         self.attention_mask = attention_mask if padded else None
         self.masking_ids = MaskingIds.of(tokenizer) if objective == "masked" else None
-        self.mask_probability, self.device = mask_probability, device
+        self.mask_probability, self.device = mask_probability, usable_device(device)
         self.order = ShuffledOrder(len(self.input_ids), batch_size, seed)
 
     def __len__(self) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.labels import IGNORED
+from moe_lib.model_inputs import check_mask
 from moe_lib.validation import checked, number, require_tensor
 
 Probability = Annotated[float, number(above=0, high=1)]
@@ -60,14 +61,13 @@ def mask_tokens(
     picked; replacements are ordinary tokens. At least one token is picked if the batch has any
     ordinary token: the one with the smallest random number, the first to be picked anyway.
 
-    Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token
-    ids outside the vocabulary, TypeError for other types.
+    Raises ValueError or TypeError naming the argument that does not fit.
     """
     ids = MaskingIds.of(tokenizer_or_ids)
     limit = ids.vocab_size - 1
     require_tensor("input_ids", input_ids, dtype=torch.int64, low=0, high=limit)
     if attention_mask is not None:
-        require_tensor("attention_mask", attention_mask, input_ids.shape)
+        check_mask(attention_mask, input_ids.shape)
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
     for special in (ids.mask_token_id, *ids.special_ids):

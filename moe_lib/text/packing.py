@@ -1,14 +1,16 @@
 """From token lists to rectangles of token ids: packing (no padding), padding (a row per text)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.validation import Choice, Count, Natural, checked
+from moe_lib.validation import Choice, Count, checked, whole
+
+Id = Annotated[int, whole(0, 2**63 - 1)]  # what int64 holds
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Packed:
 
 
 @checked
-def pack(token_lists: Any, sequence_length: Count, end_token_id: Natural) -> Packed:
+def pack(token_lists: Any, sequence_length: Count, end_token_id: Id) -> Packed:
     """Join all token lists, each followed by `end_token_id`, and cut the result into rows of
     `sequence_length` (S).
 
@@ -63,7 +65,7 @@ def pack(token_lists: Any, sequence_length: Count, end_token_id: Natural) -> Pac
 @checked
 def pad_batch(
     token_lists: Any,
-    pad_token_id: Natural,
+    pad_token_id: Id,
     side: Choice("right", "left") = "right",
     max_length: Count | None = None,
 ) -> tuple[Tensor, Tensor]:

@@ -4,22 +4,25 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
 from moe_lib.modules import eval_mode, uncompiled
+from moe_lib.training.checking import batch_on
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_module
+from moe_lib.validation import checked
 
 
-def evaluate(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> float:
+def evaluate(model: nn.Module, batches: Iterable) -> float:
     """Mean loss in nats per predicted token (of a task head: per example) over one epoch of
     `batches`, an iterable of dicts. See `measure` for what it raises."""
     return measure(model, batches)["loss"]
 
 
+@checked
 @torch.no_grad()
-def measure(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+def measure(model: nn.Module, batches: Iterable) -> dict[str, float]:
     """loss in nats per example over all batches, and accuracy, 0 to 1, for heads with one answer
     per example. (Where several choices are right, choosing any of them counts.)
 
@@ -35,7 +38,7 @@ def measure(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str,
     count = 0
     with eval_mode(model):
         for batch in batches:
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            batch = batch_on(device, batch)
             examples = count_examples(head, batch["labels"])
             if not examples:
                 continue

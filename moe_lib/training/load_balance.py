@@ -3,14 +3,15 @@ how even the load is, stand in `moe_lib.model.balance`: a model's forward pass n
 
 from torch import Tensor, nn
 
-from moe_lib.model import MoELayer
+from moe_lib.training.checking import routers_to_balance
 
 
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:
     """Move the selection bias of every MoE layer of `model`, in order, by `Router.update_bias`.
     loads has one (E,) per MoE layer, that of the whole optimiser step. A bias stands still where
-    the weights of its router do; speed 0 moves none."""
-    routers = [module.router for module in model.modules() if isinstance(module, MoELayer)]
+    the weights of its router do; speed 0 moves none.
+    """
+    routers = routers_to_balance(model, loads, speed)
     for router, load in zip(routers, loads, strict=True):
         if speed and any(parameter.requires_grad for parameter in router.parameters()):
             router.update_bias(load, speed)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from moe_lib.devices import usable_device
 from moe_lib.errors import require
 from moe_lib.modules import uncompiled
 from moe_lib.training import checking
@@ -101,7 +102,7 @@ def train(
     rates = learning_rate, min_learning_rate_ratio, warmup_steps
     settings = StepSettings(steps, *rates, weight_decay, clip, accumulation)
     if device is not None:
-        model.to(checking.usable_device(device))
+        model.to(usable_device(device))
     optimiser = make_optimiser(plain, learning_rate, weight_decay)
     identity = run_identity(plain, settings)
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
@@ -122,9 +123,7 @@ def train(
             rate = settings.rate(step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            batch = batches.at(step)
-            if step == numbers[0]:
-                checking.require_first_batch(batch)
+            batch = checking.batch_on(next(plain.parameters()).device, batches.at(step))
             result = take_step(batch, step)
             history.append(row := _row(step, result, rate, batch))
             last = step + 1 == steps

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from moe_lib.errors import require
+from moe_lib.training.checking import require_betas
 from moe_lib.validation import Count, Natural, NonNegative, Positive, Share, checked
 
 
@@ -34,12 +35,14 @@ class StepSettings:
         return self.learning_rate * factor
 
 
+@checked
 def make_optimiser(
-    model: nn.Module, learning_rate: float, weight_decay: float = 0.1, betas=(0.9, 0.95)
+    model: nn.Module, learning_rate: Positive, weight_decay: NonNegative = 0.1, betas=(0.9, 0.95)
 ) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019) over the trainable parameters, by default with DeepSeek-V2's
     betas and decay. Matrices decay; vectors (norms and biases) do not: pulling a scale towards zero
     regularises nothing."""
+    require_betas(betas)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     wants = "a model with parameters that require gradients"
     require(bool(trainable), "model", "no trainable parameter", wants)
@@ -52,7 +55,8 @@ def make_optimiser(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
 
 
-def warmup_cosine(step: int, steps: int, warmup_steps: int, min_ratio: float = 0.1) -> float:
+@checked
+def warmup_cosine(step: Natural, steps: Count, warmup_steps: Natural, min_ratio: Share = 0.1):
     """Factor of the peak learning rate at `step` of `steps` (from 0): a straight rise, then half a
     cosine. The first step has 1 / warmup_steps, step warmup_steps - 1 the peak, the end min_ratio.
     """

@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from transformers import DataCollatorForLanguageModeling
@@ -292,3 +293,14 @@ def test_importing_the_package_stays_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_ids_of_other_kinds_are_taken():
+    expected = pack([[3, 4], [5]], 2, 1).input_ids
+    for lists in (
+        [np.array([3, 4]), np.array([5], dtype=np.int32)],
+        [torch.tensor([3, 4]), torch.tensor([5])],
+        ((3, 4), (5,)),
+    ):
+        assert torch.equal(pack(lists, 2, 1).input_ids, expected)
+        assert pad_batch(lists, 0)[0].tolist() == [[3, 4], [5, 0]]

@@ -283,12 +283,6 @@ ENTRIES = [
     ),
     Entry("moe_lib.model.KVCache", lambda: dict(room=4), {"room": OPTIONAL_COUNT}),
     Entry(
-        "moe_lib.model.KVCache.append",
-        lambda: dict(layer=0, key=torch.zeros(1, 1, 2, 4)),
-        {"layer": [-1, 1, 9]},
-        call=lambda arguments: KVCache().append(**arguments),
-    ),
-    Entry(
         "moe_lib.model.RMSNorm",
         lambda: dict(hidden_size=8, eps=1e-6),
         {"hidden_size": COUNT, "eps": [*POSITIVE, None]},
@@ -303,16 +297,6 @@ ENTRIES = [
         lambda: dict(n_experts=2, hidden_size=8, intermediate_size=8),
         {"n_experts": COUNT, "hidden_size": COUNT, "intermediate_size": COUNT},
     ),
-    *(
-        Entry(
-            f"moe_lib.model.{name}",
-            lambda name=name: dict(
-                config=config(**LATENT) if name[0] == "L" else config(), layer=0
-            ),
-            {"config": [None, "tiny", 3, {}, []], "layer": NATURAL},
-        )
-        for name in ("Attention", "LatentAttention")
-    ),
     Entry(
         "moe_lib.model.rotary_angles",
         lambda: dict(positions=POSITIONS, head_dim=4, theta=100.0),
@@ -324,13 +308,13 @@ ENTRIES = [
         },
     ),
 ]
-LATENT = dict(attention="mla", kv_lora_rank=4, qk_nope_head_dim=2, qk_rope_head_dim=2, v_head_dim=4)
 INNER = "inside the layers, once or more in each: their doors check what goes in"
 RECORD = "a record that the library fills in; readers look at it and do not make it"
 EXEMPT = {
     **{
         f"moe_lib.model.{name}": INNER
         for name in ("run_loop", "run_masked", "run_sorted", "rotate", "visible_keys", "Router")
+        + ("Attention", "LatentAttention")
     },
     **{f"moe_lib.model.{name}": RECORD for name in ("ModelOutput", "NewToken", "NoisyRouting")},
 }
