@@ -11,6 +11,7 @@ ValueError, a TypeError or, where a path is missing, an OSError, whose message n
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -66,9 +67,10 @@ class Made:
 
 
 def find(name: str) -> Any:
-    """The object of a dotted name: the longest part that can be imported, then attributes."""
+    """The object of a dotted name: the longest package that can be imported, then attributes. A
+    function comes before the module that it has its name from."""
     parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
+    for cut in range(len(parts) - 1, 0, -1):
         try:
             found = import_module(".".join(parts[:cut]))
         except ModuleNotFoundError:
@@ -94,4 +96,5 @@ def shown(value: Any) -> str:
     """A short text for a test's name."""
     text = repr(value) if not callable(value) else getattr(value, "__name__", "a function")
     text = text.encode("ascii", "backslashreplace").decode()
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # an address is another one in every process
     return text if len(text) <= 40 else text[:37] + "..."
