@@ -70,7 +70,7 @@ def find(name: str) -> Any:
     """The object of a dotted name: the longest package that can be imported, then attributes. A
     function comes before the module that it has its name from."""
     parts = name.split(".")
-    for cut in range(len(parts) - 1, 0, -1):
+    for cut in range(max(1, len(parts) - 1), 0, -1):
         try:
             found = import_module(".".join(parts[:cut]))
         except ModuleNotFoundError:
