@@ -9,8 +9,8 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
 from moe_lib.modules import eval_mode, uncompiled
-from moe_lib.training.checking import batch_on
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_module
+from moe_lib.training.preflight import batch_on
 from moe_lib.validation import checked
 
 

@@ -10,8 +10,8 @@ from torch import nn
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.training.checking import require_batches
 from moe_lib.training.loop import StepReport, TrainingRun, train
+from moe_lib.training.preflight import require_batches
 from moe_lib.validation import Callback, Count, Natural, NonNegative, Seed, checked
 
 READY, RUNNING, PAUSED, FINISHED, STOPPED, FAILED = (

@@ -3,7 +3,7 @@ how even the load is, stand in `moe_lib.model.balance`: a model's forward pass n
 
 from torch import Tensor, nn
 
-from moe_lib.training.checking import routers_to_balance
+from moe_lib.training.preflight import routers_to_balance
 
 
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 from moe_lib.devices import usable_device
 from moe_lib.errors import require
 from moe_lib.modules import uncompiled
-from moe_lib.training import checking
+from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import evaluate
 from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.optimiser import StepSettings, make_optimiser

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from moe_lib.errors import require
-from moe_lib.training.checking import require_betas
+from moe_lib.training.preflight import require_betas
 from moe_lib.validation import Count, Natural, NonNegative, Positive, Share, checked
 
 

@@ -67,18 +67,13 @@ class Made:
 
 
 def find(name: str) -> Any:
-    """The object of a dotted name: the longest package that can be imported, then attributes. A
-    function comes before the module that it has its name from."""
-    parts = name.split(".")
-    for cut in range(max(1, len(parts) - 1), 0, -1):
-        try:
-            found = import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[cut:]:
-            found = getattr(found, part)
-        return found
-    raise AssertionError(f"{name}: nothing of it can be imported")
+    """The object of a dotted name. A function comes before the module that it has its name from."""
+    path, *parts = name.split(".")
+    found = import_module(path)
+    for part in parts:
+        path += f".{part}"
+        found = getattr(found, part) if hasattr(found, part) else import_module(path)
+    return found
 
 
 def cases(entries: Sequence[Entry]) -> list[tuple[str, Entry, str, Any]]:

@@ -12,9 +12,9 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
 from moe_lib.validation import Count, Natural, Tokenizer, checked
-from moe_lib.views.kit.messages import said
-from moe_lib.views.kit.messages import text as check_text
-from moe_lib.views.kit.pictures import plain_words, shortened
+from moe_lib.views.kit.lettering import plain_words, shortened
+from moe_lib.views.kit.page_messages import said
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import apart
 

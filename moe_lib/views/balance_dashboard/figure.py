@@ -19,7 +19,7 @@ from moe_lib.views.balance_dashboard.payload import (
     load_stops,
 )
 from moe_lib.views.balance_dashboard.words import run_title
-from moe_lib.views.kit.pictures import plain_words
+from moe_lib.views.kit.lettering import plain_words
 
 
 @checked

@@ -15,7 +15,7 @@ from moe_lib.views.cache_calculator.account import (
     kind_of,
 )
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, fields, one_of, text, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import size_words
 

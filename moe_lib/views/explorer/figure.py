@@ -18,7 +18,7 @@ from moe_lib.views.explorer.load_charts import (
 )
 from moe_lib.views.explorer.token_strip import ROW, draw_tokens, lay_out, token_figure
 from moe_lib.views.explorer.words import NO_TEXT, cut_words, layer_words, not_finite_words
-from moe_lib.views.kit.pictures import WIDTH, drawable, plain_words, shortened
+from moe_lib.views.kit.lettering import WIDTH, drawable, plain_words, shortened
 
 __all__ = ["affinity_figure", "explorer_figure", "load_figure", "token_figure"]
 

@@ -11,8 +11,8 @@ from moe_lib.model import max_violation
 from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
 from moe_lib.validation import checked
 from moe_lib.views.explorer.layer_facts import choices_of, dense_layers
+from moe_lib.views.kit.lettering import WIDTH, named, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import WIDTH, named, plain_words, shortened
 from moe_lib.views.kit.wording import ordinal
 
 _GREY = "#595959"

@@ -8,8 +8,8 @@ from moe_lib.tracing import Reading
 from moe_lib.validation import Count, Natural, checked
 from moe_lib.views.explorer.layer_facts import choices_of, layer_of, require_choice
 from moe_lib.views.explorer.words import NO_TEXT
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.wording import ordinal
 
 ROW = 0.44  # inches per line of tokens

@@ -12,6 +12,7 @@ from moe_lib.validation import Count, Tokenizer, checked
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
+from moe_lib.views.explorer.page_state import ExplorerState
 from moe_lib.views.explorer.panel import RoutingPanel
 from moe_lib.views.explorer.payload import (
     changes_payload,
@@ -20,8 +21,7 @@ from moe_lib.views.explorer.payload import (
     what_if_payload,
 )
 from moe_lib.views.explorer.readings import Readings
-from moe_lib.views.explorer.state import ExplorerState
-from moe_lib.views.kit.messages import Form, MessageWidget, said, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, said, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 
 if TYPE_CHECKING:

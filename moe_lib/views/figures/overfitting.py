@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from moe_lib.errors import require
 from moe_lib.validation import checked
 from moe_lib.views.figures.arguments import require_columns
-from moe_lib.views.figures.specialisation import COLOURS
-from moe_lib.views.kit.pictures import named, plain_words
+from moe_lib.views.figures.preferences import COLOURS
+from moe_lib.views.kit.lettering import named, plain_words
 
 _MARKERS = ("o", "s", "^", "D")
 

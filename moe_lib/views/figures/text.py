@@ -13,8 +13,8 @@ from moe_lib.errors import is_number, require
 from moe_lib.text.packing import Packed
 from moe_lib.validation import Count, Natural, checked, require_tensor
 from moe_lib.views.figures.arguments import require_numbers
+from moe_lib.views.kit.lettering import named, plain_words
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import named, plain_words
 
 _PICKED, _BLANK, _PLAIN = "#fbe3ad", "#eeeeee", "#cfe8f7"
 _BLANK_WORD = "-100"

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from moe_lib.errors import require
 from moe_lib.validation import Natural, checked
-from moe_lib.views.kit.pictures import named, plain_words
+from moe_lib.views.kit.lettering import named, plain_words
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: blue, orange, green
 _HATCHES = ("", "////", "....")

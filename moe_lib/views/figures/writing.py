@@ -8,8 +8,8 @@ from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
 from moe_lib.validation import Natural, checked
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 
 _LINE = 92  # characters per line of tokens
 _CHIP = 1.5  # least width of a chip per layer of numbers, in characters

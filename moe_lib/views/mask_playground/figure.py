@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from moe_lib.tracing.masked_words import rows_of
 from moe_lib.views.kit.finite import LOST
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.wording import percent
 from moe_lib.views.mask_playground.words import is_lost
 

@@ -11,8 +11,8 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.tracing.masked_words import predict_masked, rows_of, split_words
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, several, whole
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import Form, MessageWidget, several, whole
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import count
 from moe_lib.views.mask_playground.words import NO_MASK, NO_TEXT, is_lost, masked_words

@@ -7,7 +7,7 @@ import traitlets
 from moe_lib.errors import require, require_one_of, require_whole
 from moe_lib.published import ModelSizes, published, published_names
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, fields, one_of, text, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,

@@ -13,7 +13,7 @@ import ipywidgets as widgets
 
 from moe_lib.errors import require
 from moe_lib.tracing.token_labels import visible
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.wording import count
 
 EXAMPLE = (

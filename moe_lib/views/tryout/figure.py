@@ -7,8 +7,8 @@ from matplotlib.patches import Rectangle
 
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.kit.finite import finite
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, drawable, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, drawable, plain_words, shortened
 from moe_lib.views.kit.wording import percent
 
 BAR, FIRST = "#7f7f7f", "#0072b2"

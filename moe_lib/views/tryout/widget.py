@@ -11,8 +11,8 @@ from moe_lib.errors import require
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.finite import all_finite, finite
-from moe_lib.views.kit.messages import Form, MessageWidget, optional, whole
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import Form, MessageWidget, optional, whole
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import apart, count, percent

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_lib.tuning.comparison.results import Comparison
-from moe_lib.views.kit.pictures import WIDTH, drawable, plain_words, shortened
+from moe_lib.views.kit.lettering import WIDTH, drawable, plain_words, shortened
 from moe_lib.views.tuning_comparator.payload import chart_payload, table_payload
 
 _COLUMNS = (

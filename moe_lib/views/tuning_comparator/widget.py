@@ -12,7 +12,7 @@ from moe_lib.errors import require
 from moe_lib.tuning.comparison.results import Comparison
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.background import BackgroundCall
-from moe_lib.views.kit.messages import Form, MessageWidget, one_of, several, text, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, one_of, several, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.tuning_comparator.payload import comparator_view, curve_names, known_numbers
 from moe_lib.views.tuning_comparator.run_now import stored_methods, with_runs

@@ -287,7 +287,7 @@ ENTRIES = [
         y={"a": "b"},
     ),
     figure(
-        "specialisation.domain_figure",
+        "preferences.domain_figure",
         {
             "tables": [*MAPS, {"a": TABLE, "b": TABLE[:1]}, {"a": WORDS}, {3: TABLE}],
             "even": [None, NAN, "0.5", True],
@@ -298,7 +298,7 @@ ENTRIES = [
         even=0.5,
     ),
     figure(
-        "specialisation.interval_figure",
+        "preferences.interval_figure",
         {
             "shares": [
                 *MAPS,
@@ -310,16 +310,14 @@ ENTRIES = [
         shares={"a": (TABLE["a"],) * 3},
         even=0.5,
     ),
+    figure("preferences.bits_figure", {"bits": [*WRONG_TABLE, WORDS], "title": TEXT}, bits=TABLE),
     figure(
-        "specialisation.bits_figure", {"bits": [*WRONG_TABLE, WORDS], "title": TEXT}, bits=TABLE
-    ),
-    figure(
-        "specialisation.coactivation_figure",
+        "preferences.coactivation_figure",
         {"tables": [*MAPS, *({"a": value} for value in TENSORS), {"a": torch.ones(1, 1)}]},
         tables={"a": torch.tensor([[1.0, 0.2], [0.4, 1.0]])},
     ),
     figure(
-        "specialisation.saturation_figure",
+        "preferences.saturation_figure",
         {
             "steps": [None, 3, [], [0.5, 1.5], [-1, 0], ["0", "1"]],
             "found": TENSORS,
@@ -332,7 +330,7 @@ ENTRIES = [
         layers=[1, 2],
     ),
     figure(
-        "specialisation.ablation_figure",
+        "preferences.ablation_figure",
         {
             "rises": [*WRONG_TABLE, WORDS, TABLE[:1]],
             "random": [*WRONG_TABLE, TABLE[["a"]]],
@@ -341,7 +339,7 @@ ENTRIES = [
         random=TABLE,
     ),
     figure(
-        "specialisation.importance_figure",
+        "preferences.importance_figure",
         {
             "panels": [*MAPS, {"a": (torch.ones(2, 2),)}, {"a": (torch.ones(2, 2), torch.ones(2))}],
             "layers": [None, 3, [0.5, 1.5], [-1, 0], "12"],

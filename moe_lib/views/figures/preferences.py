@@ -12,7 +12,7 @@ from torch import Tensor
 from moe_lib.errors import require
 from moe_lib.validation import Finite, Natural, Positive, checked, require_tensor
 from moe_lib.views.figures.arguments import require_columns, require_numbers
-from moe_lib.views.kit.pictures import named, plain_words
+from moe_lib.views.kit.lettering import named, plain_words
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
