@@ -1,8 +1,8 @@
 """`LanguageModel.generate` against transformers' `generate`: same weights, same prompts, same
 greedy tokens.
 
-    python -m benchmarks.generation [--quick] [--threads N] [--seconds S] [--only CONFIG] [--out
-    FOLDER]
+    python -m benchmarks.generation [--quick] [--threads N] [--seconds S] [--only CONFIG]
+        [--out FOLDER]
 
 A prompt of random ids, then 64 new tokens, likeliest first, with a cache. transformers runs experts
 in three ways ("eager", "grouped_mm", "batched_mm"); each is a competitor of its own, and what

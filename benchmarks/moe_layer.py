@@ -1,8 +1,8 @@
 """The MoE layer, forward and backward, against a dense layer of equal active size and against
 transformers.
 
-    python -m benchmarks.moe_layer [--quick] [--threads N] [--device cpu|cuda] [--ways] [--seconds
-    S] [--out FILE]
+    python -m benchmarks.moe_layer [--quick] [--threads N] [--device cpu|cuda] [--ways]
+        [--seconds S] [--out FILE]
 
 All competitors of a case get the same weights, input and routing and are run in turn; their outputs
 and gradients are compared first. "dense" is one SwiGLU that is k · I wide: the same arithmetic,

@@ -1,8 +1,8 @@
 """A whole training step (forward, loss, backward, AdamW) of our model against transformers'
 DeepSeek-V2.
 
-    python -m benchmarks.train_step [--quick] [--threads N] [--device cpu|cuda] [--seconds S] [--out
-    FOLDER]
+    python -m benchmarks.train_step [--quick] [--threads N] [--device cpu|cuda] [--seconds S]
+        [--out FOLDER]
 
 Same configuration: latent attention, shared and routed experts, sizes, vocabulary; and the same
 weights, so that the losses of both can be compared before anything is timed. Two rows compute

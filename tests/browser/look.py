@@ -1,7 +1,7 @@
 """Open a notebook in a real JupyterLab, run it, and save pictures of it from top to bottom.
 
-    python -m tests.browser.look 00_start_here.ipynb --out pictures [--dark] [--no-run] [--width
-    1280]
+    python -m tests.browser.look 00_start_here.ipynb --out pictures [--dark] [--no-run]
+        [--width 1280]
 
 The way to see a notebook as its reader does, page by page. Prints what the page complained about.
 """

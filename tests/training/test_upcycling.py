@@ -209,7 +209,7 @@ def test_other_refusals():
     dense, config = dense_model(), DENSE.replace(**COPIES)
     with pytest.raises(ValueError, match="dense_model: got '6 routed experts'"):
         upcycle(upcycle(dense, config), config)
-    with pytest.raises(TypeError, match="dense_model: got 'Linear'"):
+    with pytest.raises(TypeError, match="dense_model: got Linear"):
         upcycle(torch.nn.Linear(2, 2), config)
     with pytest.raises(ValueError, match="noise: got -1"):
         upcycle(dense, config, noise=-1)

@@ -181,7 +181,7 @@ def test_cards_without_a_field_are_named(tmp_path):
 
 
 def test_one_text_instead_of_a_list_is_refused(tokenizer):
-    with pytest.raises(TypeError, match="texts: got 'one text'; wants a list of texts"):
+    with pytest.raises(TypeError, match="texts: got 'one text'; wants a list"):
         encode_texts("one text", None, tokenizer)
     with pytest.raises(TypeError, match="max_length: got 5.5"):
         encode_texts(["one text"], None, tokenizer, max_length=5.5)

@@ -267,7 +267,11 @@ def test_messages_of_the_page():
             r"examples\[0\].*wants a text",
         ),
         (lambda c, f, t: TryOut(plain).ask(3), TypeError, "text: got 'int'"),
-        (lambda c, f, t: ClassifyText(f.head, t, LABELS), TypeError, "head: got 'SpanExtractor'"),
+        (
+            lambda c, f, t: ClassifyText(f.head, t, LABELS),
+            TypeError,
+            "of type SpanExtractor; wants",
+        ),
         (
             lambda c, f, t: ClassifyText(c.head, t, ("a",)),
             ValueError,
@@ -278,7 +282,11 @@ def test_messages_of_the_page():
             ValueError,
             "abstain_below: got 1.5",
         ),
-        (lambda c, f, t: FindAnswer(c.head, t), TypeError, "head: got 'SequenceClassifier'"),
+        (
+            lambda c, f, t: FindAnswer(c.head, t),
+            TypeError,
+            "of type SequenceClassifier; wants",
+        ),
     ],
 )
 def test_bad_input_is_named(classify, find, tokenizer, call, error, message):

@@ -97,8 +97,8 @@ def weighted_swiglu(gate_up: Tensor, weight: Tensor) -> Tensor:
 class _WeightedSwiGLU(torch.autograd.Function):
     """h = w · silu(gate) · up, and with p the gradient at h:
 
-    d up = w · silu(gate) · p,   d gate = w · up · p · silu'(gate),   d w = sum of silu(gate) · up ·
-                                 p
+    d up = w · silu(gate) · p,   d gate = w · up · p · silu'(gate),
+    d w = sum of silu(gate) · up · p
     """
 
     @staticmethod

@@ -6,10 +6,11 @@ task = TuningTask("market sentiment", train=encode(sets["train"]), test=encode(s
                   make_head=lambda base: SequenceClassifier(base, len(names)))
 plan = {"epochs": 3, "learning_rate": 1e-3}
 cases = [Case("full", "mini-v2", n_train=n, settings=plan) for n in (100, 300)]
-cases += [Case("LoRA", "mini-v2", method=LoRA(rank=4), n_train=n, settings=plan) for n in (100,
-300)] found = compare(cases, task, seeds=(0, 1, 2), pretraining=lambda base:
-pretraining_domains(base, tokenizer)) found.summary("test_accuracy"), found.paired("LoRA", "full",
-n_train=100), found.curves
+lora = dict(method=LoRA(rank=4), settings=plan)
+cases += [Case("LoRA", "mini-v2", n_train=n, **lora) for n in (100, 300)]
+domains = lambda base: pretraining_domains(base, tokenizer)
+found = compare(cases, task, seeds=(0, 1, 2), pretraining=domains)
+found.summary("test_accuracy"), found.paired("LoRA", "full", n_train=100), found.curves
 found.save(path, command="python -m …")                   # load_comparison(path) reads it again
 """
 

@@ -52,6 +52,8 @@ class SideEffects:
         """The base before fine-tuning; `weights` is its fingerprint."""
         if weights not in self.before:
             domains = self.pretraining(base) if callable(self.pretraining) else self.pretraining
+            wants = "at least one domain, with its batches"
+            require(domains is None or len(domains) > 0, "pretraining", "no domains", wants)
             self.before[weights] = (domains, *self._measure(base, domains))
 
     def changes(self, base: LanguageModel, weights: str) -> dict:

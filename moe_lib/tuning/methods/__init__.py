@@ -3,8 +3,8 @@
 method = LoRA(rank=8, alpha=16)
 run = finetune(head, Examples(encoded, 16), epochs=3, method=method)
 run.attached.enabled = False      # the base, bit for bit
-run.attached.save(folder)         # a small file; load_adapter(folder, the_same_base) attaches it
-                                  again
+run.attached.save(folder)         # a small file
+load_adapter(folder, the_same_base)  # attaches it again
 """
 
 from moe_lib.tuning.methods.adalora import AdaLoRA

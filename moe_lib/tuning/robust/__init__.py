@@ -1,7 +1,8 @@
 """Against overfitting, for robustness, and with few labels (notebook 14).
 
-finetune(head, batches, epochs=3, objective=FGM(1.0), method=ExpertDropout(0.4, 0.1),
-label_smoothing=0.1) attack_curve(head, Examples(test, 64), radii=(0, 0.5, 1, 2))
+how = dict(objective=FGM(1.0), method=ExpertDropout(0.4, 0.1), label_smoothing=0.1)
+finetune(head, batches, epochs=3, **how)
+attack_curve(head, Examples(test, 64), radii=(0, 0.5, 1, 2))
 """
 
 from moe_lib.tuning.robust.active import ActivelyLearned, learn_actively, uncertainty

@@ -1,8 +1,7 @@
 """Contrastive pretraining of an encoder, without labels: two views of a text belong together
 (SimCSE, Gao et al. 2021).
 
-dropout = ExpertDropout(0.1, 0.1).attach(model)                # the only difference between two
-                                                               views
+dropout = ExpertDropout(0.1, 0.1).attach(model)  # the only difference between two views
 finetune(model, Examples(texts, 32), steps=100, objective=SimCSE(), balance=False)
 dropout.detach()
 """
