@@ -323,11 +323,11 @@ def test_choices_leave_padding_out_and_changes_are_shares():
     ("call", "message"),
     [
         (lambda: Case("", make_base), "name: got ''"),
-        (lambda: Case("a", 3), "base: got 'int'"),
+        (lambda: Case("a", 3), "base: got 3"),
         (lambda: Case("a", make_base, method=3), "method: got 'int'; wants an object with .attach"),
         (lambda: Case("a", make_base, settings={"rate": 1}), "settings of 'a': got .*rate"),
         (lambda: compare([], make_task()), "cases: got \\[\\]"),
-        (lambda: compare([Case("a", make_base)], "task"), "task: got 'str'"),
+        (lambda: compare([Case("a", make_base)], "task"), "task: got 'task'"),
         (
             lambda: compare([Case("a", make_base)], make_task(), seeds=(1, 1)),
             "seeds: got \\[1, 1\\]",
@@ -362,7 +362,7 @@ def test_questions_to_a_comparison_that_it_cannot_answer_are_named(found):
         (lambda: found.paired("full", "other"), "n_train: got None; wants one of \\[8, 24\\]"),
         (
             lambda: found.paired("head", "other"),
-            "case: got 'other'; wants one of full, head, dense",
+            "b: got 'other'; wants one of full, head, dense",
         ),
         (lambda: found + found, "other: .*other cases or other seeds"),
     ]:

@@ -234,5 +234,5 @@ def test_bad_settings_are_named():
             make()
     with pytest.raises(TypeError, match="steps: got 1.5"):
         PGD(1.0, steps=1.5)
-    with pytest.raises(TypeError, match="head: got 'LanguageModel'"):
+    with pytest.raises(TypeError, match="head: got an object of type LanguageModel"):
         attack(head.base, batch, 1.0)
