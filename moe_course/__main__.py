@@ -24,7 +24,7 @@ def notebook_paths(names: list[str]) -> list[Path]:
 
 
 def run(names: list[str], cell_timeout: int) -> int:
-    from moe_course.notebooks.running import NotebookFailed, run_notebook
+    from moe_course.notebooks.execution import NotebookFailed, run_notebook
 
     failed = 0
     for path in notebook_paths(names):

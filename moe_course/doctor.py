@@ -20,8 +20,8 @@ from pathlib import Path
 
 from moe_course.browser import ADVICE, find_browser
 from moe_course.setup import environment
-from moe_course.setup.errors import NO_VENV
-from moe_course.setup.places import ROOT, cleaned_environ, course_command, environment_python
+from moe_course.setup.failures import NO_VENV
+from moe_course.setup.folders import ROOT, cleaned_environ, course_command, environment_python
 from moe_lib.console import run_command
 
 MEMORY_WANTED = 4 * 10**9

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from moe_course.setup.places import ROOT
+from moe_course.setup.folders import ROOT
 
 FIRST_NOTEBOOK = "notebooks/00_start_here.ipynb"
 

@@ -8,8 +8,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moe_lib.config_attention import check_attention, complete_rope_scaling
 from moe_lib.errors import require, require_bool, require_number, require_one_of, require_whole
+from moe_lib.presets import PRESETS
+from moe_lib.validation import Choice, Count, Finite, Flag, Natural, NonNegative, Positive, Share
+from moe_lib.validation.checking import checked
 
 if TYPE_CHECKING:
     from moe_lib.model.routers import Router
@@ -17,50 +19,14 @@ if TYPE_CHECKING:
 # Factors and speeds of what evens the load out; which of them a router takes stands on its class.
 _BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
 _BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
-
-# Sizes of the notebooks and of the shipped checkpoints.
-_MINI = dict(
-    vocab_size=4096,
-    hidden_size=128,
-    num_hidden_layers=4,
-    num_attention_heads=4,
-    intermediate_size=384,
-    n_routed_experts=16,
-    n_shared_experts=1,
-    moe_intermediate_size=128,
-    first_k_dense_replace=1,
-)
-_PRESETS: dict[str, dict] = {
-    "mini": _MINI,
-    "tiny": dict(
-        vocab_size=4096,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=192,
-        n_routed_experts=8,
-        n_shared_experts=1,
-        moe_intermediate_size=64,
-        max_position_embeddings=256,
-    ),
-    # DeepSeek-V2 in small, queries not compressed (as in V2-Lite), balanced by V3's bias
-    "mini-v2": _MINI
-    | dict(
-        vocab_size=6144,
-        attention="mla",
-        kv_lora_rank=64,
-        qk_nope_head_dim=32,
-        qk_rope_head_dim=16,
-        v_head_dim=32,
-        router="biased_topk",
-        scoring_func="sigmoid",
-        norm_topk_prob=True,
-        routed_scaling_factor=2.5,
-        bias_update_speed=0.005,  # V3's 0.001 is for runs of many thousand steps
-    ),
-}
+# Settings of latent attention, and of YaRN within it.
+_LATENT_SIZES = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+_YARN_DEFAULTS = {"rope_type": "yarn", "factor": None, "original_max_position_embeddings": None}
+_YARN_DEFAULTS |= {"beta_fast": 32, "beta_slow": 1, "mscale": None, "mscale_all_dim": None}
+_YARN_DEFAULTS |= {"attention_factor": None, "truncate": True}
 
 
+@checked
 @dataclass(frozen=True)
 class ModelConfig:
     """Everything that decides a model's shape; each field is explained where it stands.
@@ -69,84 +35,69 @@ class ModelConfig:
     with the router (its class says what it takes, in `moe_lib.model.routers`).
     """
 
-    vocab_size: int  # token ids
-    hidden_size: int = 128  # width of the residual stream
-    num_hidden_layers: int = 4  # Transformer blocks
-    num_attention_heads: int = 4  # query heads
-    num_key_value_heads: int | None = None  # None: as many. Fewer: grouped-query attention
-    intermediate_size: int = 384  # width of the dense feed-forward layers
-    n_routed_experts: int = 0  # E, experts to choose from in each MoE layer; 0: the model is dense
-    num_experts_per_tok: int = 2  # k, routed experts chosen per token
-    n_shared_experts: int = 0  # experts every token passes, without a router (DeepSeekMoE, 3.2)
-    moe_intermediate_size: int = 128  # width of one expert
-    first_k_dense_replace: int = 0  # the first blocks that keep a dense feed-forward layer
+    vocab_size: Count  # token ids
+    hidden_size: Count = 128  # width of the residual stream
+    num_hidden_layers: Count = 4  # Transformer blocks
+    num_attention_heads: Count = 4  # query heads
+    num_key_value_heads: Count | None = None  # None: as many. Fewer: grouped-query attention
+    intermediate_size: Count = 384  # width of the dense feed-forward layers
+    n_routed_experts: Natural = 0  # E, experts to choose from in each MoE layer; 0: a dense model
+    num_experts_per_tok: Count = 2  # k, routed experts chosen per token
+    n_shared_experts: Natural = 0  # experts every token passes, without a router (DeepSeekMoE, 3.2)
+    moe_intermediate_size: Count = 128  # width of one expert
+    first_k_dense_replace: Natural = 0  # the first blocks that keep a dense feed-forward layer
 
     router: str = "topk"  # a name of `moe_lib.model.routers.ROUTERS`
-    scoring_func: str = "softmax"  # router logits become affinities by "softmax" or "sigmoid"
-    norm_topk_prob: bool = False  # divide the k weights by their sum (Mixtral, DeepSeek-V3)?
-    routed_scaling_factor: float = 1.0  # multiplies the chosen weights (DeepSeek-V2: 16, V3: 2.5)
-    n_group: int = 1  # equal blocks of experts, one per device
-    topk_group: int | None = None  # groups that a token may use; None: all
+    scoring_func: Choice("softmax", "sigmoid") = "softmax"  # how router logits become affinities
+    norm_topk_prob: Flag = False  # divide the k weights by their sum (Mixtral, DeepSeek-V3)?
+    routed_scaling_factor: Finite = 1.0  # multiplies the chosen weights (DeepSeek-V2: 16, V3: 2.5)
+    n_group: Count = 1  # equal blocks of experts, one per device
+    topk_group: Count | None = None  # groups that a token may use; None: all
     # In training, room of an expert or device in multiples of its even share; None: no limit.
-    capacity_factor: float | None = None
-    capacity_per: str = (
-        "expert"  # first come, first served; "device": lowest affinity dropped first
-    )
+    capacity_factor: Positive | None = None
+    # "expert": first come, first served; "device": lowest affinity dropped first.
+    capacity_per: Choice("expert", "device") = "expert"
     # Share of the sequences, drawn anew each step, that nothing is dropped of ("device"; V2: 0.1).
-    never_drop_share: float = 0.0
+    never_drop_share: Share = 0.0
 
-    causal: bool = True  # next-token model. False: masked language model, attention both ways
-    attention: str = "mha"  # multi-head or grouped-query; "mla": multi-head latent attention
-    kv_lora_rank: int | None = None  # "mla": numbers in the latent of keys and values of all heads
-    q_lora_rank: int | None = None  # "mla": the same of the queries; None: they are not compressed
-    qk_nope_head_dim: int | None = None  # "mla": numbers of a query or key without position …
-    qk_rope_head_dim: int | None = None  # … and with rotary position
-    v_head_dim: int | None = None  # "mla": numbers of a value
+    causal: Flag = True  # next-token model. False: masked language model, attention both ways
+    attention: Choice("mha", "mla") = "mha"  # multi-head or grouped-query; "mla": latent attention
+    kv_lora_rank: Count | None = None  # "mla": numbers in the latent of keys and values
+    q_lora_rank: Count | None = None  # "mla": the same of the queries; None: they have no latent
+    qk_nope_head_dim: Count | None = None  # "mla": numbers of a query or key without position …
+    qk_rope_head_dim: Count | None = None  # … and with rotary position
+    v_head_dim: Count | None = None  # "mla": numbers of a value
     # "mla": None, or YaRN's settings for long texts (see `complete_rope_scaling`).
     rope_scaling: dict | None = dataclasses.field(default=None, hash=False)
-    attention_bias: bool = False  # "mla": biases where x enters a latent and at the output
-    mlp_bias: bool = False  # biases in dense and shared feed-forward layers, not in routed experts
-    max_position_embeddings: int = 512
-    rope_theta: float = 10000.0  # base of the rotary angles: larger turns more slowly
-    rms_norm_eps: float = 1e-6
-    initializer_range: float = 0.02  # standard deviation of the first weights
-    tie_word_embeddings: bool = True  # the output layer is the embedding
+    attention_bias: Flag = False  # "mla": biases where x enters a latent and at the output
+    mlp_bias: Flag = False  # biases in dense and shared feed-forward layers, not in routed experts
+    max_position_embeddings: Count = 512
+    rope_theta: Positive = 10000.0  # base of the rotary angles: larger turns more slowly
+    rms_norm_eps: Positive = 1e-6
+    initializer_range: Positive = 0.02  # standard deviation of the first weights
+    tie_word_embeddings: Flag = True  # the output layer is the embedding
 
-    aux_loss_alpha: float | None = (
-        None  # factor of the expert balance loss; None: 0.01 where needed
-    )
-    seq_aux: bool = True  # balance losses per sequence, averaged. False: over the batch
-    device_loss_alpha: float = 0.0  # factors of DeepSeek-V2's other two balance losses,
-    communication_loss_alpha: float = 0.0  # over n_group devices
-    router_z_loss_alpha: float = 0.0  # ST-MoE: 0.001
-    importance_loss_alpha: float = 0.0  # factors of Shazeer's two losses for noisy top-k
-    load_loss_alpha: float = 0.0  # (0.1 each in the paper)
+    aux_loss_alpha: NonNegative | None = None  # of the expert balance loss; None: 0.01 where needed
+    seq_aux: Flag = True  # balance losses per sequence, averaged. False: over the batch
+    device_loss_alpha: NonNegative = 0.0  # factors of DeepSeek-V2's other two balance losses,
+    communication_loss_alpha: NonNegative = 0.0  # over n_group devices
+    router_z_loss_alpha: NonNegative = 0.0  # ST-MoE: 0.001
+    importance_loss_alpha: NonNegative = 0.0  # factors of Shazeer's two losses for noisy top-k
+    load_loss_alpha: NonNegative = 0.0  # (0.1 each in the paper)
     # Step of DeepSeek-V3's selection bias after each optimiser step; None: 0.001 where it exists.
-    bias_update_speed: float | None = None
+    bias_update_speed: NonNegative | None = None
 
     def __post_init__(self):
-        may_be_zero = ("n_routed_experts", "n_shared_experts", "first_k_dense_replace")
-        for field in dataclasses.fields(self):
-            if field.type is int:
-                least = 0 if field.name in may_be_zero else 1
-                require_whole(field.name, getattr(self, field.name), at_least=least)
-            elif field.type is bool:
-                require_bool(field.name, getattr(self, field.name))
         router = self.router_class
-        for name, value in (
-            ("num_key_value_heads", self.num_attention_heads),
-            ("topk_group", self.n_group),
-            ("aux_loss_alpha", 0.01 if router.collapses else 0.0),
-            ("bias_update_speed", 0.001 if "bias_update_speed" in router.balanced_by else 0.0),
-        ):
+        defaults = dict(num_key_value_heads=self.num_attention_heads, topk_group=self.n_group)
+        defaults["aux_loss_alpha"] = 0.01 if router.collapses else 0.0
+        defaults["bias_update_speed"] = 0.001 if "bias_update_speed" in router.balanced_by else 0.0
+        for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
-        require_whole("num_key_value_heads", self.num_key_value_heads)
-        check_attention(self)
+        _check_attention(self)
         self._check_experts()
-        for name in ("rms_norm_eps", "initializer_range"):
-            require_number(name, getattr(self, name), above=0)
 
     @property
     def router_class(self) -> "type[Router]":
@@ -167,9 +118,7 @@ class ModelConfig:
         wants = "another router in a causal model: a token's experts would depend on later tokens"
         require(router.causal or not self.causal, "router", self.router, wants)
         for name in _BALANCE:
-            got = getattr(self, name)
-            require_number(name, got, at_least=0)
-            wants = f'0 with router "{self.router}"'
+            got, wants = getattr(self, name), f'0 with router "{self.router}"'
             require(got == 0 or name in router.balanced_by, name, got, wants)
         for name in ("device_loss_alpha", "communication_loss_alpha"):
             got, wants = getattr(self, name), "0 when n_group is 1: it balances devices"
@@ -184,12 +133,13 @@ class ModelConfig:
 
     @property
     def rotary_dim(self) -> int:
-        """Numbers of a query or key that are turned by position: all of them, or "mla"'s part with
-        position."""
+        """Numbers of a query or key that are turned by position: in "mla" a part of them."""
         return self.qk_rope_head_dim if self.attention == "mla" else self.head_dim
 
-    def is_moe_layer(self, layer: int) -> bool:
+    @checked
+    def is_moe_layer(self, layer: Natural) -> bool:
         """True where block `layer` (counted from 0) has experts."""
+        require(layer < self.num_hidden_layers, "layer", layer, "less than num_hidden_layers")
         return self.n_routed_experts > 0 and layer >= self.first_k_dense_replace
 
     def replace(self, **changes) -> "ModelConfig":
@@ -197,13 +147,9 @@ class ModelConfig:
         return dataclasses.replace(self, **changes)
 
     def dense(self) -> "ModelConfig":
-        """The dense model of equal active size: every block gets one feed-forward layer as wide as
-        what a token passes through in an MoE block, (shared + chosen) experts of
-        `moe_intermediate_size`.
-
-        Raises ValueError if the dense blocks of this config have another width: then no single
-        width is equal.
-        """
+        """The dense model of equal active size: each feed-forward layer is as wide as what a token
+        passes in an MoE block, (shared + chosen) · moe_intermediate_size. ValueError if this
+        config's own dense blocks have another width: then no single width is equal."""
         if not self.n_routed_experts:
             return self
         active = (self.num_experts_per_tok + self.n_shared_experts) * self.moe_intermediate_size
@@ -217,19 +163,80 @@ class ModelConfig:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "ModelConfig":
+        require(isinstance(fields, dict), "config", fields, "a dict of its fields", TypeError)
         known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(fields) - known)
+        unknown = sorted(set(fields) - known, key=str)
         require(not unknown, "config", unknown, f"only these fields: {', '.join(sorted(known))}")
         require("vocab_size" in fields, "config", sorted(fields), "a vocab_size")
         return cls(**fields)
 
     @classmethod
     def preset(cls, name: str, **changes) -> "ModelConfig":
-        """One of the course's sizes, e.g. `ModelConfig.preset("mini", causal=False)`; see
-        `ModelConfig.presets()`."""
-        require_one_of("name", name, sorted(_PRESETS))
-        return cls(**{**_PRESETS[name], **changes})
+        """One of the sizes in `presets()`, e.g. `ModelConfig.preset("mini", causal=False)`."""
+        require_one_of("name", name, sorted(PRESETS))
+        return cls(**PRESETS[name] | changes)
 
     @staticmethod
     def presets() -> list[str]:
-        return sorted(_PRESETS)
+        return sorted(PRESETS)
+
+
+def _check_attention(config: ModelConfig) -> None:
+    """Raise ValueError or TypeError naming the first attention setting that is out of place."""
+    require_number("rope_theta", config.rope_theta, above=1)  # later pairs turn more slowly
+    (_check_latent if config.attention == "mla" else _check_heads)(config)
+
+
+def _check_heads(config: ModelConfig) -> None:
+    width, heads = config.hidden_size, config.num_attention_heads
+    shared = config.num_key_value_heads
+    for name in (*_LATENT_SIZES, "q_lora_rank", "rope_scaling"):
+        wants = 'None with attention "mha": it belongs to latent attention ("mla")'
+        require(getattr(config, name) is None, name, getattr(config, name), wants)
+    require(not config.attention_bias, "attention_bias", True, 'False with attention "mha"')
+    wants = f"a multiple of num_attention_heads ({heads})"
+    require(width % heads == 0, "hidden_size", width, wants)
+    wants = "hidden_size / num_attention_heads even: rotary positions turn pairs of numbers"
+    require(config.head_dim % 2 == 0, "hidden_size", width, wants)
+    wants = f"a divisor of num_attention_heads ({heads})"
+    require(heads % shared == 0, "num_key_value_heads", shared, wants)
+
+
+def _check_latent(config: ModelConfig) -> None:
+    for name in _LATENT_SIZES:  # with "mla" none of them may be None
+        require_whole(name, getattr(config, name))
+    turned, heads = config.qk_rope_head_dim, config.num_attention_heads
+    wants = "an even number: rotary positions turn pairs of numbers"
+    require(turned % 2 == 0, "qk_rope_head_dim", turned, wants)
+    shared = config.num_key_value_heads
+    wants = f'num_attention_heads ({heads}) with attention "mla": every head makes its own keys'
+    wants += " out of the shared latent"
+    require(shared == heads, "num_key_value_heads", shared, wants)
+
+
+def complete_rope_scaling(scaling: dict | None) -> dict | None:
+    """YaRN's settings with the defaults filled in, as a new dict; None stays None.
+
+    The names are transformers'. Wanted: factor (1 or more) and original_max_position_embeddings;
+    the others have defaults. ValueError or TypeError names the setting.
+    """
+    if scaling is None:
+        return None
+    given = {("rope_type" if name == "type" else name): value for name, value in scaling.items()}
+    unknown = sorted(set(given) - set(_YARN_DEFAULTS))
+    require(not unknown, "rope_scaling", unknown, f"only these names: {', '.join(_YARN_DEFAULTS)}")
+    full = _YARN_DEFAULTS | {name: value for name, value in given.items() if value is not None}
+    require(full["rope_type"] == "yarn", "rope_scaling", full["rope_type"], 'a rope_type of "yarn"')
+    require_bool("rope_scaling['truncate']", full["truncate"])
+    length = full["original_max_position_embeddings"]
+    require_whole("rope_scaling['original_max_position_embeddings']", length)
+    require_number("rope_scaling['beta_fast']", full["beta_fast"])
+    require_number("rope_scaling['beta_slow']", full["beta_slow"])
+    require_number("rope_scaling['factor']", full["factor"], at_least=1)  # YaRN stretches
+    for name in ("mscale", "mscale_all_dim", "attention_factor"):
+        if full[name] is not None:
+            require_number(f"rope_scaling[{name!r}]", full[name], at_least=0)
+    fast, slow = full["beta_fast"], full["beta_slow"]
+    wants = f"more than 0 and at most beta_fast ({fast})"
+    require(fast >= slow > 0, "rope_scaling['beta_slow']", slow, wants)
+    return full

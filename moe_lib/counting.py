@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from math import prod
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.published import ModelSizes, sizes_of
+from moe_lib.validation import Count, Natural, checked
 
 # of weights and of caches; the scales that go with the shorter ones are left out
 BYTES_PER_NUMBER = {
@@ -144,7 +145,8 @@ def _router_parameters(config: ModelConfig | ModelSizes) -> int:
     return sum(prod(shape) for shape in config.router_class.parameter_shapes(*sizes).values())
 
 
-def flops_per_token(config: ModelConfig | ModelSizes, context: int) -> int:
+@checked
+def flops_per_token(config: ModelConfig | ModelSizes, context: Natural) -> int:
     """Floating-point operations of one forward pass for one token that sees `context` positions.
 
     A multiply-add counts as two. Matrices only; norms, softmax and rotations are left out (under 1
@@ -152,7 +154,6 @@ def flops_per_token(config: ModelConfig | ModelSizes, context: int) -> int:
     counted as in a pass over a whole text (keys and values expanded once per token), not as in
     absorbed decoding.
     """
-    require_whole("context", context, at_least=0)
     sizes, count = sizes_of(config), count_parameters(config)
     matrices = count.active - count.norms
     if sizes.latent:
@@ -178,26 +179,27 @@ def kv_cache_elements_per_token(config: ModelConfig | ModelSizes) -> int:
     return sizes.num_hidden_layers * per_layer
 
 
-def expected_distinct_experts(n_experts: int, experts_per_token: int, tokens: int) -> float:
+@checked
+def expected_distinct_experts(
+    n_experts: Count, experts_per_token: Natural, tokens: Natural
+) -> float:
     """E · (1 − (1 − k/E)^tokens): experts of one layer that at least one of `tokens` tokens
     chooses, on average.
 
     True if tokens choose independently and all experts are equally likely. Real routing is skewed
     and neighbouring tokens are alike, so that a real batch touches fewer.
     """
-    require_whole("n_experts", n_experts)
-    require_whole("experts_per_token", experts_per_token, at_least=0)
     require(
         experts_per_token <= n_experts,
         "experts_per_token",
         experts_per_token,
         f"at most n_experts ({n_experts})",
     )
-    require_whole("tokens", tokens, at_least=0)
     return n_experts * (1 - (1 - experts_per_token / n_experts) ** tokens)
 
 
-def parameters_read(config: ModelConfig | ModelSizes, tokens: int) -> float:
+@checked
+def parameters_read(config: ModelConfig | ModelSizes, tokens: Natural) -> float:
     """Parameters that one step over a batch of `tokens` tokens must fetch from memory, on average.
 
     Everything but experts once per step, whatever the batch; of the routed experts those that the

@@ -26,6 +26,17 @@ def device() -> torch.device:
     return torch.device(asked)
 
 
+def usable_device(device: object) -> torch.device | None:
+    """The device, tried: ValueError for one that torch does not know or this machine lacks."""
+    if device is None:
+        return None
+    try:
+        return torch.zeros((), device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        wants = "None or a device of this machine, such as 'cpu'"
+        raise ValueError(f"device: got {device!r} ({error}); wants {wants}") from error
+
+
 def _devices() -> list[str]:
     """The names of this machine's devices: "cpu", and an accelerator alone and with its number."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)

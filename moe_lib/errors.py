@@ -24,6 +24,12 @@ def require_whole(argument: str, got: object, at_least: int = 1) -> None:
     require(got >= at_least, argument, got, wants)
 
 
+def require_divisor(argument: str, got: object, number: int, of: str) -> None:
+    """`got` must be a whole number that divides `number`, which is `of` in words."""
+    require_whole(argument, got)
+    require(number % got == 0, argument, got, f"a divisor of {of} ({number})")
+
+
 def require_number(
     argument: str,
     got: object,

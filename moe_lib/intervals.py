@@ -1,7 +1,7 @@
 """What a few seeds can tell: a mean with its interval."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 
@@ -27,12 +27,13 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-def interval(values: Sequence[float], confidence: float = 0.95) -> Interval:
+def interval(values: Iterable, confidence: float = 0.95) -> Interval:
     """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1
     degrees of freedom.
 
     NaN values are left out. With three seeds t is 4.3, and intervals are wide: that is what three
-    runs can tell. Raises ValueError for a confidence outside 0 … 1.
+    runs can tell. Raises ValueError for a confidence outside 0 … 1, TypeError for values that are
+    no numbers.
     """
     from scipy.stats import t as student  # here, because it is slow to import
 

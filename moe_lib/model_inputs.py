@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_divisor, require_number, require_whole
 from moe_lib.validation import require_tensor
 
 if TYPE_CHECKING:
@@ -26,11 +26,14 @@ def check_ids(
     """input_ids (batch, sequence) of the vocabulary, after the positions that the cache of a causal
     model holds, and attention_mask (batch, past + sequence) of 0 and 1, or None."""
     require_tensor("input_ids", input_ids, ("batch", "sequence"), (torch.int64, torch.int32))
+    require(not input_ids.is_meta, "input_ids", "a tensor on meta", "one that holds numbers")
     got, wants = tuple(input_ids.shape), "shape (batch, sequence), neither of them 0"
     require(input_ids.numel() > 0, "input_ids", got, wants)
     _check_range("input_ids", "ids", input_ids, config.vocab_size)
     wants = "None: with attention in both directions a new token changes the old ones"
     require(cache is None or config.causal, "cache", "a cache for a masked model", wants)
+    keeps = cache is None or (hasattr(cache, "length") and hasattr(cache, "append"))
+    require(keeps, "cache", type(cache).__name__, "a KVCache, or None", TypeError)
     past = 0 if cache is None else cache.length
     end, limit = past + input_ids.shape[1], config.max_position_embeddings
     wants = f"at most max_position_embeddings ({limit})"
@@ -48,7 +51,7 @@ def check_mask(attention_mask: Tensor, shape: tuple[int, int]) -> None:
 
 def check_labels(labels: Tensor, input_ids: Tensor, config: "ModelConfig", ignored: int) -> None:
     """labels like input_ids: ids of the vocabulary or `ignored`, with at least one to predict."""
-    require_tensor("labels", labels, input_ids.shape)
+    require_tensor("labels", labels, input_ids.shape, torch.int64, input_ids.device)
     predicted = labels[:, 1:] if config.causal else labels
     used = predicted[predicted != ignored]
     got = f"{ignored} at every position that is predicted"
@@ -91,6 +94,15 @@ def token_ids(argument: str, given: object, config: "ModelConfig") -> list[int]:
     return ids
 
 
+def check_rotary(head_dim: int, theta: float, scaling: dict | None) -> None:
+    """Sizes of rotary positions: pairs of numbers, a base above 1, None or complete settings."""
+    require_whole("head_dim", head_dim)
+    require(head_dim % 2 == 0, "head_dim", head_dim, "an even number: pairs are turned")
+    require_number("theta", theta, above=1)
+    complete = scaling is None or (isinstance(scaling, dict) and "truncate" in scaling)
+    require(complete, "scaling", scaling, "None, or a ModelConfig's rope_scaling")
+
+
 def check_vectors(
     x: Tensor, hidden_size: int, input_ids: Tensor | None, mask: Tensor | None
 ) -> None:
@@ -98,6 +110,20 @@ def check_vectors(
     require_tensor("x", x, dtype="floating")
     fits = x.dim() >= 1 and x.shape[-1] == hidden_size
     require(fits, "x", tuple(x.shape), f"a last dimension of hidden_size ({hidden_size})")
-    for name, given in (("input_ids", input_ids), ("mask", mask)):
-        if given is not None:
-            require_tensor(name, given, x.shape[:-1])
+    if input_ids is not None:
+        require_tensor("input_ids", input_ids, x.shape[:-1], "whole")
+    if mask is not None:  # a floating-point one may be additive: 0 at real tokens
+        require_tensor("mask", mask, x.shape[:-1], (torch.bool, "whole"))
+
+
+def check_tokens(x: Tensor, hidden_size: int, input_ids, mask, n_sequences: int) -> None:
+    """What a router is given: the vectors of n_sequences sequences, (tokens, hidden_size)."""
+    check_vectors(x, hidden_size, input_ids, mask)
+    require(x.dim() == 2, "x", tuple(x.shape), f"shape (tokens, hidden_size ({hidden_size}))")
+    require_divisor("n_sequences", n_sequences, len(x), "the number of tokens")
+
+
+def checked_marks(mask: Tensor, tokens: int) -> Tensor:
+    """mask (tokens,), as bool; a floating-point one may be additive, and is refused."""
+    require_tensor("mask", mask, (tokens,), (torch.bool, "whole"))
+    return mask.bool()

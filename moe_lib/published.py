@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_whole
+from moe_lib.validation import Count, Natural, checked
 
 
+@checked
 @dataclass(frozen=True)
 class ModelSizes:
     """What decides the number of parameters and FLOPs of a decoder-only model; the names are
@@ -27,59 +29,43 @@ class ModelSizes:
     ValueError or TypeError names a size that cannot be.
     """
 
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    head_dim: int | None = None
-    n_routed_experts: int = 0
-    num_experts_per_tok: int = 0
-    moe_intermediate_size: int = 0
-    n_shared_experts: int = 0
-    first_k_dense_replace: int = 0
-    intermediate_size: int = 0
-    kv_lora_rank: int | None = None
-    q_lora_rank: int | None = None
-    qk_nope_head_dim: int = 0
-    qk_rope_head_dim: int = 0
-    v_head_dim: int = 0
+    vocab_size: Count
+    hidden_size: Count
+    num_hidden_layers: Count
+    num_attention_heads: Count
+    num_key_value_heads: Count
+    head_dim: Count | None = None
+    n_routed_experts: Natural = 0
+    num_experts_per_tok: Natural = 0
+    moe_intermediate_size: Natural = 0
+    n_shared_experts: Natural = 0
+    first_k_dense_replace: Natural = 0
+    intermediate_size: Natural = 0
+    kv_lora_rank: Count | None = None
+    q_lora_rank: Count | None = None
+    qk_nope_head_dim: Natural = 0
+    qk_rope_head_dim: Natural = 0
+    v_head_dim: Natural = 0
     qk_norm: bool = False
     tie_word_embeddings: bool = False
 
     def __post_init__(self):
-        experts = ("num_experts_per_tok", "moe_intermediate_size") if self.n_routed_experts else ()
-        dense = ("intermediate_size",) if self.num_dense_layers else ()
-        latent = (
-            ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-            if self.latent
-            else ()
-        )
-        queries = ("q_lora_rank",) if self.q_lora_rank is not None else ()
-        if self.head_dim is None and not self.latent:
-            object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
-        heads = () if self.latent else ("head_dim",)
-        for name in (
-            "vocab_size",
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "num_key_value_heads",
-            *heads,
-            *experts,
-            *dense,
-            *latent,
-            *queries,
-        ):
-            require_whole(name, getattr(self, name))
-        for name in ("n_routed_experts", "n_shared_experts", "first_k_dense_replace"):
-            require_whole(name, getattr(self, name), at_least=0)
         require(
             self.first_k_dense_replace <= self.num_hidden_layers,
             "first_k_dense_replace",
             self.first_k_dense_replace,
             f"at most num_hidden_layers ({self.num_hidden_layers})",
         )
+        needed = ("num_experts_per_tok", "moe_intermediate_size") if self.n_routed_experts else ()
+        if self.num_dense_layers:
+            needed += ("intermediate_size",)
+        if self.latent:
+            needed += ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
+        elif self.head_dim is None:
+            object.__setattr__(self, "head_dim", self.hidden_size // self.num_attention_heads)
+            needed += ("head_dim",)
+        for name in needed:
+            require_whole(name, getattr(self, name))
         if self.n_routed_experts:
             require(
                 self.num_experts_per_tok <= self.n_routed_experts,
@@ -291,6 +277,7 @@ _MODELS = (
 )
 
 
+@checked
 def published_names(dense: bool = False) -> list[str]:
     """Names of the models with experts that `published` knows; with `dense` also of those
     without."""

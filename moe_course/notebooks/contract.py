@@ -29,6 +29,7 @@ FORBIDDEN = (
     "raises-exception",
 )
 HEADER_ROWS = ("Minutes in class", "Computer time", "Needs", "You will be able to")
+SAME_EVERYWHERE = "nbval-check-output"  # nbval compares the output of cells with this tag
 LAST_SECTIONS = ("DeepSeek-V2", "limits", "reading")
 _PATHS = re.compile(r"(?:/home/|/Users/|/root/|/tmp/|/private/var/|\b[A-Z]:\\)\w+")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
@@ -45,6 +46,7 @@ def problems(notebook: nbformat.NotebookNode, path: Path) -> list[str]:
         *form_problems(notebook, path),
         *source_problems(notebook),
         *output_problems(notebook),
+        *marking_problems(notebook),
         *picture_problems(notebook),
         *exercise_problems(notebook, chapter),
         *ending_problems(notebook),
@@ -158,6 +160,20 @@ def output_problems(notebook) -> list[str]:
                 found.append(f"cell {index} shows a path of this machine")
             if _ADDRESS.search(text):
                 found.append(f"cell {index} shows a memory address, which changes with every run")
+    return found
+
+
+def marking_problems(notebook) -> list[str]:
+    """Cells marked to be compared by nbval, which have no text to compare. (nbval compares no
+    PNG.)"""
+    found = []
+    for index, cell in tagged(notebook, SAME_EVERYWHERE):
+        texts = [
+            output.get("text") or output.get("data", {}).get("text/plain")
+            for output in cell.get("outputs", [])
+        ]
+        if not any(texts):
+            found.append(f"cell {index} is marked {SAME_EVERYWHERE} and shows no text")
     return found
 
 

@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 from moe_course.setup.environment import ensure_environment
-from moe_course.setup.errors import SetupError
-from moe_course.setup.places import ROOT, cleaned_environ
+from moe_course.setup.failures import SetupError
+from moe_course.setup.folders import ROOT, cleaned_environ
 
 VERBS = {"lab": "moe_course.lab", "test": "moe_course.suite", "doctor": "moe_course.doctor"}
 

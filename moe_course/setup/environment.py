@@ -13,9 +13,9 @@ import tomllib
 from contextlib import contextmanager
 from pathlib import Path
 
-from moe_course.setup.errors import NO_VENV, SetupError, explain, last_line
+from moe_course.setup.failures import NO_VENV, SetupError, explain, last_line
+from moe_course.setup.folders import ROOT, course_command, environment_python
 from moe_course.setup.install import LiveLine, follow, install, run_quietly
-from moe_course.setup.places import ROOT, course_command, environment_python
 
 try:
     import fcntl

@@ -9,8 +9,8 @@ import threading
 import time
 from pathlib import Path
 
-from moe_course.setup.errors import DISK_FULL, NO_NETWORK, explain, last_line
-from moe_course.setup.places import cleaned_environ, environment_python
+from moe_course.setup.failures import DISK_FULL, NO_NETWORK, explain, last_line
+from moe_course.setup.folders import cleaned_environ, environment_python
 
 LOG = "install.log"
 PIP = "-m pip install --no-input --no-color --disable-pip-version-check --progress-bar=off".split()

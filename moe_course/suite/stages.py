@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from moe_course.chapters import CHAPTERS
-from moe_course.setup.places import ROOT, cleaned_environ
+from moe_course.setup.folders import ROOT, cleaned_environ
 from moe_course.suite.reports import Counts, missing_notebooks, read_report
 
 WORKERS = "2"

@@ -4,6 +4,8 @@ To be read in this order: layers, rotary, attention, latent_attention, routing, 
 moe, balance, block, language_model, cache, generation. fast/ gives the same results, sooner.
 """
 
+import types
+
 from moe_lib.model.attention import Attention, visible_keys
 from moe_lib.model.balance import (
     communication_balance_loss,
@@ -25,3 +27,6 @@ from moe_lib.model.moe import MoELayer
 from moe_lib.model.rotary import rotary_angles, rotate
 from moe_lib.model.routers import *  # every router, also one that is new
 from moe_lib.model.routing import NoisyRouting, Routing
+
+_here = {name: thing for name, thing in globals().items() if not name.startswith("_")}
+__all__ = [name for name, thing in _here.items() if not isinstance(thing, types.ModuleType)]

@@ -1,16 +1,11 @@
 """Multi-head attention with rotary positions; grouped-query with fewer key-value heads."""
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.rotary import rotate
-
-if TYPE_CHECKING:
-    from moe_lib.model.cache import KVCache
 
 
 class Attention(nn.Module):
@@ -33,26 +28,15 @@ class Attention(nn.Module):
         self.v_proj = nn.Linear(d, kv_width, bias=False)
         self.o_proj = nn.Linear(d, d, bias=False)
 
-    def forward(
-        self,
-        x: Tensor,
-        angles: Tensor,
-        visible: Tensor | None = None,
-        cache: "KVCache | None" = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor, visible=None, cache=None) -> Tensor:
         query = rotate(self.split(self.q_proj(x)), angles)  # (batch, heads, sequence, head_dim)
         key = rotate(self.split(self.k_proj(x)), angles)  # (batch, kv_heads, sequence, head_dim)
         value = self.split(self.v_proj(x))  # like key
         if cache is not None:  # keys are kept turned: their angles never change
             key, value = cache.append(self.layer, key, value)  # (batch, kv_heads, keys, head_dim)
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=visible,
-            is_causal=self.causal and visible is None and x.shape[1] > 1,
-            enable_gqa=self.kv_heads != self.heads,
-        )  # (batch, heads, sequence, head_dim)
+        how = dict(attn_mask=visible, enable_gqa=self.kv_heads != self.heads)
+        how["is_causal"] = self.causal and visible is None and x.shape[1] > 1
+        mixed = F.scaled_dot_product_attention(query, key, value, **how)  # like query
         return self.o_proj(mixed.transpose(1, 2).flatten(-2))  # (batch, sequence, hidden_size)
 
     def split(self, x: Tensor) -> Tensor:
@@ -60,15 +44,10 @@ class Attention(nn.Module):
         return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
 
 
-def visible_keys(
-    causal: bool, queries: int, attention_mask: Tensor | None, past: int = 0
-) -> Tensor | None:
+def visible_keys(causal: bool, queries: int, attention_mask, past: int = 0) -> Tensor | None:
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
     default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
-
-    A position always sees itself, also when it is padding: a softmax over nothing would be NaN, and
-    NaN would spread to real tokens through the weights.
-    """
+    A position always sees itself, also padding: a softmax over nothing would be NaN, and spread."""
     if attention_mask is None and (past == 0 or queries == 1 or not causal):
         return None
     device = None if attention_mask is None else attention_mask.device

@@ -7,36 +7,27 @@ P only: f is a count. Each loss is a scalar, of one layer, without its factor al
     n_sequences  1: over all tokens together. More: per sequence, then averaged (DeepSeek-V2
                  equations 23 to 25, `seq_aux` in its code); tokens are sequence after sequence
     mask         (tokens,) bool: False leaves a token out of counts and means, as padding must be
-
-ValueError or TypeError for tokens that do not divide, another mask, another record.
 """
 
 import torch
 from torch import Tensor
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_divisor, require_whole
 from moe_lib.model.routing import NoisyRouting, Routing
 from moe_lib.validation import require_tensor
 
 
-def expert_balance_loss(
-    routing: Routing, n_sequences: int = 1, mask: Tensor | None = None
-) -> Tensor:
+def expert_balance_loss(routing: Routing, n_sequences: int = 1, mask=None) -> Tensor:
     """Expert-level balance loss. Scores are divided by their sum over all experts first: softmax
     scores have sum 1 already, sigmoid scores do not (DeepSeek-V3 equation 19)."""
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     return (load * affinity).sum(-1).mean()
 
 
-def device_balance_loss(
-    routing: Routing, n_devices: int, n_sequences: int = 1, mask: Tensor | None = None
-) -> Tensor:
-    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28).
-
-    Experts lie in n_devices equal blocks. f'_i is the mean f of a block, P'_i the sum of its P:
-    experts on one device may be uneven.
-    """
+def device_balance_loss(routing: Routing, n_devices: int, n_sequences=1, mask=None) -> Tensor:
+    """Device-level balance loss (DeepSeekMoE equations 15 to 17; DeepSeek-V2 equations 26 to 28):
+    f'_i is the mean f of a block of experts, P'_i the sum of its P. They may be uneven within."""
     blocks = _device_blocks(routing, n_devices)
     load, affinity = _load_and_affinity(routing, n_sequences, mask)
     load = load.unflatten(-1, blocks).mean(-1)  # (n_sequences, n_devices)
@@ -44,21 +35,15 @@ def device_balance_loss(
 
 
 def communication_balance_loss(
-    routing: Routing,
-    n_devices: int,
-    max_devices: int,
-    n_sequences: int = 1,
-    mask: Tensor | None = None,
+    routing: Routing, n_devices: int, max_devices: int, n_sequences: int = 1, mask=None
 ) -> Tensor:
     """Communication balance loss (DeepSeek-V2 equations 29 to 31): evens out what devices receive.
-
     f''_i = D / (M·T) · tokens that are sent to device i, where each token goes to M = max_devices
-    devices at most; P''_i = sum of P on the device.
-    """
+    devices at most; P''_i = sum of P on the device."""
     blocks = _device_blocks(routing, n_devices)
     require_whole("max_devices", max_devices)
-    few = max_devices <= n_devices
-    require(few, "max_devices", max_devices, f"at most n_devices ({n_devices})")
+    wants = f"at most n_devices ({n_devices})"
+    require(max_devices <= n_devices, "max_devices", max_devices, wants)
     sent = _counts(routing).unflatten(-1, blocks).amax(-1)  # (tokens, D): 1 where a token goes
     received = _means(sent, n_sequences, mask) * n_devices / max_devices  # (n_sequences, D)
     _, affinity = _load_and_affinity(routing, n_sequences, mask)
@@ -97,13 +82,10 @@ def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
     return _squared_variation(_means(probability, 1, mask)[0])
 
 
-def total_balance_loss(
-    routings: list[Routing | None], config: ModelConfig, n: int = 1, mask: Tensor | None = None
-) -> Tensor:
-    """All balance losses that `config` has a factor for, times it, summed over the MoE layers.
-
-    Layer by layer: pooled counts would call layers that collapsed onto different experts even.
-    """
+def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=None) -> Tensor:
+    """All balance losses that `config` has a factor for, times it, summed over the MoE layers: one
+    Routing each, None at dense layers; n sequences. Layer by layer: pooled counts would call layers
+    that collapsed onto different experts even."""
     devices, most = config.n_group, config.topk_group
     terms = {
         "aux_loss_alpha": lambda r: expert_balance_loss(r, n, mask),
@@ -122,17 +104,24 @@ def total_balance_loss(
 def max_violation(load: Tensor) -> float:
     """MaxVio = max load / mean load − 1 (Loss-Free Balancing, 2024): 0 is even, E − 1 is one expert
     doing it all. load (E,) counts of one layer; a layer that got no token counts as even."""
-    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
-    load = load.cpu().double()
+    load = _checked(load)
     return float(load.max() / load.mean() - 1) if load.sum() > 0 else 0.0
 
 
 def load_entropy(load: Tensor) -> float:
     """Entropy of the load divided by log E: 1 is even, 0 is one expert doing it all."""
+    load = _checked(load)
     if len(load) == 1 or load.sum() == 0:
         return 1.0
-    share = load.cpu().double() / load.sum().cpu()
+    share = load / load.sum()
     return float(torch.special.entr(share).sum() / torch.log(torch.tensor(float(len(load)))))
+
+
+def _checked(load: Tensor) -> Tensor:
+    """A load (E,) on the CPU, in float64."""
+    require_tensor("load", load, ("experts",), low=0, finite=True)
+    require(load.numel() > 0, "load", tuple(load.shape), "a count for every expert")
+    return load.cpu().double()
 
 
 def _counts(routing: Routing) -> Tensor:
@@ -141,9 +130,7 @@ def _counts(routing: Routing) -> Tensor:
     return torch.zeros_like(routing.scores).scatter_add_(1, routing.experts, choices)
 
 
-def _load_and_affinity(
-    routing: Routing, n_sequences: int, mask: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _load_and_affinity(routing: Routing, n_sequences: int, mask) -> tuple[Tensor, Tensor]:
     """f and P of every sequence, each (n_sequences, E); f is detached."""
     _require_record(routing)
     counts = _means(_counts(routing).detach(), n_sequences, mask)
@@ -154,10 +141,8 @@ def _load_and_affinity(
 
 def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
     """values (tokens, n) -> (n_sequences, n), the mean over the real tokens of each sequence."""
-    require_whole("n_sequences", n_sequences)
     tokens = len(values)
-    wants = f"a divisor of the number of tokens ({tokens})"
-    require(tokens % n_sequences == 0, "n_sequences", n_sequences, wants)
+    require_divisor("n_sequences", n_sequences, tokens, "the number of tokens")
     real = torch.ones(tokens, device=values.device) if mask is None else mask
     require_tensor("mask", real, (tokens,))
     real = real.to(values.dtype).view(n_sequences, -1, 1)
@@ -168,9 +153,7 @@ def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
 def _device_blocks(routing: Routing, n_devices: int) -> tuple[int, int]:
     """The shape (n_devices, experts of each) that E numbers fall into."""
     _require_record(routing)
-    require_whole("n_devices", n_devices)
-    wants = f"a divisor of the number of experts ({routing.n_experts})"
-    require(routing.n_experts % n_devices == 0, "n_devices", n_devices, wants)
+    require_divisor("n_devices", n_devices, routing.n_experts, "the number of experts")
     return n_devices, routing.n_experts // n_devices
 
 

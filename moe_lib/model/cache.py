@@ -3,25 +3,24 @@
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
 from moe_lib.model.fast.room import Room
+from moe_lib.validation import Count, checked
 
 
 class KVCache:
     """What attention keeps of the tokens seen so far, per layer.
 
     Multi-head and grouped-query attention: `keys` and `values`, each (batch, kv_heads, length,
-    head_dim). Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim):
-    the latent, from which every head's key and value can be made, and the one rotary key that all
-    heads share. `values` stays empty.
+    head_dim). Latent attention: `keys` alone, (batch, 1, length, kv_lora_rank + qk_rope_head_dim),
+    the latent that makes every head's key and value, and the one rotary key of all heads.
 
     room  positions to set aside at once, so that new ones are written in place; gradients cannot
           pass that. None: the cache grows by copying. ValueError below one, and when it is full.
     """
 
-    def __init__(self, room: int | None = None):
-        if room is not None:
-            require_whole("room", room)
+    @checked
+    def __init__(self, room: Count | None = None):
         self.room, self._set_aside = room, None if room is None else Room(room)
         self.keys: list[Tensor] = []
         self.values: list[Tensor] = []
@@ -31,9 +30,7 @@ class KVCache:
         """Positions held so far, padding included; equal for all rows of the batch."""
         return self.keys[0].shape[2] if self.keys else 0
 
-    def append(
-        self, layer: int, key: Tensor, value: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def append(self, layer: int, key: Tensor, value: Tensor | None = None) -> tuple:
         """Add new positions for `layer` and return everything held for it, oldest first."""
         keys = self._extend("keys", layer, key)
         return keys, None if value is None else self._extend("values", layer, value)

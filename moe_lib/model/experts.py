@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from moe_lib.model.fast.ways import choose_way
 from moe_lib.model.routing import Routing
+from moe_lib.validation import Count, checked
 
 
 class Experts(nn.Module):
     """E SwiGLU networks of width I, stacked: gate_up_proj (E, 2I, d) and down_proj (E, d, I)."""
 
-    def __init__(self, n_experts: int, hidden_size: int, intermediate_size: int):
+    @checked
+    def __init__(self, n_experts: Count, hidden_size: Count, intermediate_size: Count):
         super().__init__()
         self.gate_up_proj = nn.Parameter(torch.empty(n_experts, 2 * intermediate_size, hidden_size))
         self.down_proj = nn.Parameter(torch.empty(n_experts, hidden_size, intermediate_size))

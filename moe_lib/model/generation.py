@@ -3,17 +3,18 @@
 import dataclasses
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_bool, require_number, require_whole
+from moe_lib.errors import require
 from moe_lib.model.cache import KVCache
 from moe_lib.model.fast.decoding_plan import DecodingPlan, decoding_plan
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_prompt, token_ids
 from moe_lib.modules import eval_mode
+from moe_lib.validation import Count, Flag, NonNegative, checked, number
 
 if TYPE_CHECKING:
     from moe_lib.model.language_model import LanguageModel, ModelOutput
@@ -25,8 +26,7 @@ class NewToken:
 
     ids      (batch,) int64   the token that each row wrote; pad_token_id if the row had finished
     real     (batch,) bool    False in a row that had finished before
-    routing  one per layer    where this very token was sent, a Routing of one token per row; None
-                              at dense layers
+    routing  one per layer    where it was sent, a Routing of one token per row; None if dense
     """
 
     ids: Tensor
@@ -49,9 +49,7 @@ def generate(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **o
     return writer.ids
 
 
-def stream(
-    model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **options
-) -> Iterator[NewToken]:
+def stream(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **options):
     """The tokens of `generate`, each with its routing, which is known once the model reads it: each
     comes one pass after its choice. Between two tokens the model is in its own mode."""
     return _stream(Writer(model, input_ids, max_new_tokens, **options), max_new_tokens)
@@ -83,10 +81,10 @@ class Writer:
     use_cache       False recomputes the whole sequence for every token: the same tokens, slower
     generator       seeds the sampling
 
-    ValueError or TypeError for a masked model, a prompt padded on the right, more positions than
-    the model has, or settings out of range.
+    ValueError or TypeError for a masked model, padding on the right, or settings out of range.
     """
 
+    @checked
     def __init__(
         self,
         model: "LanguageModel",
@@ -94,19 +92,15 @@ class Writer:
         max_new_tokens: int,
         *,
         attention_mask: Tensor | None = None,
-        temperature: float = 0.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
+        temperature: NonNegative = 0.0,
+        top_k: Count | None = None,
+        top_p: Annotated[float, number(above=0, high=1)] | None = None,
         stop_token_ids: int | Collection[int] | Tensor = (),
         pad_token_id: int = 0,
-        use_cache: bool = True,
+        use_cache: Flag = True,
         generator: torch.Generator | None = None,
     ):
         check_prompt(input_ids, max_new_tokens, attention_mask, model.config)
-        require_number("temperature", temperature, at_least=0)
-        require_whole("top_k", 1 if top_k is None else top_k)
-        require_number("top_p", 1 if top_p is None else top_p, above=0, at_most=1)
-        require_bool("use_cache", use_cache)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded: no mask to build, step by step
         self.model, self.ids, self.mask, self.unread = model, input_ids, attention_mask, input_ids
@@ -148,14 +142,9 @@ class Writer:
         return token
 
 
-def choose(
-    logits: Tensor,
-    temperature: float = 0.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
-) -> Tensor:
-    """Pick one token per row of logits (batch, vocab) -> (batch,). ValueError for NaN, infinity."""
+def choose(logits: Tensor, temperature=0.0, top_k=None, top_p=None, generator=None) -> Tensor:
+    """Pick one token per row of logits (batch, vocab) -> (batch,), as `Writer` describes it.
+    ValueError for NaN, infinity."""
     best, likeliest = logits.max(-1)  # (batch,) each; NaN counts as the largest
     wants = "finite numbers: the model gives others for this text"
     require(bool(best.isfinite().all()), "logits", "NaN or infinity", wants)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_bool
 from moe_lib.labels import IGNORED
 from moe_lib.model.attention import visible_keys
 from moe_lib.model.balance import total_balance_loss
@@ -18,10 +17,7 @@ from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_ids, check_labels
-
-if TYPE_CHECKING:
-    from moe_lib.model.cache import KVCache
-    from moe_lib.model.generation import NewToken
+from moe_lib.validation import checked, require_tensor
 
 
 @dataclass(frozen=True)
@@ -43,19 +39,16 @@ class ModelOutput:
 
 class LanguageModel(nn.Module):
     """Embedding, blocks, a last norm, and logits over the vocabulary.
-
-    A causal model (`config.causal`) predicts the next token: labels are the input ids themselves,
-    shifted inside. A masked model sees both directions and predicts the token at each labelled
-    position: labels are not shifted.
+    A causal model (`config.causal`) predicts the next token: labels are the input ids, shifted
+    inside. A masked model sees both directions; its labels, not shifted, are for their own place.
     """
 
     # For model/fast: true of this class, but not of subclasses, which may compute something else.
     follows_decoding_plan = True
 
+    @checked
     def __init__(self, config: ModelConfig):
         super().__init__()
-        known = isinstance(config, ModelConfig)
-        require(known, "config", type(config).__name__, "a ModelConfig", TypeError)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))
@@ -78,7 +71,7 @@ class LanguageModel(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
-        cache: "KVCache | None" = None,
+        cache=None,
         last_logits_only: bool = False,
     ) -> ModelOutput:
         """input_ids (batch, sequence) int64 -> ModelOutput.
@@ -88,23 +81,21 @@ class LanguageModel(nn.Module):
         cache             a KVCache to read from and to extend (causal models only)
         last_logits_only  logits (batch, 1, vocab) of the last position: all that generation needs
 
-        ValueError or TypeError for wrong shapes, types, ids outside the vocabulary, more positions
-        than the model has, labels without one to predict, or a cache in a masked model.
+        ValueError or TypeError names what does not fit the model, or the other arguments.
         """
-        wants = "False with labels"
-        require(labels is None or not last_logits_only, "last_logits_only", True, wants)
+        require_bool("last_logits_only", last_logits_only)
+        fits = labels is None or not last_logits_only
+        require(fits, "last_logits_only", True, "False with labels")
         hidden, output = self._read(input_ids, attention_mask, labels, cache)
         if last_logits_only:
             hidden = hidden[:, -1:]  # (batch, 1, hidden_size)
         logits = self.head(hidden)  # (batch, sequence, vocab)
         return replace(output, logits=logits, loss=self._loss(logits, labels))
 
-    def hidden_states(
-        self, input_ids: Tensor, attention_mask: Tensor | None = None
-    ) -> tuple[Tensor, ModelOutput]:
+    def hidden_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple:
         """What the model knows about each token, (batch, sequence, hidden_size) after the last
         norm, and a ModelOutput without logits: for task heads. Errors as in `forward`."""
-        return self._read(input_ids, attention_mask, None, None)
+        return self._read(input_ids, attention_mask)
 
     def generate(self, input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
         """Continue input_ids (batch, sequence); options of `moe_lib.model.generation.Writer`."""
@@ -112,21 +103,16 @@ class LanguageModel(nn.Module):
 
         return generate(self, input_ids, max_new_tokens, **options)
 
-    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> "Iterator[NewToken]":
+    def stream(self, input_ids: Tensor, max_new_tokens: int, **options) -> Iterator:
         """The same, one token at a time with its routing; see `moe_lib.model.generation.stream`."""
         from moe_lib.model.generation import stream
 
         return stream(self, input_ids, max_new_tokens, **options)
 
-    def _read(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None,
-        labels: Tensor | None,
-        cache: "KVCache | None",
-    ) -> tuple[Tensor, ModelOutput]:
+    def _read(self, input_ids: Tensor, attention_mask, labels=None, cache=None) -> tuple:
         """The residual stream after the last norm, and what the blocks gave beside it."""
         config = self.config
+        require_tensor("input_ids", input_ids, device=self.device)
         check_ids(input_ids, attention_mask, cache, config)
         if labels is not None:
             check_labels(labels, input_ids, config, IGNORED)

@@ -5,14 +5,11 @@ is kept. A rotary turn between the two would forbid merging W_UK into the query;
 in a short key of its own, shared by the heads, beside the latent: the decoupled rotary key.
 
 Two ways to the same result:
-
     expanded   make keys and values of every head out of the latents, then attend as usual
                (training, prompts)
     absorbed   q · (W_UK c) = (W_UKᵀ q) · c, and Σ a (W_UV c) = W_UV (Σ a c): carry each query into
                the space of the latents, attend over them, bring the mix back (generation)
 """
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -21,9 +18,6 @@ from torch import Tensor, nn
 from moe_lib.config import ModelConfig
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
-
-if TYPE_CHECKING:
-    from moe_lib.model.cache import KVCache
 
 LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: so the official code builds these two norms
 
@@ -66,13 +60,7 @@ class LatentAttention(nn.Module):
         self.kv_up_proj = nn.Linear(self.rank, self.heads * keys_and_values, bias=False)
         self.o_proj = nn.Linear(self.heads * self.value_dim, d, bias=bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        angles: Tensor,
-        visible: Tensor | None = None,
-        cache: "KVCache | None" = None,
-    ) -> Tensor:
+    def forward(self, x: Tensor, angles: Tensor, visible=None, cache=None) -> Tensor:
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
             memory, _ = cache.append(self.layer, memory)  # (batch, 1, keys, R + r)
@@ -83,10 +71,8 @@ class LatentAttention(nn.Module):
 
     def query(self, x: Tensor, angles: Tensor) -> Tensor:
         """(batch, sequence, hidden) -> (batch, h, sequence, n + r): without position, turned."""
-        if self.q_compressed:
-            query = self.q_up_proj(self.q_norm(self.q_down_proj(x)))
-        else:
-            query = self.q_proj(x)
+        compressed = self.q_compressed
+        query = self.q_up_proj(self.q_norm(self.q_down_proj(x))) if compressed else self.q_proj(x)
         plain, turning = self._heads(query, self.nope_dim, self.rope_dim)
         return torch.cat((plain, rotate(turning, angles, self.magnitude)), dim=-1)
 
@@ -106,10 +92,9 @@ class LatentAttention(nn.Module):
         key, value = self.keys_and_values(memory)
         # The fast kernels want values as wide as keys; the plain one is half as fast.
         value = F.pad(value, (0, max(0, key.shape[-1] - self.value_dim)))  # (batch, h, keys, n + r)
-        causal = self.causal and visible is None and query.shape[2] > 1
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, is_causal=causal, scale=self.scale
-        )  # (batch, h, sequence, n + r)
+        how = dict(attn_mask=visible, scale=self.scale)
+        how["is_causal"] = self.causal and visible is None and query.shape[2] > 1
+        mixed = F.scaled_dot_product_attention(query, key, value, **how)  # like query
         return mixed[..., : self.value_dim]
 
     def absorbed(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
@@ -117,9 +102,7 @@ class LatentAttention(nn.Module):
         up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, R)
         key_up, value_up = up.split((self.nope_dim, self.value_dim), dim=1)
         plain, turned = query.split((self.nope_dim, self.rope_dim), dim=-1)
-        carried = torch.cat(
-            (_per_head(plain, key_up), turned), dim=-1
-        )  # (batch, h, sequence, R + r)
+        carried = torch.cat((_per_head(plain, key_up), turned), dim=-1)  # (batch, h, …, R + r)
         rows = carried.flatten(1, 2)[:, None]  # (batch, 1, h · sequence, R + r): just more queries
 
         new, held = query.shape[2], memory.shape[2]
@@ -128,12 +111,10 @@ class LatentAttention(nn.Module):
             visible = visible.tril(held - new)
         if visible is not None:
             visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2)[:, None]  # as rows
-        mixed = F.scaled_dot_product_attention(
-            rows, memory, memory, attn_mask=visible, scale=self.scale
-        )  # (batch, 1, h · sequence, R + r)
-        latent = mixed[:, 0, :, : self.rank].unflatten(
-            1, (self.heads, -1)
-        )  # (batch, h, sequence, R)
+        how = dict(attn_mask=visible, scale=self.scale)
+        mixed = F.scaled_dot_product_attention(rows, memory, memory, **how)  # like rows
+        latent = mixed[:, 0, :, : self.rank]  # (batch, h · sequence, R)
+        latent = latent.unflatten(1, (self.heads, -1))  # (batch, h, sequence, R)
         return _per_head(latent, value_up.transpose(1, 2))
 
     def _heads(self, x: Tensor, *widths: int) -> tuple[Tensor, ...]:
@@ -142,10 +123,8 @@ class LatentAttention(nn.Module):
 
 
 def _per_head(x: Tensor, weight: Tensor) -> Tensor:
-    """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)
-
-    x @ weight would copy the weight for every text: one product per head takes all rows.
-    """
+    """x (batch, h, sequence, in), weight (h, in, out) -> (batch, h, sequence, out)"""
+    # x @ weight would copy the weight for every text: one product per head takes all rows.
     rows = x.transpose(0, 1)  # (h, batch, sequence, in)
     product = torch.bmm(rows.flatten(1, 2), weight)  # (h, batch · sequence, out)
     return product.unflatten(1, rows.shape[1:3]).transpose(0, 1)

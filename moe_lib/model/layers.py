@@ -4,14 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moe_lib.validation import Count, Natural, Positive, checked
+
 
 class RMSNorm(nn.Module):
     """y = x / sqrt(mean(x²) + eps) · weight, over the last dimension (Zhang & Sennrich 2019).
+    The mean is taken in float32 also when x is bfloat16: squares lose too many digits there."""
 
-    The mean is taken in float32 also when x is bfloat16: squares lose too many digits there.
-    """
-
-    def __init__(self, hidden_size: int, eps: float = 1e-6):
+    @checked
+    def __init__(self, hidden_size: Count, eps: Positive = 1e-6):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(hidden_size))
         self.eps = eps
@@ -24,7 +25,8 @@ class RMSNorm(nn.Module):
 class SwiGLU(nn.Module):
     """down(silu(gate(x)) · up(x)), as a rule without biases (Shazeer 2020)."""
 
-    def __init__(self, hidden_size: int, intermediate_size: int, bias: bool = False):
+    @checked
+    def __init__(self, hidden_size: Count, intermediate_size: Natural, bias: bool = False):
         super().__init__()
         self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)

@@ -3,12 +3,13 @@
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require, require_bool, require_whole
+from moe_lib.errors import require
 from moe_lib.model.experts import Experts
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.routers import Router, make_router
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_vectors
+from moe_lib.validation import Count, Flag, Natural, checked
 
 
 class MoELayer(nn.Module):
@@ -29,36 +30,34 @@ class MoELayer(nn.Module):
     ValueError or TypeError for sizes below one, k above E, or an x of another width or type.
     """
 
+    @checked
     def __init__(
         self,
-        hidden_size: int,
-        moe_intermediate_size: int,
-        n_routed_experts: int,
-        num_experts_per_tok: int,
-        n_shared_experts: int = 0,
+        hidden_size: Count,
+        moe_intermediate_size: Count,
+        n_routed_experts: Count,
+        num_experts_per_tok: Count,
+        n_shared_experts: Natural = 0,
         *,
         router: str | Router = "topk",
-        mlp_bias: bool = False,
+        mlp_bias: Flag = False,
         **router_options,
     ):
         super().__init__()
-        require_whole("hidden_size", hidden_size)
-        require_whole("moe_intermediate_size", moe_intermediate_size)
-        require_whole("n_shared_experts", n_shared_experts, at_least=0)
-        require_bool("mlp_bias", mlp_bias)
         self.hidden_size, sizes = hidden_size, (n_routed_experts, num_experts_per_tok)
         if isinstance(router, str):
-            self.router = make_router(router, hidden_size, *sizes, **router_options)
-        else:
-            self.router = _checked(router, sizes, router_options)
+            router = make_router(router, hidden_size, *sizes, **router_options)
+        elif router_options:
+            require(False, "router_options", sorted(router_options), "none with a ready router")
+        has = router.n_routed_experts, router.num_experts_per_tok
+        require(has == sizes, "router", f"{has} experts and k", f"a router of {sizes}")
+        self.router = router
         self.experts = Experts(n_routed_experts, hidden_size, moe_intermediate_size)
         self.shared = None
         if n_shared_experts or mlp_bias:  # an empty shared expert keeps its bias (transformers)
             self.shared = SwiGLU(hidden_size, n_shared_experts * moe_intermediate_size, mlp_bias)
 
-    def forward(
-        self, x: Tensor, input_ids: Tensor | None = None, mask: Tensor | None = None
-    ) -> tuple[Tensor, Routing]:
+    def forward(self, x: Tensor, input_ids=None, mask=None) -> tuple[Tensor, Routing]:
         check_vectors(x, self.hidden_size, input_ids, mask)
         tokens = x.reshape(-1, self.hidden_size)  # (tokens, hidden_size)
         ids = None if input_ids is None else input_ids.flatten()  # (tokens,)
@@ -71,17 +70,11 @@ class MoELayer(nn.Module):
         return output.view(x.shape), routing
 
 
-def _checked(router: Router, sizes: tuple[int, int], options: dict) -> Router:
-    """A ready router, if it is one, has these numbers of experts and k, and needs no options."""
-    is_router = isinstance(router, Router)
-    require(is_router, "router", type(router).__name__, "a name or a Router", TypeError)
-    require(not options, "router_options", sorted(options), "none with a ready router")
-    has = router.n_routed_experts, router.num_experts_per_tok
-    require(has == sizes, "router", f"{has} experts and k", f"a router of {sizes}")
-    return router
-
-
-def router_options(config: ModelConfig) -> dict:
-    """The options of `config` that its router takes."""
+def moe_layer(config: ModelConfig) -> MoELayer:
+    """The MoE layer of a block, with the options of `config` that its router takes."""
     names = config.router_class.options
-    return {name: getattr(config, name) for name in names if hasattr(config, name)}
+    options = {name: getattr(config, name) for name in names if hasattr(config, name)}
+    widths = config.hidden_size, config.moe_intermediate_size
+    experts = config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
+    ends = dict(router=config.router, mlp_bias=config.mlp_bias)
+    return MoELayer(*widths, *experts, **ends, **options)

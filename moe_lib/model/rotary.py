@@ -14,21 +14,19 @@ import math
 import torch
 from torch import Tensor
 
+from moe_lib.model_inputs import check_rotary
+from moe_lib.validation import require_tensor
 
-def rotary_angles(
-    positions: Tensor, head_dim: int, theta: float = 10000.0, scaling: dict | None = None
-) -> Tensor:
+
+def rotary_angles(positions: Tensor, head_dim: int, theta=10000.0, scaling=None) -> Tensor:
     """positions (...) -> angles (..., head_dim / 2), float32, in radians."""
+    require_tensor("positions", positions)
     return positions[..., None].float() * rotary_speeds(head_dim, theta, scaling, positions.device)
 
 
-def rotary_speeds(
-    head_dim: int,
-    theta: float = 10000.0,
-    scaling: dict | None = None,
-    device: torch.device | None = None,
-) -> Tensor:
+def rotary_speeds(head_dim: int, theta=10000.0, scaling=None, device=None) -> Tensor:
     """Radians per position of each pair, (head_dim / 2,) float32: fast first, slow last."""
+    check_rotary(head_dim, theta, scaling)
     pair = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32)  # (head_dim / 2,)
     radius = theta ** (pair / head_dim)  # positions per radian
     if scaling is None:
@@ -39,10 +37,8 @@ def rotary_speeds(
 
 def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
     """Per pair, (head_dim / 2,) float32: 0 keeps its speed, 1 is slowed by the whole factor.
-
     A pair is kept if it turns `beta_fast` times or more within the original context, slowed if it
-    turns `beta_slow` times or less; in between the share grows linearly (YaRN, section 3.2).
-    """
+    turns `beta_slow` times or less; in between the share grows linearly (YaRN, section 3.2)."""
     original = scaling["original_max_position_embeddings"]
 
     def pair_that_turns(times: float) -> float:
@@ -72,10 +68,8 @@ def rotary_magnitude(scaling: dict | None) -> float:
 
 def softmax_factor(scaling: dict | None) -> float:
     """What all scores are times besides 1/sqrt(d): an mscale for the query, and one for the key.
-
     A model without it is right at position 0, where one key takes all the attention whatever its
-    score, and wrong everywhere else.
-    """
+    score, and wrong everywhere else."""
     if scaling is None or not scaling["mscale_all_dim"]:
         return 1.0
     return yarn_mscale(scaling["factor"], scaling["mscale_all_dim"]) ** 2
@@ -90,10 +84,8 @@ def rotate(x: Tensor, angles: Tensor, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence,
     head_dim / 2): (a, b) becomes magnitude · (a cos - b sin, b cos + a sin)."""
     cos, sin = angles.cos(), angles.sin()
-    cos = torch.stack((cos, cos), dim=-1).flatten(-2)[
-        :, None
-    ]  # (batch or 1, 1, sequence, head_dim)
-    sin = torch.stack((-sin, sin), dim=-1).flatten(-2)[:, None]  # like cos
+    cos = torch.stack((cos, cos), -1).flatten(-2)[:, None]  # (batch or 1, 1, sequence, head_dim)
+    sin = torch.stack((-sin, sin), -1).flatten(-2)[:, None]  # like cos
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     partner = wide.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)  # like x: the other one of each pair
     turned = wide * cos + partner * sin

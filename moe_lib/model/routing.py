@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from moe_lib.model_inputs import checked_marks
+
 
 @dataclass(frozen=True)
 class Routing:
@@ -33,7 +35,7 @@ class Routing:
     def choices(self, mask: Tensor | None = None) -> Tensor:
         """(tokens, k) bool: columns that hold a choice, of tokens that mask (tokens,) keeps."""
         chosen = torch.ones_like(self.kept) if self.chosen is None else self.chosen
-        return chosen if mask is None else chosen & mask.bool()[:, None]
+        return chosen if mask is None else chosen & checked_marks(mask, len(chosen))[:, None]
 
     def load(self, mask: Tensor | None = None) -> Tensor:
         """Times each expert was chosen, (E,) int64, also where a limit dropped the pair."""

@@ -1,17 +1,21 @@
 """Masked-language-model corruption as in BERT.
 
 15% of the tokens are picked; 80% of these become the mask token, 10% a random token, and 10% stay.
-
 Source: Devlin et al. 2019, and `create_pretraining_data.py` of the BERT repository.
 """
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_number
+from moe_lib.errors import require
 from moe_lib.labels import IGNORED
+from moe_lib.model_inputs import check_mask
+from moe_lib.validation import checked, number, require_tensor
+
+Probability = Annotated[float, number(above=0, high=1)]
 
 
 @dataclass(frozen=True)
@@ -28,69 +32,54 @@ class MaskingIds:
         ValueError for a tokenizer without a mask token."""
         if isinstance(tokenizer, MaskingIds):
             return tokenizer
-        got, wants = type(tokenizer).__name__, "a tokenizer or MaskingIds"
-        require(hasattr(tokenizer, "mask_token_id"), "tokenizer", got, wants, TypeError)
+        wants = "a tokenizer or MaskingIds"
+        require(hasattr(tokenizer, "mask_token_id"), "tokenizer", tokenizer, wants, TypeError)
         wants = "a tokenizer with a mask token"
         require(tokenizer.mask_token_id is not None, "tokenizer", "one without", wants)
-        added = {
-            number for number, token in tokenizer.added_tokens_decoder.items() if token.special
-        }
-        special = added | set(tokenizer.all_special_ids)
+        added = tokenizer.added_tokens_decoder.items()
+        special = {number for number, token in added if token.special}
+        special |= set(tokenizer.all_special_ids)
         return cls(tokenizer.mask_token_id, tuple(sorted(special)), len(tokenizer))
 
 
+@checked
 def mask_tokens(
     input_ids: Tensor,
-    tokenizer_or_ids,
+    tokenizer_or_ids: Any,
     *,
-    probability: float = 0.15,
+    probability: Probability = 0.15,
     generator: torch.Generator,
     attention_mask: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Corrupt a batch for masked language modelling.
 
-    input_ids (batch, sequence) int64. `tokenizer_or_ids` is a tokenizer or a MaskingIds. Random
-    numbers are drawn on the generator's device and moved, so a CPU generator gives the same masks
-    on every device.
+    input_ids (batch, sequence) int64; a tokenizer or MaskingIds. Random numbers are drawn on the
+    generator's device and moved, so a CPU generator gives the same masks on every device.
 
     Returns (corrupted, labels), both shaped like `input_ids`. A label is the original token where a
     token was picked and -100 elsewhere. Special tokens and padding (`attention_mask` 0) are never
     picked; replacements are ordinary tokens. At least one token is picked if the batch has any
-    ordinary token: the one with the smallest random number, which would be the first to be picked
-    anyway.
+    ordinary token: the one with the smallest random number, the first to be picked anyway.
 
-    Raises ValueError for a probability outside (0, 1], an attention mask of another shape, or token
-    ids outside the vocabulary.
+    Raises ValueError or TypeError naming the argument that does not fit.
     """
     ids = MaskingIds.of(tokenizer_or_ids)
-    require_number("probability", probability, above=0, at_most=1)
-    got = type(generator).__name__
-    is_one = isinstance(generator, torch.Generator)
-    require(is_one, "generator", got, "a torch.Generator", TypeError)
-    for name, tensor in (("input_ids", input_ids), ("attention_mask", attention_mask)):
-        fits = isinstance(tensor, Tensor) or (tensor is None and name == "attention_mask")
-        require(fits, name, type(tensor).__name__, "a tensor", TypeError)
-    whole = input_ids.dtype == torch.int64
-    require(whole, "input_ids", input_ids.dtype, "an int64 tensor", TypeError)
-    shape = tuple(input_ids.shape)
+    limit = ids.vocab_size - 1
+    require_tensor("input_ids", input_ids, dtype=torch.int64, low=0, high=limit)
     if attention_mask is not None:
-        got = tuple(attention_mask.shape)
-        require(got == shape, "attention_mask", got, f"the shape of input_ids {shape}")
+        check_mask(attention_mask, input_ids.shape)
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
-    low, high, limit = int(input_ids.min()), int(input_ids.max()), ids.vocab_size - 1
-    wants = f"0 to {limit}, the tokenizer's vocabulary"
-    require(low >= 0 and high <= limit, "input_ids", f"ids from {low} to {high}", wants)
-    for number in (ids.mask_token_id, *ids.special_ids):
-        require(0 <= number <= limit, "tokenizer", f"the special id {number}", f"0 to {limit}")
-    device = input_ids.device
+    for special in (ids.mask_token_id, *ids.special_ids):
+        require(0 <= special <= limit, "tokenizer", f"the special id {special}", f"0 to {limit}")
+    shape, device = input_ids.shape, input_ids.device
     is_special = torch.zeros(ids.vocab_size, dtype=torch.bool, device=device)
     is_special[list(ids.special_ids)] = True
     allowed = ~is_special[input_ids]
     if attention_mask is not None:
         allowed &= attention_mask.bool()
 
-    pick_draw = _uniform(input_ids.shape, generator, device)
+    pick_draw = _uniform(shape, generator, device)
     pick_draw = pick_draw.masked_fill(~allowed, 2.0)  # 2 is above any probability
     picked = pick_draw < probability
     smallest = pick_draw.argmin()
@@ -98,14 +87,13 @@ def mask_tokens(
     labels = input_ids.masked_fill(~picked, IGNORED)
 
     ordinary = (~is_special).nonzero().squeeze(1)
-    which = _uniform(input_ids.shape, generator, device)
-    random_tokens = ordinary[(_uniform(input_ids.shape, generator, device) * len(ordinary)).long()]
+    which = _uniform(shape, generator, device)
+    random_tokens = ordinary[(_uniform(shape, generator, device) * len(ordinary)).long()]
     corrupted = torch.where(picked & (which < 0.8), ids.mask_token_id, input_ids)
     corrupted = torch.where(picked & (which >= 0.8) & (which < 0.9), random_tokens, corrupted)
     return corrupted, labels
 
 
 def _uniform(shape: torch.Size, generator: torch.Generator, device: torch.device) -> Tensor:
-    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float64).to(
-        device
-    )
+    how = dict(generator=generator, device=generator.device, dtype=torch.float64)
+    return torch.rand(shape, **how).to(device)

@@ -30,6 +30,7 @@ class ShuffledOrder:
     seed: int
 
     def __post_init__(self):
+        require_whole("n_rows", self.n_rows)
         require_whole("batch_size", self.batch_size)
         require_whole("seed", self.seed, at_least=0)
 

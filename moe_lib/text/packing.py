@@ -1,13 +1,16 @@
-"""From token lists to rectangles of token ids: packing (no padding) and padding (one row per
-text)."""
+"""From token lists to rectangles of token ids: packing (no padding), padding (a row per text)."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require
+from moe_lib.validation import Choice, Count, checked, whole
+
+Id = Annotated[int, whole(0, 2**63 - 1)]  # what int64 holds
 
 
 @dataclass(frozen=True)
@@ -27,63 +30,51 @@ class Packed:
         return self.input_ids.shape[0]
 
     def domain_ids(self) -> tuple[Tensor, list[str]]:
-        """The domain of every token: (n, S) int64, and the sorted list of names these numbers point
-        into."""
-        if self.domains is None:
-            raise ValueError("domains: this Packed has none; make it with encode_corpus")
+        """The domain of every token, (n, S) int64, and the sorted names these numbers stand for."""
+        wants = "a Packed that encode_corpus made"
+        require(self.domains is not None, "domains", None, wants)
         names = sorted(set(self.domains))
         numbers = torch.tensor([names.index(domain) for domain in self.domains])
         return numbers[self.documents], names
 
 
-def pack(token_lists: list[list[int]], sequence_length: int, end_token_id: int) -> Packed:
-    """Join all lists, each followed by `end_token_id`, and cut the result into rows of
+@checked
+def pack(token_lists: Any, sequence_length: Count, end_token_id: Id) -> Packed:
+    """Join all token lists, each followed by `end_token_id`, and cut the result into rows of
     `sequence_length` (S).
 
     Nothing is padded, so every position counts; the last tokens that do not fill a row are left
     out. A row may hold the end of one document and the start of the next; the end token tells them
-    apart.
-
-    Raises ValueError if there are too few tokens for one row.
+    apart. Raises ValueError if there are too few tokens for one row.
     """
-    require_whole("sequence_length", sequence_length)
-    require_whole("end_token_id", end_token_id, at_least=0)
     token_lists = _checked_lists(token_lists)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
     wants = f"enough for one row of sequence_length={sequence_length}"
-    got = f"{total} tokens with their end tokens"
-    require(total >= sequence_length, "token_lists", got, wants)
+    require(total >= sequence_length, "token_lists", f"{total} tokens with end tokens", wants)
     stream = np.full(total, end_token_id, dtype=np.int64)
     is_text = np.ones(total, dtype=bool)
     is_text[np.cumsum(lengths) - 1] = False
     stream[is_text] = np.concatenate(token_lists)
     documents = np.repeat(np.arange(len(lengths)), lengths)
     used = total - total % sequence_length
-    return Packed(
-        torch.from_numpy(stream[:used].reshape(-1, sequence_length)),
-        torch.from_numpy(documents[:used].reshape(-1, sequence_length)),
-    )
+    rows = (array[:used].reshape(-1, sequence_length) for array in (stream, documents))  # (n, S)
+    return Packed(*map(torch.from_numpy, rows))
 
 
+@checked
 def pad_batch(
-    token_lists: list[list[int]],
-    pad_token_id: int,
-    side: str = "right",
-    max_length: int | None = None,
+    token_lists: Any,
+    pad_token_id: Id,
+    side: Choice("right", "left") = "right",
+    max_length: Count | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Make rows of equal length by filling with `pad_token_id` on one side.
 
     Returns (input_ids, attention_mask), both (batch, longest) int64; the mask is 1 on text and 0 on
     padding. Rows longer than `max_length` lose their end. Pad on the left to generate: the last
-    position is then text.
-
-    Raises ValueError for an unknown side, no lists, or `max_length` below 1.
+    position is then text. Raises ValueError for an unknown side, no lists, `max_length` below 1.
     """
-    require(isinstance(side, str) and side in ("right", "left"), "side", side, "'right' or 'left'")
-    require_whole("pad_token_id", pad_token_id, at_least=0)
-    if max_length is not None:
-        require_whole("max_length", max_length)
     rows = [tokens[:max_length] for tokens in _checked_lists(token_lists)]
     require(len(rows) > 0, "token_lists", "no lists", "at least one")
     longest = max(len(row) for row in rows)
@@ -98,8 +89,7 @@ def pad_batch(
 
 
 def _checked_lists(token_lists) -> list[np.ndarray]:
-    """The lists as int64 arrays. TypeError or ValueError naming the first that is no list of token
-    ids."""
+    """The lists as int64 arrays. TypeError or ValueError naming the first that is none of ids."""
     wants = "a list of lists of token ids, whole numbers of at least 0"
     a_list = isinstance(token_lists, list | tuple)
     require(a_list, "token_lists", token_lists, wants, TypeError)
@@ -115,27 +105,19 @@ def _checked_lists(token_lists) -> list[np.ndarray]:
     return checked
 
 
-def encode_corpus(dataset, tokenizer, sequence_length: int) -> Packed:
-    """Encode every document of a dataset with columns `text` and `domain`, and pack them.
-
-    The text is taken literally: characters that spell "<|end|>" in a document do not become the end
-    token.
-
-    Raises ValueError if the columns are missing or the tokenizer has no end token.
-    """
+def encode_corpus(dataset: Any, tokenizer: Any, sequence_length: int) -> Packed:
+    """Encode every document of a dataset with columns `text` and `domain`, and pack them. The text
+    is taken literally: characters that spell "<|end|>" do not become the end token. Raises
+    ValueError if the columns are missing or the tokenizer has no end token."""
     for column in ("text", "domain"):
         there = sorted(getattr(dataset, "column_names", ()))
         require(column in there, "dataset", f"columns {there}", f"a dataset with {column!r}")
     ends = getattr(tokenizer, "eos_token_id", None) is not None
     wants = "a tokenizer with an end token (eos_token), which packing needs"
     require(ends, "tokenizer", type(tokenizer).__name__, wants)
-    encoded = tokenizer(
-        list(dataset["text"]),
-        add_special_tokens=False,
-        split_special_tokens=True,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,  # no warning that a document exceeds a model's context: it is cut into rows
-    )
+    how = dict(add_special_tokens=False, split_special_tokens=True)
+    how |= dict(return_attention_mask=False, return_token_type_ids=False)
+    # Not verbose: no warning that a document exceeds a model's context, as it is cut into rows.
+    encoded = tokenizer(list(dataset["text"]), verbose=False, **how)
     packed = pack(encoded["input_ids"], sequence_length, tokenizer.eos_token_id)
     return Packed(packed.input_ids, packed.documents, tuple(dataset["domain"]))

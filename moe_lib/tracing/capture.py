@@ -10,7 +10,8 @@ from moe_lib.errors import require
 from moe_lib.model import LanguageModel, Routing
 from moe_lib.modules import eval_mode
 from moe_lib.tracing.families import warn_of_nllb
-from moe_lib.tracing.model_inputs import (
+from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.traced_inputs import (
     check_ids,
     forward_inputs,
     input_device,
@@ -18,7 +19,6 @@ from moe_lib.tracing.model_inputs import (
     plain_model,
     text_reader,
 )
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 from moe_lib.tracing.watching import layer_traces, watching
 from moe_lib.tracing.wrappers import as_written, bare
 from moe_lib.validation import Count, checked

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from moe_lib.devices import usable_device
 from moe_lib.errors import require
 from moe_lib.files import read_json, read_tensors, write_folder, write_json, write_tensors
 from moe_lib.model import LanguageModel
@@ -14,13 +15,14 @@ from moe_lib.paths import CHECKPOINTS
 from moe_lib.shapes_only import shapes_only
 from moe_lib.text import load_tokenizer
 from moe_lib.training import checkpoint_checks
-from moe_lib.training.checking import usable_device
+from moe_lib.validation import PathLike, checked
 
 MODEL_TYPE = "moe_lib"
 
 
+@checked
 def save_checkpoint(
-    model: LanguageModel, folder: str | Path, tokenizer=None, dtype: torch.dtype | None = None
+    model, folder: PathLike, tokenizer=None, dtype: torch.dtype | None = None
 ) -> Path:
     """Write config.json and model.safetensors (and the tokenizer's files) into `folder`; returns
     the folder. They are replaced together: a full disk leaves the old ones.
@@ -31,7 +33,6 @@ def save_checkpoint(
     Raises TypeError or ValueError for anything that could not be opened again: another model, one
     with a method attached, weights that are not finite.
     """
-    checkpoint_checks.require_path("folder", folder)
     model = uncompiled(model)
     checkpoint_checks.require_plain("model", model)
     wants = "None or a floating-point type such as torch.bfloat16"
@@ -59,7 +60,8 @@ def save_checkpoint(
     return Path(folder)
 
 
-def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | None = None):
+@checked
+def load_checkpoint(name_or_folder: PathLike, device: str | torch.device | None = None):
     """Read a checkpoint -> (model, tokenizer). A name of data/checkpoints/, or any folder.
 
     The model comes in float32 and eval mode, on `device` (the CPU if None); the tokenizer is None
@@ -98,9 +100,9 @@ def load_checkpoint(name_or_folder: str | Path, device: str | torch.device | Non
     return model.to(device).eval(), tokenizer
 
 
-def find_checkpoint(name_or_folder: str | Path) -> Path:
+@checked
+def find_checkpoint(name_or_folder: PathLike) -> Path:
     """The folder of a checkpoint, by its name in data/checkpoints/ or by its path."""
-    checkpoint_checks.require_path("name_or_folder", name_or_folder)
     for folder in (CHECKPOINTS / os.fspath(name_or_folder), Path(name_or_folder)):
         if folder.is_dir():
             return folder

@@ -1,14 +1,14 @@
 """How often each expert was chosen in one optimiser step, added up over its parts."""
 
+import torch
 from torch import Tensor
 
 from moe_lib.model import Routing, load_entropy, max_violation
 
 
 class RoutingCounts:
-    """Loads and drops of all MoE layers. They come from the `Routing` that a forward pass returns,
-    not from hooks: a forward pass that activation checkpointing repeats for the backward pass is
-    not counted again.
+    """Loads and drops of all MoE layers. They come from the `Routing` that a forward pass returns:
+    one that activation checkpointing repeats for the backward pass is not counted again.
 
     loads    one (E,) int64 tensor per MoE layer, on the CPU
     """
@@ -23,15 +23,13 @@ class RoutingCounts:
         real = None if mask is None else mask.flatten()
         layers = [routing for routing in routings if routing is not None]
         loads = [layer.load(real).cpu() for layer in layers]
-        self.loads = (
-            [old + new for old, new in zip(self.loads, loads, strict=True)] if self.loads else loads
-        )
+        before = self.loads or [torch.zeros_like(load) for load in loads]
+        self.loads = [old + new for old, new in zip(before, loads, strict=True)]
         self._choices += sum(int(load.sum()) for load in loads)
         self._kept += sum(int(layer.kept_load(real).sum()) for layer in layers)
 
     def summary(self) -> dict[str, float]:
-        """max_violation and load_entropy of the worst layer, dropped_share of all choices; 0, 1, 0
-        without experts."""
+        """max_violation and load_entropy of the worst layer, dropped_share of all choices."""
         return {
             "max_violation": max(map(max_violation, self.loads), default=0.0),
             "load_entropy": min(map(load_entropy, self.loads), default=1.0),

@@ -4,28 +4,30 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
 from moe_lib.modules import eval_mode, uncompiled
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_module
+from moe_lib.training.preflight import batch_on
+from moe_lib.validation import checked
 
 
-def evaluate(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> float:
+def evaluate(model: nn.Module, batches: Iterable) -> float:
     """Mean loss in nats per predicted token (of a task head: per example) over one epoch of
     `batches`, an iterable of dicts. See `measure` for what it raises."""
     return measure(model, batches)["loss"]
 
 
+@checked
 @torch.no_grad()
-def measure(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-    """loss in nats per example over all batches, and accuracy for heads with one answer per
-    example, 0 to 1. (Where several choices are right, choosing any of them counts.)
+def measure(model: nn.Module, batches: Iterable) -> dict[str, float]:
+    """loss in nats per example over all batches, and accuracy, 0 to 1, for heads with one answer
+    per example. (Where several choices are right, choosing any of them counts.)
 
     Batches differ in size: their means are weighed by their examples, and one without a label
-    weighs nothing. (The mean of batch means is another number, and divided once more by the number
-    of examples it is far too small.)
+    weighs nothing. The mean of batch means would be another number.
 
     Raises ValueError if no batch has a label, TrainingDiverged for a loss that is not finite.
     """
@@ -36,7 +38,7 @@ def measure(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str,
     count = 0
     with eval_mode(model):
         for batch in batches:
-            batch = {name: tensor.to(device) for name, tensor in batch.items()}
+            batch = batch_on(device, batch)
             examples = count_examples(head, batch["labels"])
             if not examples:
                 continue

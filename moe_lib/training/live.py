@@ -3,7 +3,6 @@
 import atexit
 import dataclasses
 import threading
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -12,6 +11,8 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.training.loop import StepReport, TrainingRun, train
+from moe_lib.training.preflight import require_batches
+from moe_lib.validation import Callback, Count, Natural, NonNegative, Seed, checked
 
 READY, RUNNING, PAUSED, FINISHED, STOPPED, FAILED = (
     "ready",
@@ -59,14 +60,15 @@ class LiveTraining:
     exits.
     """
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
         batches,
         *,
-        steps: int,
-        callback: Callable[[StepReport], bool | None] | None = None,
-        on_change: Callable[[], None] | None = None,
+        steps: Count,
+        callback: Callback = None,
+        on_change: Callback = None,
         **options,
     ):
         require(
@@ -76,6 +78,7 @@ class LiveTraining:
             "a moe_lib LanguageModel",
             TypeError,
         )
+        require_batches(batches)
         self.model, self.steps = model, steps
         self.state, self.steps_done = READY, 0
         self.error: BaseException | None = None
@@ -135,7 +138,8 @@ class LiveTraining:
         if wait and self._thread is not None and not self._inside():
             self._thread.join()
 
-    def wait(self, timeout: float | None = None, step: int | None = None) -> bool:
+    @checked
+    def wait(self, timeout: NonNegative | None = None, step: Natural | None = None) -> bool:
         """Wait until the run has ended, or `step` steps are done -> whether that is so.
 
         It is not so after `timeout` seconds without it, or when somebody pauses the run. Raises
@@ -235,12 +239,14 @@ class LiveTraining:
             self._on_change()
 
 
+@checked
 def changeable(config: ModelConfig) -> dict:
     """The settings of a config that a running training reads anew at every step."""
     return {name: getattr(config, name) for name in CHANGEABLE if hasattr(config, name)}
 
 
-def fresh_model(config: ModelConfig, seed: int) -> LanguageModel:
+@checked
+def fresh_model(config: ModelConfig, seed: Seed) -> LanguageModel:
     """A model with the weights of this seed; the random numbers outside go on as if nothing had
     been drawn."""
     with torch.random.fork_rng(devices=[]):

@@ -1,44 +1,17 @@
-"""Load balance in training: the losses, the numbers that say how even the load is, and the step of
-the bias.
-
-The formulas live beside the router in `moe_lib.model.balance`, because a model's forward pass needs
-them.
-"""
+"""Load balance in training: the step of the selection bias. The losses, and the numbers that say
+how even the load is, stand in `moe_lib.model.balance`: a model's forward pass needs them."""
 
 from torch import Tensor, nn
 
-from moe_lib.model import MoELayer
-from moe_lib.model.balance import (
-    communication_balance_loss,
-    device_balance_loss,
-    expert_balance_loss,
-    importance_loss,
-    load_entropy,
-    load_loss,
-    max_violation,
-    router_z_loss,
-)
-
-__all__ = [
-    "communication_balance_loss",
-    "device_balance_loss",
-    "expert_balance_loss",
-    "importance_loss",
-    "load_entropy",
-    "load_loss",
-    "max_violation",
-    "router_z_loss",
-    "update_selection_biases",
-]
+from moe_lib.training.preflight import routers_to_balance
 
 
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:
     """Move the selection bias of every MoE layer of `model`, in order, by `Router.update_bias`.
-
     loads has one (E,) per MoE layer, that of the whole optimiser step. A bias stands still where
     the weights of its router do; speed 0 moves none.
     """
-    routers = [module.router for module in model.modules() if isinstance(module, MoELayer)]
+    routers = routers_to_balance(model, loads, speed)
     for router, load in zip(routers, loads, strict=True):
         if speed and any(parameter.requires_grad for parameter in router.parameters()):
             router.update_bias(load, speed)

@@ -1,43 +1,37 @@
 """The training loop: one function, from batches to a trained model and its history."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from moe_lib.errors import require, require_whole
+from moe_lib.devices import usable_device
+from moe_lib.errors import require
 from moe_lib.modules import uncompiled
-from moe_lib.training import checking
+from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import evaluate
 from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.optimiser import StepSettings, make_optimiser
 from moe_lib.training.state import load_state, run_identity, save_state
 from moe_lib.training.step import OptimiserStep, StepResult
 from moe_lib.training.tensorboard import tensorboard_log
-
-if TYPE_CHECKING:
-    import pandas as pd
+from moe_lib.validation import Callback, Count, Flag, Natural, NonNegative, Positive, Share, checked
 
 
 class BatchSource(Protocol):
-    """Anything with `at(step)`: a pure function of the step, so that a resumed run sees the batches
-    it would have."""
+    """`at(step)` is a pure function of the step: a resumed run sees the batches it would have."""
 
     def at(self, step: int) -> dict[str, Tensor]: ...
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a callback gets after each step: the row of the history, and the loads (one (E,) tensor
-    per MoE layer).
-
-    A callback may change factors for the steps to come: model.config =
-    model.config.replace(aux_loss_alpha=0.0).
-    """
+    """What a callback gets after each step: the row of the history, and the loads, one (E,) tensor
+    per MoE layer. It may change factors for the steps to come, e.g. model.config =
+    model.config.replace(aux_loss_alpha=0.0)."""
 
     row: dict
     loads: list[Tensor]
@@ -45,81 +39,70 @@ class StepReport:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """history: a row per step: loss in nats per token, without the balance losses, which stand in
-    balance_loss; max_violation and load_entropy of the worst layer; dropped_share over all layers.
-    interrupted: stopped early."""
+    """history: a DataFrame, a row per step: loss in nats per token, without balance_loss, which are
+    the balance losses; max_violation and load_entropy of the worst layer; dropped_share over all
+    layers. interrupted: stopped early."""
 
     model: nn.Module
-    history: "pd.DataFrame"
+    history: Any
     interrupted: bool
 
 
+@checked
 def train(
     model: nn.Module,
     batches: BatchSource,
     *,
-    steps: int,
-    learning_rate: float = 3e-3,
-    min_learning_rate_ratio: float = 0.1,
-    warmup_steps: int | None = None,
-    weight_decay: float = 0.1,
-    clip: float = 1.0,
-    accumulation: int = 1,
-    evaluation=None,
-    evaluate_every: int | None = None,
+    steps: Count,
+    learning_rate: Positive = 3e-3,
+    min_learning_rate_ratio: Share = 0.1,
+    warmup_steps: Natural | None = None,
+    weight_decay: NonNegative = 0.1,
+    clip: Positive = 1.0,
+    accumulation: Count = 1,
+    evaluation: Any = None,
+    evaluate_every: Count | None = None,
     folder: str | Path | None = None,
-    save_every: int = 100,
-    resume: bool = True,
+    save_every: Count = 100,
+    resume: Flag = True,
     device: str | torch.device | None = None,
-    bf16: bool | None = None,
-    progress: bool = True,
+    bf16: Flag | None = None,
+    progress: Flag = True,
     tensorboard: str | Path | None = None,
-    callback: Callable[[StepReport], bool | None] | None = None,
+    callback: Callback = None,
 ) -> TrainingRun:
-    """Train `model`, which torch.compile may have wrapped, in place for `steps` optimiser steps and
-    return a TrainingRun.
+    """Train `model`, which torch.compile may have wrapped, in place for `steps` optimiser steps.
 
-    batches        `.at(step)` gives dict(input_ids, labels[, attention_mask]), e.g.
+    batches        `.at(step)` gives dict(input_ids, labels[, attention_mask]), e.g. of
                    `moe_lib.text.Batches`
     learning_rate  peak; `warmup_steps` up (a tenth of the steps by default), then a cosine to
                    `min_learning_rate_ratio` of it
     clip           largest norm of the whole gradient
-    accumulation   cut every batch into this many parts, one after the other in memory; the same
-                   step to rounding
-    evaluation     batches with one epoch of held-out data, measured every `evaluate_every` steps
-                   and at the end
-    folder         keep the state of the run there every `save_every` steps; an interrupted or
-                   killed run goes on from it when called again (resume=True), bit for bit the same
-                   on a CPU
-    device         where to train; None leaves the model where it is
+    accumulation   parts of every batch, one after the other in memory; the same step to rounding
+    evaluation     batches of held-out data, measured every `evaluate_every` steps and at the end
+    folder         keep the state of the run there every `save_every` steps: an interrupted or
+                   killed run, called again, goes on from it (resume), bit for bit on a CPU
+    device         where to train; None: where the model is
     bf16           bfloat16 autocast; None means on a GPU that has it
     tensorboard    folder for TensorBoard event files
-    callback       called with a StepReport after each step; returning True stops the run; what it
-                   raises ends the run, with its state saved
+    callback       called with a StepReport after each step; True, or what it raises, stops the run,
+                   with its state saved
 
-    An interrupt (Ctrl-C) finishes the step, saves, and returns what there is. Raises
-    TrainingDiverged at the first loss or gradient that is not finite, naming the step and the
-    cause; ValueError or TypeError for bad settings, all of them before the first step.
+    An interrupt (Ctrl-C) finishes the step, saves, and returns what there is. TrainingDiverged at
+    the first loss or gradient that is not finite names the step and the cause; ValueError or
+    TypeError for bad settings comes before the first step.
     """
-    settings = StepSettings(
-        steps=steps,
-        learning_rate=learning_rate,
-        min_learning_rate_ratio=min_learning_rate_ratio,
-        warmup_steps=warmup_steps,
-        weight_decay=weight_decay,
-        clip=clip,
-        accumulation=accumulation,
-    )
-    _check(model, batches, evaluation, evaluate_every, save_every, callback)
-    for name, flag in (("resume", resume), ("progress", progress)):
-        checking.require_flag(name, flag)
-    checking.require_flag("bf16", bf16, or_none=True)
-    checking.warn_of_half_precision(model)
+    plain = uncompiled(model)
+    require(hasattr(plain, "config"), "model", type(model).__name__, "a LanguageModel", TypeError)
+    checking.require_batches(batches)
+    checking.require_reusable("evaluation", evaluation)
+    checking.warn_of_half_precision(model, frames=4)  # `checked` is one of them
     folder = checking.writable_folder("folder", folder)
     tensorboard = checking.writable_folder("tensorboard", tensorboard)
-    plain = uncompiled(model)
+    rates = learning_rate, min_learning_rate_ratio, warmup_steps
+    settings = StepSettings(steps, *rates, weight_decay, clip, accumulation)
     if device is not None:
-        model.to(checking.usable_device(device))
+        model.to(usable_device(device))
     optimiser = make_optimiser(plain, learning_rate, weight_decay)
     identity = run_identity(plain, settings)
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
@@ -134,25 +117,15 @@ def train(
     stopped = False
     with FinishStepOnInterrupt() as interrupt, tensorboard_log(tensorboard) as log:
         numbers = range(len(history), steps)
-        bar = tqdm(
-            numbers,
-            initial=len(history),
-            total=steps,
-            disable=not progress,
-            leave=False,
-            desc="training",
-            unit="step",
-        )
+        looks = dict(disable=not progress, leave=False, desc="training", unit="step")
+        bar = tqdm(numbers, initial=len(history), total=steps, **looks)
         for step in bar:
             rate = settings.rate(step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            batch = batches.at(step)
-            if step == numbers[0]:
-                checking.require_first_batch(batch)
+            batch = checking.batch_on(next(plain.parameters()).device, batches.at(step))
             result = take_step(batch, step)
-            row = _row(step, result, rate, batch)
-            history.append(row)
+            history.append(row := _row(step, result, rate, batch))
             last = step + 1 == steps
             try:
                 due = last or (evaluate_every is not None and (step + 1) % evaluate_every == 0)
@@ -161,9 +134,8 @@ def train(
                 said = {"loss": f"{row['loss']:.3f}", "MaxVio": f"{row['max_violation']:.2f}"}
                 bar.set_postfix(said, refresh=last)
                 log(row)
-                stopped = callback is not None and bool(
-                    callback(StepReport(row, result.counts.loads))
-                )
+                if callback is not None:
+                    stopped = bool(callback(StepReport(row, result.counts.loads)))
             except BaseException:
                 keep()  # the steps that are done are not lost
                 raise
@@ -190,17 +162,6 @@ def _row(step: int, result: StepResult, rate: float, batch: dict[str, Tensor]) -
         "seconds": result.seconds,
         "learning_rate": rate,
     }
-
-
-def _check(model, batches, evaluation, evaluate_every, save_every, callback) -> None:
-    known = isinstance(model, nn.Module) and hasattr(uncompiled(model), "config")
-    require(known, "model", type(model).__name__, "a LanguageModel", TypeError)
-    checking.require_batches(batches)
-    checking.require_reusable("evaluation", evaluation)
-    if evaluate_every is not None:
-        require_whole("evaluate_every", evaluate_every)
-    require_whole("save_every", save_every)
-    checking.require_callable("callback", callback)
 
 
 def _autocast(device: torch.device, bf16: bool | None):

@@ -6,34 +6,28 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from moe_lib.errors import require, require_number, require_whole
+from moe_lib.errors import require
+from moe_lib.training.preflight import require_betas
+from moe_lib.validation import Count, Natural, NonNegative, Positive, Share, checked
 
 
+@checked
 @dataclass(frozen=True)
 class StepSettings:
     """How every step of a run is taken. A run is resumed with the same ones only. The fields are
     arguments of `moe_lib.train`; warmup_steps None becomes a tenth of the steps."""
 
-    steps: int
-    learning_rate: float
-    min_learning_rate_ratio: float
-    warmup_steps: int | None
-    weight_decay: float
-    clip: float
-    accumulation: int
+    steps: Count
+    learning_rate: Positive
+    min_learning_rate_ratio: Share
+    warmup_steps: Natural | None
+    weight_decay: NonNegative
+    clip: Positive
+    accumulation: Count
 
     def __post_init__(self):
-        require_whole("steps", self.steps)
-        require_number("learning_rate", self.learning_rate, above=0)
-        require_number(
-            "min_learning_rate_ratio", self.min_learning_rate_ratio, at_least=0, at_most=1
-        )
         if self.warmup_steps is None:
             object.__setattr__(self, "warmup_steps", max(1, self.steps // 10))
-        require_whole("warmup_steps", self.warmup_steps, at_least=0)
-        require_number("weight_decay", self.weight_decay, at_least=0)
-        require_number("clip", self.clip, above=0)
-        require_whole("accumulation", self.accumulation)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -41,18 +35,14 @@ class StepSettings:
         return self.learning_rate * factor
 
 
+@checked
 def make_optimiser(
-    model: nn.Module,
-    learning_rate: float,
-    weight_decay: float = 0.1,
-    betas: tuple[float, float] = (0.9, 0.95),
+    model: nn.Module, learning_rate: Positive, weight_decay: NonNegative = 0.1, betas=(0.9, 0.95)
 ) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019) over the trainable parameters, DeepSeek-V2's betas and decay
-    by default.
-
-    Matrices decay; vectors (norms and biases) do not: pulling a scale towards zero regularises
-    nothing.
-    """
+    """AdamW (Loshchilov & Hutter 2019) over the trainable parameters, by default with DeepSeek-V2's
+    betas and decay. Matrices decay; vectors (norms and biases) do not: pulling a scale towards zero
+    regularises nothing."""
+    require_betas(betas)
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     wants = "a model with parameters that require gradients"
     require(bool(trainable), "model", "no trainable parameter", wants)
@@ -65,12 +55,10 @@ def make_optimiser(
     return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, fused=fused)
 
 
-def warmup_cosine(step: int, steps: int, warmup_steps: int, min_ratio: float = 0.1) -> float:
+@checked
+def warmup_cosine(step: Natural, steps: Count, warmup_steps: Natural, min_ratio: Share = 0.1):
     """Factor of the peak learning rate at `step` of `steps` (from 0): a straight rise, then half a
-    cosine.
-
-    The first step has 1 / warmup_steps, the peak is reached at step warmup_steps - 1, the end is
-    min_ratio.
+    cosine. The first step has 1 / warmup_steps, step warmup_steps - 1 the peak, the end min_ratio.
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps

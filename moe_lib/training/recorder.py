@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.model import load_entropy, max_violation
 from moe_lib.training.cures import cure_words
-from moe_lib.training.load_balance import load_entropy, max_violation
 from moe_lib.training.loop import StepReport
+from moe_lib.validation import Count, Natural, checked
 
 
 class BalanceRecorder:
@@ -31,13 +32,13 @@ class BalanceRecorder:
     One thread may record while another one reads: what is read is whole steps.
     """
 
+    @checked
     def __init__(
         self,
         name: str = "run",
-        layer_numbers: Sequence[int] | None = None,
-        steps: int | None = None,
+        layer_numbers: Sequence[Natural] | None = None,
+        steps: Count | None = None,
     ):
-        require(isinstance(name, str), "name", type(name).__name__, "a str", TypeError)
         self.name, self.steps = name, steps
         self.rows: list[dict] = []
         self.cures: list[tuple[int, str]] = []
@@ -49,6 +50,8 @@ class BalanceRecorder:
     def __call__(self, report: StepReport) -> None:
         """Record one step. ValueError if the model has no MoE layer, or not those of the step
         before."""
+        known = hasattr(report, "loads") and hasattr(report, "row")
+        require(known, "report", type(report).__name__, "a StepReport", TypeError)
         require(
             len(report.loads) > 0,
             "report.loads",

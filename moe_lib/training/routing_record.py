@@ -1,6 +1,7 @@
 """Which experts the same text chooses at several moments of a training: the raw material of
 saturation (OLMoE)."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.files import read_tensors, write_tensors
+from moe_lib.model_inputs import check_ids
 from moe_lib.modules import eval_mode
 from moe_lib.training.loop import StepReport
+from moe_lib.validation import Natural, PathLike, checked
 
 
 class RoutingRecord:
@@ -29,9 +32,12 @@ class RoutingRecord:
     Raises ValueError for a model without experts or with more than 256 of them.
     """
 
+    @checked
     def __init__(
-        self, model: nn.Module, input_ids: Tensor, steps: tuple[int, ...], path: str | Path
+        self, model: nn.Module, input_ids: Tensor, steps: Collection[Natural], path: PathLike
     ):
+        known, got = hasattr(model, "config"), type(model).__name__
+        require(known, "model", got, "a moe_lib LanguageModel", TypeError)
         experts = model.config.n_routed_experts
         require(
             0 < experts <= 256,
@@ -39,6 +45,7 @@ class RoutingRecord:
             f"{experts} routed experts",
             "1 to 256 of them: they are kept as bytes",
         )
+        check_ids(input_ids, None, None, model.config)
         self.model, self.input_ids, self.steps, self.path = model, input_ids, set(steps), Path(path)
         if not self.path.is_file() and 0 in self.steps:
             self._record(0)
@@ -66,7 +73,8 @@ class RoutingRecord:
         write_tensors(self.path, {"steps": steps, "experts": experts, "input_ids": self.input_ids})
 
 
-def read_routing_record(path: str | Path) -> dict[str, Tensor]:
+@checked
+def read_routing_record(path: PathLike) -> dict[str, Tensor]:
     """The tensors "steps", "experts" and "input_ids" of a file that a RoutingRecord wrote.
 
     Raises FileNotFoundError if there is none, ValueError if it is damaged or something else; both

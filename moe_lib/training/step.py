@@ -1,5 +1,4 @@
-"""One optimiser step, the same for `train` and `finetune`: forward and backward in parts, clip,
-update, balance."""
+"""One optimiser step of `train` and `finetune`: forward and backward in parts, update, balance."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +24,8 @@ def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step gives: loss in nats per example, without the balance loss; both 0 over a batch
-    without a label. gradient_norm before clipping, n_examples that were labelled."""
+    """loss in nats per example, without the balance loss, 0 over a batch without a label;
+    gradient_norm before clipping; n_examples that were labelled."""
 
     loss: float
     balance_loss: float

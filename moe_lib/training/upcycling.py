@@ -22,6 +22,7 @@ from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.moe import MoELayer
+from moe_lib.validation import NonNegative, Seed, checked
 
 # What an upcycled model may have otherwise than its dense model. All else is copied and has to be
 # equal.
@@ -53,13 +54,14 @@ _FREE = {
 }
 
 
+@checked
 def upcycle(
     dense_model: LanguageModel,
     config: ModelConfig,
     *,
-    noise: float = 0.0,
+    noise: NonNegative = 0.0,
     virtual_groups: bool = False,
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> LanguageModel:
     """A new model of `config`, made of the weights of `dense_model`, on its device and in its type.
 
@@ -85,22 +87,6 @@ def upcycle(
     that differs in what is copied, cannot keep the function (weights without a constant sum, biases
     in the feed-forward layers), or has sizes that do not divide.
     """
-    require(
-        isinstance(dense_model, LanguageModel),
-        "dense_model",
-        type(dense_model).__name__,
-        "a moe_lib LanguageModel",
-        TypeError,
-    )
-    require(
-        isinstance(config, ModelConfig), "config", type(config).__name__, "a ModelConfig", TypeError
-    )
-    require(
-        isinstance(noise, (int, float)) and noise >= 0,
-        "noise",
-        noise,
-        "0 or more standard deviations",
-    )
     _check(dense_model.config, config)
     slices = dense_model.config.intermediate_size // config.moe_intermediate_size
     routed_slices = max(slices - config.n_shared_experts, 1)

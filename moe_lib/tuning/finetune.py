@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 from moe_lib.errors import require, require_number, require_whole
 from moe_lib.model import LanguageModel
 from moe_lib.modules import uncompiled
-from moe_lib.training import checking, make_optimiser
+from moe_lib.training import make_optimiser
+from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import measure
 from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.optimiser import StepSettings

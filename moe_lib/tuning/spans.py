@@ -82,6 +82,7 @@ def best_span(logits: Tensor, max_answer_tokens: Count = 30) -> Span:
     place = int(scores.argmax())
     start, end = divmod(place, len(tokens))
     best = float(scores[start, end])
+    require(best == best, "logits", "NaN", "numbers")
     require(
         best > -float("inf"), "logits", "-inf at every token", "at least one token of the passage"
     )

@@ -13,15 +13,9 @@ def checked(function: F) -> F:
     if isinstance(function, type):  # a dataclass, or a class with an annotated __init__
         function.__init__ = checked(function.__init__)
         return function
-    rules = None
 
     def check(args: tuple, kwargs: dict) -> tuple[list, dict]:
-        nonlocal rules
-        if rules is None:
-            from moe_lib.validation.rules import Rules
-
-            rules = Rules(function)
-        return rules.check(args, kwargs)
+        return _rules(function).check(args, kwargs)
 
     if inspect.iscoroutinefunction(function):
 
@@ -40,9 +34,20 @@ def checked(function: F) -> F:
     return wrapper
 
 
+def checked_as_in(kind: type, values: dict) -> dict:
+    """`values` as fields of these names of the checked dataclass `kind`: the same rules, the same
+    errors. Names that it does not have pass as they are."""
+    return _rules(inspect.unwrap(kind.__init__)).check((), dict(values))[1]
+
+
 def unchecked(function: Callable) -> list[str]:
     """The arguments of `function` that `checked` lets pass as they are: no annotation, `Any`, or
     one that could not be understood."""
-    from moe_lib.validation.rules import Rules
+    return _rules(inspect.unwrap(function)).unchecked
 
-    return Rules(inspect.unwrap(function)).unchecked
+
+@functools.cache
+def _rules(function: Callable):
+    from moe_lib.validation.rules import Rules  # at the first call: importing a module is free
+
+    return Rules(function)

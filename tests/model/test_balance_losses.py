@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from moe_lib import LanguageModel, ModelConfig, Routing
-from moe_lib.model import make_router
-from moe_lib.model.balance import total_balance_loss
-from moe_lib.training.load_balance import (
+from moe_lib.model import (
     communication_balance_loss,
     device_balance_loss,
     expert_balance_loss,
     importance_loss,
     load_loss,
+    make_router,
     router_z_loss,
 )
+from moe_lib.model.balance import total_balance_loss
 
 
 def routing_of(scores, k=1, chosen=None):

@@ -354,7 +354,7 @@ def test_checkpoints_keep_latent_attention(tmp_path):
         (dict(attention_bias=1), TypeError, "attention_bias: got 1"),
         (dict(mlp_bias=None), TypeError, "mlp_bias: got None"),
         (dict(rope_theta=1), ValueError, "rope_theta: got 1"),
-        (dict(rope_scaling="yarn"), TypeError, "rope_scaling: got 'str'"),
+        (dict(rope_scaling="yarn"), TypeError, "rope_scaling: got 'yarn'; wants None or a mapping"),
         (
             dict(rope_scaling={**YARN, "rope_type": "linear"}),
             ValueError,

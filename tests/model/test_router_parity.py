@@ -15,8 +15,7 @@ from transformers.models.gpt_oss.modeling_gpt_oss import GptOssTopKRouter
 from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter, load_balancing_loss_func
 from transformers.models.olmoe.modeling_olmoe import OlmoeTopKRouter
 
-from moe_lib.model import make_router
-from moe_lib.training.load_balance import expert_balance_loss
+from moe_lib.model import expert_balance_loss, make_router
 
 D, E, K = 16, 12, 3
 HEADS = dict(hidden_size=D, num_attention_heads=4)

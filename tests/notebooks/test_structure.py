@@ -1,10 +1,13 @@
 """Every ready chapter keeps the contract of a notebook; every notebook is listed and collected."""
 
+import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from nbval.plugin import find_metadata_tags
 
 from moe_course import CHAPTERS, quiz
 from moe_course.notebooks import contract
@@ -47,8 +50,53 @@ def test_cells_are_short_and_use_nothing_forbidden(notebook):
     assert contract.source_problems(notebook) == []
 
 
+def test_every_import_is_there(notebook):
+    missing = []
+    for index, cell in contract.code_cells(notebook):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Import):
+                wanted = [(alias.name, None) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                wanted = [(node.module, alias.name) for alias in node.names]
+            else:
+                continue
+            missing += [(index, *pair) for pair in wanted if not can_import(*pair)]
+    assert missing == []
+
+
+def can_import(module: str, name: str | None) -> bool:
+    try:
+        found = importlib.import_module(module)
+        return (
+            name is None
+            or hasattr(found, name)
+            or bool(importlib.util.find_spec(f"{module}.{name}"))
+        )
+    except ImportError:
+        return False
+
+
 def test_outputs_are_clean(notebook):
     assert contract.output_problems(notebook) == []
+
+
+def test_cells_to_compare_show_text(notebook):
+    assert contract.marking_problems(notebook) == []
+
+
+def test_nbval_compares_what_carries_the_tag():
+    options = find_metadata_tags({"tags": ["solution", contract.SAME_EVERYWHERE]})
+    assert dict(options) == {"check": True}
+
+
+def test_every_notebook_has_cells_to_compare_and_the_course_many():
+    marked = {
+        chapter.number: len(
+            contract.tagged(form.read(NOTEBOOKS / chapter.filename), contract.SAME_EVERYWHERE)
+        )
+        for chapter in READY
+    }
+    assert min(marked.values()) >= 2 and sum(marked.values()) >= 100, marked
 
 
 def test_every_picture_has_words(notebook):

@@ -8,7 +8,7 @@ from torch import nn
 
 from moe_lib import LanguageModel, ModelConfig, trace_routing
 from moe_lib.tracing import trace_generation
-from moe_lib.tracing.model_inputs import input_device
+from moe_lib.tracing.traced_inputs import input_device
 from moe_lib.tracing.watching import watching
 from tests.tracing.families import IDS, build
 

@@ -8,9 +8,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from moe_lib import LanguageModel, ModelConfig, load_checkpoint, save_checkpoint, train
-from moe_lib.model import make_router
+from moe_lib.model import make_router, max_violation
 from moe_lib.text import Batches
-from moe_lib.training.load_balance import max_violation
 
 SPEED = 0.01
 

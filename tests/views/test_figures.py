@@ -5,7 +5,6 @@ import warnings
 import pytest
 
 from moe_lib.views import affinity_figure, explorer_figure, load_figure, token_figure
-from moe_lib.views.explorer.layer_facts import max_violation
 from moe_lib.views.explorer.words import NO_TEXT, layer_words
 from moe_lib.views.kit.wording import ordinal
 from tests.views.conftest import EXPERTS, LOAD
@@ -77,7 +76,7 @@ def test_no_text_says_so(model, tokenizer, tmp_path):
 def test_wrong_rank_or_layer_is_named(reading):
     with pytest.raises(ValueError, match="rank"):
         token_figure(reading, 1, 3)
-    with pytest.raises(ValueError, match="index"):
+    with pytest.raises(ValueError, match="layer"):
         token_figure(reading, 0)
 
 
@@ -100,4 +99,3 @@ def test_words_by_hand(reading):
         "21st",
         "112th",
     ]
-    assert max_violation([8, 0, 0, 0]) == 3.0 and max_violation([0, 0]) == 0.0

@@ -17,7 +17,7 @@ from moe_lib.views.attention_view.widget import AttentionViewer
 from moe_lib.views.explorer.export import write_reading
 from moe_lib.views.explorer.figure import explorer_figure
 from moe_lib.views.explorer.payload import unpack
-from moe_lib.views.kit.pictures import columns, drawable, keep_words, named, plain_words, shortened
+from moe_lib.views.kit.lettering import columns, drawable, keep_words, named, plain_words, shortened
 from moe_lib.views.kit.wording import apart
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.router_playground.widget import RouterPlayground

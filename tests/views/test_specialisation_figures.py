@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from moe_lib.views.figures.specialisation import (
+from moe_lib.views.figures.preferences import (
     ablation_figure,
     bits_figure,
     coactivation_figure,

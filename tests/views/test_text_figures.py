@@ -53,5 +53,5 @@ def test_batch_frames_the_picked_places_of_the_masked_lines_only():
 
 
 def test_batch_refuses_lines_of_another_length():
-    with pytest.raises(ValueError, match="'text' has 2 words; wants 3"):
+    with pytest.raises(ValueError, match=r"lines\['text'\]: got '2 words'; wants 3"):
         batch_figure({"text": ["a", "b"]}, torch.zeros(3, dtype=torch.bool))

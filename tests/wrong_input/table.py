@@ -11,6 +11,7 @@ ValueError, a TypeError or, where a path is missing, an OSError, whose message n
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -66,17 +67,13 @@ class Made:
 
 
 def find(name: str) -> Any:
-    """The object of a dotted name: the longest part that can be imported, then attributes."""
-    parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
-        try:
-            found = import_module(".".join(parts[:cut]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[cut:]:
-            found = getattr(found, part)
-        return found
-    raise AssertionError(f"{name}: nothing of it can be imported")
+    """The object of a dotted name. A function comes before the module that it has its name from."""
+    path, *parts = name.split(".")
+    found = import_module(path)
+    for part in parts:
+        path += f".{part}"
+        found = getattr(found, part) if hasattr(found, part) else import_module(path)
+    return found
 
 
 def cases(entries: Sequence[Entry]) -> list[tuple[str, Entry, str, Any]]:
@@ -94,4 +91,5 @@ def shown(value: Any) -> str:
     """A short text for a test's name."""
     text = repr(value) if not callable(value) else getattr(value, "__name__", "a function")
     text = text.encode("ascii", "backslashreplace").decode()
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # an address is another one in every process
     return text if len(text) <= 40 else text[:37] + "..."

@@ -33,10 +33,10 @@ ROUTERS: dict[str, type[Router]] = {
 def make_router(
     name: str, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
 ) -> Router:
-    """A router by its name in `ROUTERS`, with the options of its class.
-
-    Raises ValueError for a name that is not there and for options out of range, TypeError for an
-    option that this router does not have.
-    """
+    """A router by its name in `ROUTERS`, with the options of its class. ValueError for another name
+    and for options out of range, TypeError for an option that this router does not have."""
     require_one_of("router", name, ROUTERS)
     return ROUTERS[name](hidden_size, n_routed_experts, num_experts_per_tok, **options)
+
+
+__all__ = ["ROUTERS", "Router", "make_router", *(router.__name__ for router in ROUTERS.values())]

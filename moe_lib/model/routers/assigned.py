@@ -9,11 +9,11 @@ from moe_lib.errors import require, require_whole
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.capacity import capacity
 from moe_lib.model.routing import Routing
+from moe_lib.validation import require_tensor
 
 
 class ExpertChoiceRouter(Router):
-    """Experts choose their tokens (Zhou et al. 2022): the load is even, the number of experts per
-    token is not.
+    """Experts choose their tokens (Zhou et al. 2022): the load is even, experts per token are not.
 
     Each expert takes the T·k/E tokens with the largest softmax score for it (rounded up, at most
     T), where k is the mean number of experts per token, the paper's capacity factor c. A token's
@@ -48,12 +48,10 @@ class ExpertChoiceRouter(Router):
 
 
 class HashRouter(Router):
-    """The expert is looked up by token id (Roller et al. 2021, Hash Layers): nothing is learned,
-    nothing to balance.
+    """The expert is looked up by token id (Roller et al. 2021, Hash Layers): nothing is learned.
 
     A fixed random table, made once from a seed, gives each token id k different experts, each with
-    weight 1/k. Ids fall evenly on the experts; tokens do so only as far as no single id is
-    frequent.
+    weight 1/k. Ids fall evenly on the experts; tokens only as far as no single id is frequent.
 
     Options besides: vocab_size, the number of token ids (required), and seed.
     """
@@ -67,29 +65,30 @@ class HashRouter(Router):
     def __init__(self, hidden_size: int, n_routed_experts: int, *k: int, **options):
         super().__init__(hidden_size, n_routed_experts, *k, **options)
         require_whole("vocab_size", self.vocab_size)
+        require_whole("seed", self.seed, at_least=0)
+        require(self.seed < 2**63, "seed", self.seed, "a whole number below 2**63")
         # Drawn and thrown away: what is drawn after a router is the same whether it learns or not.
         nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
-        # On the CPU also while a checkpoint's model is built without memory: a generator is of one
-        # device.
+        # On the CPU also while a model is built without memory: a generator is of one device.
         generator = torch.Generator().manual_seed(self.seed)
         draws = torch.rand(self.vocab_size, n_routed_experts, generator=generator, device="cpu")
         table = draws.argsort(-1)[:, : self.num_experts_per_tok].contiguous()
         self.register_buffer("table", table)  # (vocab_size, k) int64
 
-    def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> Routing:
+    def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Routing:
         wants = "the token ids (tokens,): a hash router looks them up"
         require(input_ids is not None, "input_ids", input_ids, wants)
+        require_tensor("input_ids", input_ids, low=0, high=self.vocab_size - 1)
         experts = self.table[input_ids]  # (tokens, k)
         dtype = torch.promote_types(x.dtype, torch.float32)
         weights = torch.ones(experts.shape, device=x.device, dtype=dtype) / experts.shape[1]
         scores = weights.new_zeros(len(experts), self.n_routed_experts)  # (tokens, E)
         scores = scores.scatter(1, experts, weights)
-        return self.limit(self.routing(experts, weights, scores, scores.log()), mask, n_sequences)
+        return self.routing(experts, weights, scores, scores.log())
 
 
 class BASERouter(Router):
-    """BASE layers (Lewis et al. 2021): in training the tokens are dealt out evenly, so that all are
-    as happy as can be.
+    """BASE layers (Lewis et al. 2021): in training the tokens are dealt out evenly.
 
     Training solves the linear assignment that maximises the sum of the logits with at most T/E
     tokens (rounded up) per expert. In eval mode each token simply takes its best expert. The weight
@@ -111,8 +110,7 @@ class BASERouter(Router):
         return self.routing(experts, scores.gather(1, experts), scores, logits)
 
     def assign(self, logits: Tensor) -> Tensor:
-        """logits (tokens, E) -> (tokens, 1) int64, the best assignment with at most ceil(tokens /
-        E) per expert."""
+        """logits (tokens, E) -> (tokens, 1) int64, the best with ceil(tokens / E) per expert."""
         from scipy.optimize import linear_sum_assignment  # here, because it is slow to import
 
         tokens, places = len(logits), capacity(*logits.shape, 1.0)

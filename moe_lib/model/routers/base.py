@@ -1,5 +1,4 @@
-"""What all routers share: facts for the rest of the library, a row of weights per expert, logits in
-float32, capacity while training."""
+"""What all routers share: facts for the library, a row of weights per expert, logits, capacity."""
 
 import math
 from collections.abc import Iterator
@@ -8,20 +7,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.errors import require, require_number, require_one_of, require_whole
+from moe_lib.config import ModelConfig
+from moe_lib.errors import require
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_tokens
+from moe_lib.validation import Count, checked
+from moe_lib.validation.checking import checked_as_in
 
 
 class Router(nn.Module):
     """A router gives each token its experts.
 
     A new one is a subclass in a file of its own and a line in `routers/__init__.py`. Its `route`
-    says how logits become choices, its facts below what it is: ModelConfig, counting, upcycling,
-    tracing and the playground ask the class for them and know no router by name.
+    says how logits become choices, its facts below what it is: the rest of the library asks the
+    class for them and knows no router by name.
 
     Router(hidden_size, n_routed_experts (E), num_experts_per_tok (k), **options): the options are
-    fields of ModelConfig, those that the class names. ValueError or TypeError names one that is out
+    those fields of ModelConfig that the class names. ValueError or TypeError names one that is out
     of range or not this router's.
     """
 
@@ -50,16 +53,17 @@ class Router(nn.Module):
     capacity_factor, capacity_per, never_drop_share = None, "expert", 0.0
     scoring_func, norm_topk_prob = "softmax", False
 
+    @checked
     def __init__(
-        self, hidden_size: int, n_routed_experts: int, num_experts_per_tok: int, **options
+        self, hidden_size: Count, n_routed_experts: Count, num_experts_per_tok: Count, **options
     ):
         super().__init__()
-        require_whole("hidden_size", hidden_size)
-        require_whole("n_routed_experts", n_routed_experts)
+        self.hidden_size = hidden_size
         self.n_routed_experts, self.num_experts_per_tok = n_routed_experts, num_experts_per_tok
-        for name, value in options.items():
+        for name in options:
             wants = f"some of {', '.join(self.options)}"
             require(name in self.options or name in _SOME_TAKE, "options", name, wants, TypeError)
+        for name, value in checked_as_in(ModelConfig, options).items():
             setattr(self, name, value)
         if self.topk_group is None:
             self.topk_group = self.n_group
@@ -85,18 +89,8 @@ class Router(nn.Module):
 
     @classmethod
     def check(cls, given) -> None:
-        """Raise ValueError or TypeError, naming the setting, for what this router cannot do.
-
-        given holds the options as attributes: a router in the making, or a ModelConfig (a dense one
-        if n_routed_experts is 0: then k is not looked at).
-        """
-        for name in ("n_group", "topk_group", "num_experts_per_tok"):
-            require_whole(name, getattr(given, name))
-        require_one_of("scoring_func", given.scoring_func, ("softmax", "sigmoid"))
-        require_one_of("capacity_per", given.capacity_per, ("expert", "device"))
-        require_number("never_drop_share", given.never_drop_share, at_least=0, at_most=1)
-        if given.capacity_factor is not None:
-            require_number("capacity_factor", given.capacity_factor, above=0)
+        """Raise ValueError or TypeError, naming the setting, for what this router cannot do. given
+        holds the options as attributes: a router in the making, or a ModelConfig."""
         for kept, name, wants in cls.rules(given):
             require(kept, name, getattr(given, name), wants)
 
@@ -111,9 +105,12 @@ class Router(nn.Module):
         yield groups > 1 or not cls.needs_groups, "n_group", f"2 or more {which}"
         yield groups > 1 or not by_device, "n_group", f'{devices} with capacity_per "device"'
         yield by_device or not given.never_drop_share, "never_drop_share", "0 without devices"
+        from moe_lib.model.routers import ROUTERS  # here: that file reads this one first
+
         for name, idle in (_SOME_TAKE | {"topk_group": groups}).items():
-            if name not in cls.options and getattr(given, name) != idle:
-                yield False, name, f"{idle!r} {which}; others go with {', '.join(_takers(name))}"
+            takers = ", ".join(other for other in ROUTERS if name in ROUTERS[other].options)
+            fits = name in cls.options or getattr(given, name) == idle
+            yield fits, name, f"{idle!r} {which}; others go with {takers}"
         if not experts:  # a dense model
             return
         fewest, largest = cls.k_range(given)
@@ -124,11 +121,8 @@ class Router(nn.Module):
         if cls.only_k is not None:
             yield k == fewest, "num_experts_per_tok", f"{fewest} {which}"
         yield k > 1 or not given.norm_topk_prob, "norm_topk_prob", f"False {alone}"
-        yield (
-            k >= fewest,
-            "num_experts_per_tok",
-            f"{fewest} or more {which}: one weight is always 1",
-        )
+        several = f"{fewest} or more {which}: one weight is always 1"
+        yield k >= fewest, "num_experts_per_tok", several
         within = f"at most {largest}, the experts in topk_group ({most}) groups"
         yield k <= largest, "num_experts_per_tok", within
 
@@ -139,12 +133,15 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
-        if torch.is_autocast_enabled(
-            x.device.type
-        ):  # asked first: the context costs time per token
+        check_tokens(x, self.hidden_size, input_ids, mask, n_sequences)
+        if torch.is_autocast_enabled(x.device.type):  # asked first: the context costs time
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x, input_ids, mask, n_sequences)
-        return self.limit(self.route(self.logits(x), mask), mask, n_sequences)
+        return self.limit(self.choose(x, input_ids, mask), mask, n_sequences)
+
+    def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Routing:
+        """The choice before any dropping; most routers make it from the logits alone."""
+        return self.route(self.logits(x), mask)
 
     def logits(self, x: Tensor) -> Tensor:
         """x (tokens, hidden_size) -> (tokens, E), in float32 at least: in bfloat16 near-equal
@@ -153,7 +150,7 @@ class Router(nn.Module):
         return F.linear(x.to(dtype), self.weight.to(dtype))
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
-        """The choice, from the logits (tokens, E) alone; -inf keeps an expert from being chosen."""
+        """The choice, from the logits (tokens, E); -inf keeps an expert from being chosen."""
         raise NotImplementedError
 
     def routing(self, experts, weights, scores, logits, chosen=None) -> Routing:
@@ -162,8 +159,8 @@ class Router(nn.Module):
         return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
 
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity, in training mode only: else a token's experts would
-        depend on the length of the input and on what stands beside it."""
+        """Drop what is beyond the capacity. In training only: else a token's experts would depend
+        on what stands beside it."""
         if self.capacity_factor is None or not self.training:
             return routing
         if self.capacity_per == "expert":
@@ -188,13 +185,5 @@ class Router(nn.Module):
 
 
 # Options that only some routers take, and what they have to be with the others.
-_SOME_TAKE = {
-    name: getattr(Router, name)
-    for name in ("scoring_func", "norm_topk_prob", "topk_group", *Router.options[2:])
-}
-
-
-def _takers(option: str) -> list[str]:
-    from moe_lib.model.routers import ROUTERS  # here: that file reads this one first
-
-    return [name for name, router in ROUTERS.items() if option in router.options]
+_NAMES = ("scoring_func", "norm_topk_prob", "topk_group", *Router.options[2:])
+_SOME_TAKE = {name: getattr(Router, name) for name in _NAMES}

@@ -1,8 +1,7 @@
-"""A limit to how many tokens an expert, or a device, takes in one training step. What does not fit
-is dropped.
+"""A limit to how many tokens an expert, or a device, takes in one training step.
 
-A dropped pair contributes nothing: the token keeps its other experts, the shared experts and the
-residual stream.
+What does not fit is dropped and adds nothing: the token keeps its other experts, the shared experts
+and the residual stream.
 """
 
 import math
@@ -17,18 +16,14 @@ from moe_lib.model.routing import Routing
 def capacity(n_choices: int, n_places: int, factor: float) -> int:
     """Room of one place (an expert or a device): `factor` times its even share of the choices,
     tokens · k, rounded up. Rounded down, the one token of a generation step would find no room.
-
-    GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation 3).
-    """
+    GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation 3)."""
     return max(1, math.ceil(factor * n_choices / n_places))
 
 
 def limit_experts(routing: Routing, factor: float, mask: Tensor | None = None) -> Routing:
-    """Capacity per expert, first come, first served (GShard algorithm 1, Switch section 2.2).
-
-    All first choices are seated before the second choices, each in the order of the tokens. Padding
-    (mask False) takes no seat and keeps its own.
-    """
+    """Capacity per expert, first come, first served (GShard algorithm 1, Switch section 2.2): all
+    first choices are seated before the second choices, each in the order of the tokens. Padding
+    (mask False) takes no seat and keeps its own."""
     choices = routing.choices(mask)  # (tokens, k)
     room = capacity(int(choices.sum()), routing.n_experts, factor)
     order = torch.arange(choices.numel(), device=choices.device).view(choices.T.shape).T
@@ -56,8 +51,7 @@ def limit_devices(routing: Routing, factor: float, n_devices: int, mask=None, pr
 
 def _waiting(place: Tensor, order: Tensor, counted: Tensor, n_places: int) -> Tensor:
     """How many counted pairs wait for the same place before each pair, when the smallest `order`
-    goes first: all (tokens, k). Ties go by position; pairs not counted have a queue of their own.
-    """
+    goes first: all (tokens, k). Ties go by position; pairs not counted have their own queue."""
     place = torch.where(counted, place, n_places).flatten()  # (tokens · k,)
     queue = order.flatten().argsort(stable=True)
     queue = queue[place[queue].argsort(stable=True)]  # place by place, in order within each

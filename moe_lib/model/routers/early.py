@@ -1,5 +1,4 @@
-"""The road to top-k: the dense mixture of 1991, noisy top-k of 2017, GShard's top-2 and Switch's
-top-1."""
+"""The road to top-k: the dense mixture, noisy top-k, GShard's top-2 and Switch's top-1."""
 
 from dataclasses import replace
 
@@ -13,8 +12,7 @@ from moe_lib.model.routing import NoisyRouting, Routing
 
 
 class DenseRouter(Router):
-    """Every expert runs on every token, weighted by softmax(W x) (Jacobs, Jordan, Nowlan and Hinton
-    1991)."""
+    """Every expert runs on every token, weighted by softmax(W x) (Jacobs et al. 1991)."""
 
     name, title = "dense", "Dense mixture (1991)"
     options = ("routed_scaling_factor", "n_group")
@@ -29,23 +27,19 @@ class DenseRouter(Router):
 
 class NoisyTopKRouter(Router):
     """Sparsely-gated mixture of experts (Shazeer et al. 2017, equations 3 to 5).
-
     H(x) = W x + noise · softplus(W_noise x), noise drawn from N(0, 1) in training mode only. The k
-    largest H are kept, the others set to -inf, and the weights are the softmax of what is left.
-    """
+    largest H are kept, the others set to -inf, and the weights are the softmax of what is left."""
 
     name, title = "noisy_topk", "Noisy top-k (Shazeer, 2017)"
     learned = ("weight", "noise_weight")
     balanced_by = (*Router.balanced_by, "importance_loss_alpha", "load_loss_alpha")
     collapses = False  # two losses of its own see to it
 
-    def forward(self, x: Tensor, input_ids=None, mask=None, n_sequences: int = 1) -> NoisyRouting:
-        with torch.autocast(x.device.type, enabled=False):
-            clean = self.logits(x)  # (tokens, E)
-            noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))
-            noisy = clean + torch.randn_like(clean) * noise_std if self.training else clean
-            routing = self.limit(self.route(noisy, mask), mask, n_sequences)
-            return replace(routing, clean_logits=clean, noise_std=noise_std)
+    def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> NoisyRouting:
+        clean = self.logits(x)  # (tokens, E)
+        noise_std = F.softplus(F.linear(x.to(clean.dtype), self.noise_weight.to(clean.dtype)))
+        noisy = clean + torch.randn_like(clean) * noise_std if self.training else clean
+        return replace(self.route(noisy, mask), clean_logits=clean, noise_std=noise_std)
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> NoisyRouting:
         best, experts = logits.topk(self.num_experts_per_tok, dim=-1)  # (tokens, k) each
@@ -56,9 +50,7 @@ class NoisyTopKRouter(Router):
 
 class SwitchRouter(TopKRouter):
     """Switch Transformer (Fedus et al. 2021): the one best expert, weighted by its raw probability.
-
-    Raw, because a single weight divided by itself would be 1 and the router would learn nothing.
-    """
+    Raw, because a single weight divided by itself would be 1 and the router would learn nothing."""
 
     name, title = "switch", "Switch top-1 (2021)"
     options, only_k = Router.options, 1

@@ -1,12 +1,12 @@
-"""Token choice, as today's models do it: each token takes its k best experts. They differ in score
-and weight."""
+"""Token choice, as today's models do it: each token takes its k best experts."""
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require
+from moe_lib.errors import require_number
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routing import Routing
+from moe_lib.validation import require_tensor
 
 
 class TopKRouter(Router):
@@ -35,8 +35,7 @@ class TopKRouter(Router):
         return self.routing(experts, weights, scores, logits)
 
     def select(self, scores: Tensor, forbidden: Tensor) -> Tensor:
-        """scores (tokens, E), forbidden (tokens, E) bool -> the chosen experts (tokens, k), best
-        first."""
+        """scores (tokens, E), forbidden (tokens, E) bool -> the chosen (tokens, k), best first."""
         # -inf and not 0: a biased score can be negative, and then a forbidden expert would win.
         open_scores = scores.masked_fill(forbidden, -torch.inf)
         return open_scores.topk(self.num_experts_per_tok, dim=-1).indices
@@ -44,11 +43,8 @@ class TopKRouter(Router):
 
 class GroupLimitedRouter(TopKRouter):
     """Top-k within the best groups only: device-limited routing (DeepSeek-V2, section 2.2.2).
-
     Experts lie in n_group equal groups, one per device. A group is as good as its best expert; the
-    topk_group best groups stay, and the k experts are chosen inside them. A token is then sent to
-    topk_group devices at most.
-    """
+    k experts are chosen inside the topk_group best groups: no token goes to more devices."""
 
     name, title = "group_limited", "Group-limited top-k (DeepSeek-V2, 2024)"
     options = (*Router.options, "topk_group")
@@ -63,8 +59,7 @@ class GroupLimitedRouter(TopKRouter):
 
 
 class BiasedTopKRouter(TopKRouter):
-    """DeepSeek-V3: a bias per expert takes part in the choice, never in the weight (equations 12 to
-    16).
+    """DeepSeek-V3: a bias per expert takes part in the choice, never in the weight (eq. 12 to 16).
 
     Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it by
     `update_bias`, once per optimiser step. With topk_group below n_group the choice is limited to
@@ -94,12 +89,12 @@ class BiasedTopKRouter(TopKRouter):
     def update_bias(self, load: Tensor, speed: float) -> None:
         """Auxiliary-loss-free balancing: b_i += speed · sign(mean load − load_i).
 
-        load (E,) is that of a whole, finished optimiser step: counted from the sequence at hand it
-        would tell a token about later ones (Loss-Free Balancing 2024, algorithm 1; DeepSeek-V3
-        section 2.1.2, speed 0.001). Raises ValueError for a load of another length.
-        """
+        load (E,) is of a whole, finished optimiser step: counted from the sequence at hand it would
+        tell a token about later ones (Loss-Free Balancing 2024, algorithm 1; DeepSeek-V3 section
+        2.1.2, speed 0.001). Raises ValueError for a load of another length."""
         bias = self.selection_bias
-        require(load.shape == bias.shape, "load", tuple(load.shape), f"shape {tuple(bias.shape)}")
+        require_tensor("load", load, bias.shape)
+        require_number("speed", speed, at_least=0)
         # The sign of E · (mean − load): whole numbers need no float64, which Apple's GPU lacks.
         sign = (load.sum() - len(load) * load).sign()
         bias += speed * sign.to(bias)
@@ -115,11 +110,8 @@ class BiasedTopKRouter(TopKRouter):
 
 
 class TopKSoftmaxRouter(Router):
-    """gpt-oss: the k largest logits, then a softmax over those k alone; the logits have a learned
-    bias.
-
-    The weights equal Mixtral's softmax over all, renormalised: the same numbers by another road.
-    """
+    """gpt-oss: the k largest logits, which have a learned bias, then a softmax over those k alone.
+    The weights equal Mixtral's softmax over all, renormalised: the same numbers by another road."""
 
     name, title = "topk_softmax", "Softmax over the chosen (gpt-oss, 2025)"
     learned, fewest_k, sums_to_one = ("weight", "bias"), 2, True
@@ -133,8 +125,7 @@ class TopKSoftmaxRouter(Router):
 
 
 def outside_best_groups(group_scores: Tensor, topk_group: int, like: Tensor) -> Tensor:
-    """group_scores (tokens, n_group) -> (tokens, E) bool, True for experts outside the topk_group
-    best groups."""
+    """group_scores (tokens, n_group) -> (tokens, E) bool, True outside the best groups."""
     best = group_scores.topk(topk_group, dim=-1).indices  # (tokens, topk_group)
     outside = torch.ones_like(group_scores, dtype=torch.bool).scatter(1, best, False)
     return outside.repeat_interleave(like.shape[-1] // group_scores.shape[-1], dim=-1)

@@ -5,7 +5,7 @@ The written domains are a twentieth of the mixture. Counted once they would leav
 short a training.
 """
 
-from moe_lib.errors import require_whole
+from moe_lib.errors import require, require_whole
 
 WRITTEN_TIMES = 4
 # Read for the tokenizer only, so that the words of the later chapters, Chinese ones above all, are
@@ -29,6 +29,9 @@ def repeat_written(documents, times: int = WRITTEN_TIMES):
     from datasets import concatenate_datasets
 
     require_whole("times", times)
+    columns = sorted(getattr(documents, "column_names", ()))
+    wants = "a Dataset with a column 'domain'"
+    require("domain" in columns, "documents", f"columns {columns}", wants, TypeError)
     written = [
         index
         for index, domain in enumerate(documents["domain"])

@@ -9,16 +9,17 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from moe_lib.errors import require
 from moe_lib.text_files import check_text, parse_json, read_text, require_regular
+from moe_lib.validation import Count, PathLike, checked
 
 # A text file longer than this is cut at blank lines into documents of about CHUNK characters.
 LONG_TEXT, CHUNK = 4_000, 2_000  # characters
 FILE_TYPES = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
+@checked
 def read_documents(
-    path: Path, *, text_column: str = "text", limit: int | None = None
+    path: PathLike, *, text_column: str = "text", limit: Count | None = None
 ) -> list[dict]:
     """Read a .txt, .jsonl, .json, .csv, .tsv or .parquet file, or all .txt files below a folder.
 
@@ -30,7 +31,7 @@ def read_documents(
     Raises FileNotFoundError if there is no such file, ValueError if it is unreadable, empty, not
     UTF-8, of an unknown type, or has a row without text.
     """
-    require(isinstance(text_column, str), "text_column", text_column, "a column's name", TypeError)
+    path = Path(path)
     if path.is_dir():
         documents = _read_folder(path, text_column, limit)
     else:

@@ -8,17 +8,21 @@ A new method writes a Method with `count`, and an Attached (or `wrapping.Wrapped
 modules around modules):
 
     class MyAttached(Attached):
-        def _install(self): ...        # check first, then change self.model; what is trained gets
-        requires_grad def _remove(self): ...         # the model as it was; requires_grad is
-        restored by the caller def _switch(self, on): ...     # off must be the base, bit for bit
+        def _install(self): ...     # check first, then change self.model; what is trained gets
+                                    # requires_grad
+        def _remove(self): ...      # the model as it was; the caller restores requires_grad
+        def _switch(self, on): ...  # off must be the base, bit for bit
 
     @dataclass(frozen=True)
     class MyMethod(Method):
-        attached_class = MyAttached    # without a type annotation: a class attribute, not a setting
+        attached_class = MyAttached  # without a type annotation: a class attribute, not a setting
         length: int = 8
-        def __post_init__(self): require_whole("length", self.length)
-        def count(self, config): return 2 * config.num_hidden_layers * self.length *
-        config.hidden_size
+
+        def __post_init__(self):
+            require_whole("length", self.length)
+
+        def count(self, config):
+            return 2 * config.num_hidden_layers * self.length * config.hidden_size
 """
 
 import dataclasses

@@ -8,14 +8,7 @@ answer_within(model, tokenizer, [chat("A warm coat, please.", system=RECOMMEND)]
 
 from moe_lib.tuning.prompting.answer_loss import AnswerLoss
 from moe_lib.tuning.prompting.answering import answer
-from moe_lib.tuning.prompting.choices import (
-    PrefixTree,
-    answer_within,
-    choice_ids,
-    score_choices,
-    select_rows,
-)
-from moe_lib.tuning.prompting.messages import (
+from moe_lib.tuning.prompting.chats import (
     CHAT_TEMPLATE,
     ROLES,
     chat,
@@ -23,6 +16,13 @@ from moe_lib.tuning.prompting.messages import (
     encode_chats,
     encode_prompts,
     left_padded,
+)
+from moe_lib.tuning.prompting.choices import (
+    PrefixTree,
+    answer_within,
+    choice_ids,
+    score_choices,
+    select_rows,
 )
 from moe_lib.tuning.prompting.mixing import TaskMixture
 from moe_lib.tuning.prompting.tasks import (

@@ -3,7 +3,7 @@
 from moe_lib.errors import require
 from moe_lib.modules import eval_mode
 from moe_lib.tuning.arguments import Listed, Model
-from moe_lib.tuning.prompting.messages import encode_prompts, left_padded
+from moe_lib.tuning.prompting.chats import encode_prompts, left_padded
 from moe_lib.validation import Count, Tokenizer, checked
 
 

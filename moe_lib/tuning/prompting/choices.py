@@ -18,7 +18,7 @@ from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
 from moe_lib.tuning.arguments import Listed, Model, TextList, is_list
 from moe_lib.tuning.encoding import token_lists
-from moe_lib.tuning.prompting.messages import encode_prompts
+from moe_lib.tuning.prompting.chats import encode_prompts
 from moe_lib.validation import Choice, Count, Tokenizer, checked
 
 REDUCTIONS = ("sum", "mean")

@@ -8,7 +8,7 @@ from typing import Any
 from moe_lib.errors import require, require_texts
 from moe_lib.tuning.arguments import Model, is_list, require_rows
 from moe_lib.tuning.prompting.answering import answer
-from moe_lib.tuning.prompting.messages import chat
+from moe_lib.tuning.prompting.chats import chat
 from moe_lib.validation import Count, Text, Tokenizer, checked
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}

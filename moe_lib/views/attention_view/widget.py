@@ -11,23 +11,30 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
-from moe_lib.views.kit.messages import said
-from moe_lib.views.kit.messages import text as check_text
-from moe_lib.views.kit.pictures import plain_words, shortened
+from moe_lib.validation import Count, Natural, Tokenizer, checked
+from moe_lib.views.kit.lettering import plain_words, shortened
+from moe_lib.views.kit.page_messages import said
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import apart
 
 SENTENCE = "The list is sorted in place, and None is returned."
 
 
+@checked
 @plain_words
-def attention_figure(maps: Mapping[str, AttentionMaps], layer: int, head: int) -> Figure:
+def attention_figure(maps: Mapping[str, AttentionMaps], layer: Natural, head: Natural) -> Figure:
     """One heat map per model: rows are the tokens that look, columns the tokens looked at; dark is
     no attention.
 
     Colours follow the square root of the weight, so that small weights show; the scale gives the
     weights.
     """
+    require(len(maps) > 0, "maps", "none", "those of at least one model")
+    for name, place, number in (("layer", 0, layer), ("head", 1, head)):
+        sizes = [one.weights.shape[place] for one in maps.values() if one.labels]
+        least = min(sizes, default=number + 1)
+        require(number < least, name, number, f"a number from 0 to {least - 1}")
     tokens = max(1, *(len(one.labels) for one in maps.values()))
     side = 1.4 + 0.2 * max(8, tokens)
     figure = Figure(figsize=(side * len(maps) + 0.5, side), layout="constrained")
@@ -91,19 +98,21 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
     words), figure()
     """
 
+    @checked
     def __init__(
-        self, models: Mapping[str, nn.Module], tokenizer, text: str = SENTENCE, max_tokens: int = 32
+        self,
+        models: Mapping[str, nn.Module],
+        tokenizer: Tokenizer,
+        text: str = SENTENCE,
+        max_tokens: Count = 32,
     ):
         wants = "a dict of at least one model"
-        require(isinstance(models, Mapping), "models", type(models).__name__, wants, TypeError)
         require(len(models) > 0, "models", {}, wants)
         for name, model in models.items():
-            check_text("models", name)
             config = getattr(model, "config", None)
             layered = isinstance(model, nn.Module) and hasattr(config, "num_attention_heads")
             place, got = f"models[{name!r}]", type(model).__name__
             require(layered, place, got, "a moe_lib LanguageModel", TypeError)
-        check_text("text", text)
         layers = min(model.config.num_hidden_layers for model in models.values())
         heads = min(model.config.num_attention_heads for model in models.values())
         self._models, self._tokenizer, self._max_tokens = dict(models), tokenizer, max_tokens

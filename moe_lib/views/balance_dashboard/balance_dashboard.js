@@ -151,7 +151,7 @@ function render({ model, el }) {
   function scales(shown, all) {
     const rows = all.flat();
     // The first tenth would squeeze all that follows.
-    const settled = all.flatMap((one, place) => one.slice(Math.min(one.length - 1, shown[place].steps / 10))).map((row) => row.loss);
+    const settled = all.flatMap((one, place) => one.slice(Math.min(one.length - 1, shown[place].steps / 10))).map((row) => row.loss).filter((loss) => loss !== null);
     const range = (values, low, high) => [Math.min(low, ...values), Math.max(high, ...values)];
     return {
       xmax: Math.max(1, ...shown.map((run) => run.steps)),
@@ -182,7 +182,7 @@ function render({ model, el }) {
     const common = { xmax: scale.xmax, marks: run.marks };
     const byLayer = (key) => run.layers.map((_, layer) => ({
       points: rows.map((row, place) => [x(place), row[key][layer]]), colour: view().colours.lines[layer % 4], dash: DASHES[layer % 4] }));
-    const whole = (key) => [{ points: rows.map((row, place) => [x(place), row[key]]), colour: "currentColor", dash: "" }];
+    const whole = (key) => [{ points: rows.flatMap((row, place) => (row[key] === null ? [] : [[x(place), row[key]]])), colour: "currentColor", dash: "" }];
     const held = rows.flatMap((row, place) => (row.held === null ? [] : [[x(place), row.held]]));
     const charts = [
       plot("MaxVio (0 is even)", byLayer("vio"), { ...common, low: scale.vio[0], high: scale.vio[1] }),

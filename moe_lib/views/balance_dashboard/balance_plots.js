@@ -18,11 +18,14 @@ function colourOf(value, stops, colours) {
 /** The steps, or means of `every` of them where there are more steps than pixels. */
 function thinned(rows, every) {
   if (every === 1) return rows;
+  // What was no number, null, stays out of the means.
+  const known = (values) => values.filter((one) => one !== null);
+  const average = (values) => (values.length ? values.reduce((sum, one) => sum + one, 0) / values.length : null);
   const mean = (values) => (Array.isArray(values[0]) ? values[0].map((_, at) => mean(values.map((one) => one[at])))
-    : values.reduce((sum, one) => sum + one, 0) / values.length);
+    : average(known(values)));
   return Array.from({ length: Math.ceil(rows.length / every) }, (_, at) => {
     const part = rows.slice(at * every, (at + 1) * every);
-    const held = part.map((row) => row.held).filter((value) => value !== null);
+    const held = known(part.map((row) => row.held));
     return { ...Object.fromEntries(["loss", "dropped", "vio", "entropy", "load"].map((key) => [key, mean(part.map((row) => row[key]))])),
       held: held.length ? held.at(-1) : null };
   });

@@ -2,6 +2,7 @@
 axes."""
 
 from collections.abc import Sequence
+from math import isfinite
 from textwrap import fill
 
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.training.recorder import BalanceRecorder
+from moe_lib.validation import checked
 from moe_lib.views.balance_dashboard.payload import (
     LAYER_LINES,
     LOAD_COLOURS,
@@ -17,9 +19,10 @@ from moe_lib.views.balance_dashboard.payload import (
     load_stops,
 )
 from moe_lib.views.balance_dashboard.words import run_title
-from moe_lib.views.kit.pictures import plain_words
+from moe_lib.views.kit.lettering import plain_words
 
 
+@checked
 @plain_words
 def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
     """One run, or up to four beside each other: the load of every expert over the steps for each
@@ -72,8 +75,11 @@ def balance_figure(runs: BalanceRecorder | Sequence[BalanceRecorder]) -> Figure:
     steps = max(run.steps or run.n_steps for run in runs)
     axes[0, 0].set_xlim(0, steps)
     settled = [
-        loss for run in recorded for loss in run.column("loss")[min(run.n_steps - 1, steps // 10) :]
-    ]
+        loss
+        for run in recorded
+        for loss in run.column("loss")[min(run.n_steps - 1, steps // 10) :]
+        if isfinite(loss)
+    ] or [0.0, 1.0]  # no loss is a number: any scale will do
     spread = max(
         0.05, max(settled) - min(settled)
     )  # the first tenth would squeeze all that follows

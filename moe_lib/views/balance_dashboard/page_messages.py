@@ -1,6 +1,6 @@
 """What the page of the balance dashboard may say: presses and settings."""
 
-from moe_lib.views.kit.messages import (
+from moe_lib.views.kit.page_messages import (
     Form,
     MessageWidget,
     fields,

@@ -5,6 +5,7 @@ from math import sqrt
 from moe_lib.training.cures import CURES, SCOPES
 from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.balance_dashboard.words import run_title, run_words
+from moe_lib.views.kit.finite import finite
 
 # Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart.
 # Even is pale.
@@ -98,9 +99,9 @@ def step_rows(run: BalanceRecorder, start: int) -> list[dict]:
     shares = run.shares(start)[: end - start]
     return [
         {
-            "loss": round(row["loss"], 4),
-            "held": row.get("heldout_loss"),
-            "dropped": row.get("dropped_share", 0.0),
+            "loss": finite(row["loss"], 4),
+            "held": finite(row.get("heldout_loss")),
+            "dropped": finite(row.get("dropped_share", 0.0)),
             "vio": _short(run.max_violation[start + offset]),
             "entropy": _short(run.entropy[start + offset]),
             "load": [_short(layer, 2) for layer in shares[offset].tolist()],

@@ -19,7 +19,7 @@ from moe_lib.views.balance_dashboard.page_messages import DashboardMessages
 from moe_lib.views.balance_dashboard.payload import MAX_RUNS, dashboard_view, step_rows
 from moe_lib.views.balance_dashboard.words import balance_words, status_words
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import number, several, whole
+from moe_lib.views.kit.page_messages import number, several, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 
 # What may be handed on to `train`: all but what the dashboard sets itself.

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from moe_lib.training.recorder import BalanceRecorder
+from moe_lib.views.kit.finite import LOST, all_finite
 from moe_lib.views.kit.wording import count
 
 END = 10  # the last steps over which the words take means: single steps jump
@@ -32,7 +33,8 @@ def run_words(run: BalanceRecorder) -> str:
         f"{run.n_steps} of {count(run.steps, 'step')}" if run.steps else count(run.n_steps, "step")
     )
     losses = [row["loss"] for row in run.rows[-last:]]
-    parts = [f"{run_title(run)}, {steps}: loss {sum(losses) / last:.2f} nats per token"]
+    loss = f"{sum(losses) / last:.2f} nats per token" if all_finite(losses) else LOST
+    parts = [f"{run_title(run)}, {steps}: loss {loss}"]
     parts[0] += f" (means of the last {count(last, 'step')})." if last > 1 else "."
     shares = run.shares(run.n_steps - last).mean(0)  # (layers, E)
     for place, number in enumerate(run.layer_numbers):

@@ -4,7 +4,7 @@ four attentions."""
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moe_lib.views.kit.pictures import plain_words
+from moe_lib.views.kit.lettering import plain_words
 
 # Okabe and Ito's colours; the kinds also differ in hatching.
 COLOURS = {"MHA": "#999999", "GQA": "#56b4e9", "MQA": "#0072b2", "MLA": "#d55e00"}

@@ -4,7 +4,7 @@ real models."""
 import anywidget
 import traitlets
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_one_of
 from moe_lib.published import published, published_names
 from moe_lib.views.cache_calculator.account import (
     GB,
@@ -15,7 +15,7 @@ from moe_lib.views.cache_calculator.account import (
     kind_of,
 )
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, fields, one_of, text, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import size_words
 
@@ -85,6 +85,7 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         precision: str = "bf16",
         memory: int = 80,
     ):
+        require_one_of("model", model, published_names(dense=True))
         sizes = published(model).sizes
         self.model, self.kind, self.sizes = model, kind_of(sizes), cache_sizes_of(sizes)
         self.context, self.batch_size, self.precision, self.memory = (
@@ -133,6 +134,7 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         )
         start, own = self.sizes, self.kind
         if model is not None:
+            require_one_of("model", model, published_names(dense=True))
             start, own = cache_sizes_of(published(model).sizes), kind_of(published(model).sizes)
         kind = own if kind is None else kind
         require(kind in KINDS, "kind", kind, f"one of {', '.join(KINDS)}")

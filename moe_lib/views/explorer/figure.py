@@ -1,11 +1,15 @@
 """Pictures of routing: a record in, a matplotlib figure out. Nothing here knows a model."""
 
 from textwrap import fill
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from moe_lib.errors import require
 from moe_lib.tracing import Reading
+from moe_lib.validation import Count, Natural, checked
+from moe_lib.views.explorer.layer_facts import layer_of, require_choice
 from moe_lib.views.explorer.load_charts import (
     draw_affinities,
     draw_all_loads,
@@ -14,16 +18,17 @@ from moe_lib.views.explorer.load_charts import (
 )
 from moe_lib.views.explorer.token_strip import ROW, draw_tokens, lay_out, token_figure
 from moe_lib.views.explorer.words import NO_TEXT, cut_words, layer_words, not_finite_words
-from moe_lib.views.kit.pictures import WIDTH, drawable, plain_words, shortened
+from moe_lib.views.kit.lettering import WIDTH, drawable, plain_words, shortened
 
 __all__ = ["affinity_figure", "explorer_figure", "load_figure", "token_figure"]
 
 
+@checked
 @plain_words
-def affinity_figure(reading: Reading, layer: int, max_tokens: int = 40) -> Figure:
+def affinity_figure(reading: Reading, layer: Natural, max_tokens: Count = 40) -> Figure:
     """Affinity of every token to every expert of one layer as a heat map; a dot marks the chosen
     experts."""
-    part = reading.trace.layer(layer)
+    part = layer_of(reading.trace, layer)
     shown = min(len(reading), max_tokens)
     figure = Figure(
         figsize=(max(4.0, 2.5 + 0.28 * part.n_experts), 1.3 + 0.2 * max(1, shown)),
@@ -55,18 +60,19 @@ def affinity_figure(reading: Reading, layer: int, max_tokens: int = 40) -> Figur
     return figure
 
 
+@checked
 @plain_words
 def explorer_figure(
     reading: Reading,
-    layer: int,
-    rank: int = 1,
-    token: int | None = None,
-    expert: int | None = None,
+    layer: Natural,
+    rank: Count = 1,
+    token: Natural | None = None,
+    expert: Natural | None = None,
     *,
     compared: Reading | None = None,
     names: tuple[str, str] = ("First", "Second"),
     words: str = "",
-    side: int = 0,
+    side: Literal[0, 1] = 0,
 ) -> Figure:
     """What the explorer shows: the tokens, the load of the layer's experts, and one token's
     affinities or, without a token, the load of all layers.
@@ -75,9 +81,12 @@ def explorer_figure(
               two; words: how they compare
     side      the reading that `token` belongs to: 0, or 1 for the second
     """
+    require_choice(layer_of(reading.trace, layer), rank, expert)
     shown = [(reading, names[0] if compared else "")]
     if compared is not None and any(part.index == layer for part in compared.trace.layers):
         shown.append((compared, names[1]))
+    own = shown[min(side, len(shown) - 1)][0]
+    require(token is None or token < len(own), "token", token, f"below {len(own)}, or None")
     lines = [lay_out(one) for one, _ in shown]
     caption = NO_TEXT
     if len(reading):
@@ -97,7 +106,7 @@ def explorer_figure(
     if token is None:
         draw_all_loads(beside, reading.trace, layer)
     else:
-        draw_affinities(beside, shown[min(side, len(shown) - 1)][0], layer, token)
+        draw_affinities(beside, own, layer, token)
     below = figure.add_subplot(grid[-1, :])
     below.set_axis_off()
     below.text(0, 0.5, caption, fontsize=9, va="center", parse_math=False)

@@ -1,14 +1,24 @@
-"""What a layer of a trace says of its load, its groups, and the choices of one token."""
+"""What a layer of a trace says of its groups and the choices of one token."""
 
 import torch
 
+from moe_lib.errors import require
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 
 
-def max_violation(load: list[int]) -> float:
-    """MaxVio = largest load / mean load - 1: 0 when every expert has the same, E - 1 when one has
-    it all."""
-    return max(load) * len(load) / sum(load) - 1 if sum(load) else 0.0
+def layer_of(trace: RoutingTrace, index: int) -> LayerTrace:
+    """Layer `index` of a trace; ValueError if it has no such layer, or none at all."""
+    known = [layer.index for layer in trace.layers]
+    require(index in known, "layer", index, f"one of {known}")
+    return trace.layer(index)
+
+
+def require_choice(layer: LayerTrace, rank: int, expert: int | None) -> None:
+    """A rank that the layer's choices have, and the number of one of its experts, or None."""
+    k = layer.experts.shape[-1]
+    require(rank in range(1, k + 1), "rank", rank, f"1 to {k}")
+    wants = f"None or a number from 0 to {layer.n_experts - 1}"
+    require(expert is None or expert < layer.n_experts, "expert", expert, wants)
 
 
 def dense_layers(trace: RoutingTrace) -> list[int]:

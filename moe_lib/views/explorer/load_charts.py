@@ -7,18 +7,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
+from moe_lib.model import max_violation
 from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
-from moe_lib.views.explorer.layer_facts import choices_of, dense_layers, max_violation
+from moe_lib.validation import checked
+from moe_lib.views.explorer.layer_facts import choices_of, dense_layers
+from moe_lib.views.kit.lettering import WIDTH, named, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import WIDTH, named, plain_words, shortened
 from moe_lib.views.kit.wording import ordinal
 
 _GREY = "#595959"
 
 
+@checked
 @plain_words
 def load_figure(trace: RoutingTrace) -> Figure:
     """Load of every expert beside an even split, one panel per MoE layer."""
+    require(len(trace.layers) > 0, "trace", "no layers", "a trace with layers")
     rows = (len(trace.layers) + 1) // 2
     columns = min(2, len(trace.layers))
     figure = Figure(figsize=(WIDTH, 0.4 + 2.1 * rows), layout="constrained")
@@ -77,8 +81,7 @@ def draw_load(
     )
     top = max([*load, *(second or []), 1e-9 if second else 1]) * 1.4
     ax.set_title(
-        f"Layer {layer}: load of each expert (MaxVio "
-        f"{max_violation(trace.load(layer).tolist()):.2f})",
+        f"Layer {layer}: load of each expert (MaxVio {max_violation(trace.load(layer)):.2f})",
         fontsize=10,
     )
     ax.set_xlabel("expert")

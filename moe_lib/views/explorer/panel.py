@@ -5,7 +5,7 @@ import traitlets
 
 from moe_lib.errors import is_whole, require
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import said
+from moe_lib.views.kit.page_messages import said
 
 SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
 

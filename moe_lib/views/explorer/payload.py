@@ -6,9 +6,10 @@ from math import isfinite, isnan
 
 import numpy as np
 
+from moe_lib.model import max_violation
 from moe_lib.tracing import Change, Prediction, Reading
 from moe_lib.tracing.trace import LayerTrace
-from moe_lib.views.explorer.layer_facts import dense_layers, max_violation
+from moe_lib.views.explorer.layer_facts import dense_layers
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.explorer.words import (
     NO_TEXT,
@@ -18,14 +19,10 @@ from moe_lib.views.explorer.words import (
     not_finite_words,
     what_if_title,
 )
+from moe_lib.views.kit.finite import finite
 from moe_lib.views.kit.palette import expert_colour
 
 NO_EXPERT = 65535  # stands in "experts" where a column holds no choice
-
-
-def finite(value: float | None, digits: int) -> float | None:
-    """Rounded; None for what is no finite number: JSON has no word for it."""
-    return round(value, digits) if value is not None and isfinite(value) else None
 
 
 def pack(values, bits: int = 16) -> dict:
@@ -135,7 +132,8 @@ def changes_payload(changes: list[Change]) -> list[dict]:
 
 
 def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
-    load = reading.trace.load(layer.index).tolist()
+    counts = reading.trace.load(layer.index)
+    load = counts.tolist()
     k = layer.experts.shape[-1]
     experts = (
         layer.experts
@@ -157,7 +155,7 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
         "scores": pack(layer.scores[0], bits),
         "load": load,
         "even": sum(load) / layer.n_experts,
-        "maxVio": max_violation(load),
+        "maxVio": max_violation(counts),
         "off": list(reading.off.get(layer.index, ())),
         "words": [layer_words(reading, layer, rank) for rank in range(1, k + 1)]
         if len(reading)

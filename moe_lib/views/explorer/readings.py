@@ -15,7 +15,7 @@ from moe_lib.tracing import (
     trained_k,
 )
 from moe_lib.views.explorer import words
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import text as check_text
 
 
 class Readings:

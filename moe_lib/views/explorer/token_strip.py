@@ -4,12 +4,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from moe_lib.errors import require
 from moe_lib.tracing import Reading
-from moe_lib.views.explorer.layer_facts import choices_of
+from moe_lib.validation import Count, Natural, checked
+from moe_lib.views.explorer.layer_facts import choices_of, layer_of, require_choice
 from moe_lib.views.explorer.words import NO_TEXT
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.wording import ordinal
 
 ROW = 0.44  # inches per line of tokens
@@ -17,12 +17,16 @@ _LINE = 100  # columns of the strip per line
 _MAX_ROWS = 9
 
 
+@checked
 @plain_words
-def token_figure(reading: Reading, layer: int, rank: int = 1, expert: int | None = None) -> Figure:
+def token_figure(
+    reading: Reading, layer: Natural, rank: Count = 1, expert: Natural | None = None
+) -> Figure:
     """The tokens of a text, each in the colour and with the number of the expert it is sent to.
 
     With `expert`, only the tokens that choose it at any rank are coloured.
     """
+    require_choice(layer_of(reading.trace, layer), rank, expert)
     rows = lay_out(reading)
     figure = Figure(figsize=(WIDTH, 0.5 + ROW * len(rows)), layout="constrained")
     draw_tokens(figure.subplots(), reading, layer, rank, expert, rows)
@@ -55,8 +59,6 @@ def draw_tokens(
 ) -> None:
     """The tokens in the lines of `lay_out`; `name` says which of two readings it is."""
     part = reading.trace.layer(layer)
-    k = part.experts.shape[-1]
-    require(rank in range(1, k + 1), "rank", rank, f"1 to {k}")
     ax.set(xlim=(0, _LINE), ylim=(len(rows), 0))
     ax.set_axis_off()
     chosen = "coloured by" if expert is None else f"that choose expert {expert}, else"

@@ -8,9 +8,11 @@ import ipywidgets as widgets
 import traitlets
 from torch import nn
 
+from moe_lib.validation import Count, Tokenizer, checked
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
+from moe_lib.views.explorer.page_state import ExplorerState
 from moe_lib.views.explorer.panel import RoutingPanel
 from moe_lib.views.explorer.payload import (
     changes_payload,
@@ -19,8 +21,7 @@ from moe_lib.views.explorer.payload import (
     what_if_payload,
 )
 from moe_lib.views.explorer.readings import Readings
-from moe_lib.views.explorer.state import ExplorerState
-from moe_lib.views.kit.messages import Form, MessageWidget, said, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, said, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 
 if TYPE_CHECKING:
@@ -50,16 +51,17 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
 
     FORMS = (Form("_toggle", needs={"layer": whole(), "toggle": whole()}),)
 
+    @checked
     def __init__(
         self,
         model: nn.Module,
-        tokenizer,
+        tokenizer: Tokenizer,
         text: str = EXAMPLE,
-        max_tokens: int = 512,
+        max_tokens: Count = 512,
         *,
         compare_text: str | None = None,
         compare_model: nn.Module | None = None,
-        compare_tokenizer=None,
+        compare_tokenizer: Tokenizer | None = None,
         names: tuple[str, str] | None = None,
     ):
         names = (_TEXTS if compare_model is None else _MODELS) if names is None else names
@@ -214,6 +216,7 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         self.panel.problem = self._problem
 
 
+@checked
 def explore(
     model: nn.Module,
     tokenizer,
@@ -222,7 +225,7 @@ def explore(
     *,
     compare_text: str | None = None,
     compare_model: nn.Module | None = None,
-    compare_tokenizer=None,
+    compare_tokenizer: Tokenizer | None = None,
     names: tuple[str, str] | None = None,
 ) -> RoutingExplorer:
     """Open the routing explorer: a widget that shows which experts of `model` read each token of

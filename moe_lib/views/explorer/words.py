@@ -4,9 +4,10 @@ from math import isfinite
 
 import torch
 
+from moe_lib.model import max_violation
 from moe_lib.tracing import Change, Comparison, Reading
 from moe_lib.tracing.trace import LayerTrace
-from moe_lib.views.explorer.layer_facts import choices_of, groups_of, max_violation
+from moe_lib.views.explorer.layer_facts import choices_of, groups_of
 from moe_lib.views.kit.wording import apart, count, ordinal
 
 NO_TEXT = "There is no text yet. Type some to see which experts read it."
@@ -14,7 +15,8 @@ NO_TEXT = "There is no text yet. Type some to see which experts read it."
 
 def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
     """What the strip and the load bars show for one layer and one rank (1 is the first choice)."""
-    load = reading.trace.load(layer.index).tolist()
+    counts = reading.trace.load(layer.index)
+    load = counts.tolist()
     choices, k = sum(load), layer.experts.shape[-1]
     column = layer.experts[0, :, rank - 1]
     chosen = (
@@ -32,7 +34,7 @@ def layer_words(reading: Reading, layer: LayerTrace, rank: int) -> str:
         "the largest load, "
         f"{load[busiest]} of {choices}; an even split would give each "
         f"{choices / layer.n_experts:.1f} "
-        f"(MaxVio {max_violation(load):.2f}).",
+        f"(MaxVio {max_violation(counts):.2f}).",
     ]
     if idle:
         parts.append(

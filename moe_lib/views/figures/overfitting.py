@@ -1,19 +1,22 @@
 """Pictures of chapter 14: training against test, the effect of each remedy, curves over a radius or
 over labels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from moe_lib.errors import require
-from moe_lib.views.figures.specialisation import COLOURS
-from moe_lib.views.kit.pictures import named, plain_words
+from moe_lib.validation import checked
+from moe_lib.views.figures.arguments import require_columns
+from moe_lib.views.figures.preferences import COLOURS
+from moe_lib.views.kit.lettering import named, plain_words
 
 _MARKERS = ("o", "s", "^", "D")
 
 
+@checked
 @plain_words
 def gap_figure(runs: pd.DataFrame) -> Figure:
     """Accuracy on the rows trained on and on the test rows, by labels; a panel per case, a dot per
@@ -21,8 +24,8 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
 
     runs: columns case, n_train, train_accuracy, test_accuracy. The line joins the means.
     """
+    require_columns("runs", runs, "case", "n_train", "train_accuracy", "test_accuracy")
     cases = list(dict.fromkeys(runs["case"]))
-    require(len(cases) > 0, "runs", "no rows", "at least one")
     sizes = sorted(set(runs["n_train"]))
     figure = Figure(figsize=(4.2 * len(cases), 3.2), layout="constrained")
     for ax, case in zip(
@@ -48,9 +51,10 @@ def gap_figure(runs: pd.DataFrame) -> Figure:
     return figure
 
 
+@checked
 @plain_words
 def effects_figure(
-    effects: Mapping[str, Mapping[str, Sequence[float]]], unit: str | Mapping[str, str]
+    effects: Mapping[str, Mapping[str, Collection]], unit: str | Mapping[str, str]
 ) -> Figure:
     """{panel: {remedy: one effect per seed}} -> a dot per seed, a bar at the mean; the line at 0 is
     "no effect".
@@ -59,6 +63,10 @@ def effects_figure(
            scale of its own
     """
     require(len(effects) > 0, "effects", "none", "at least one panel")
+    for title, remedies in effects.items():
+        empty = [name for name, values in remedies.items() if len(values) == 0]
+        wants = "at least one effect for each of one or more remedies"
+        require(remedies and not empty, f"effects[{title!r}]", empty or "none", wants)
     units = dict.fromkeys(effects, unit) if isinstance(unit, str) else unit
     missing = [title for title in effects if title not in units]
     require(not missing, "unit", list(units), f"a unit for {', '.join(missing)}")
@@ -85,6 +93,7 @@ def effects_figure(
     return figure
 
 
+@checked
 @plain_words
 def curves_figure(
     panels: Mapping[str, Mapping[str, pd.DataFrame]], x: str, y: Mapping[str, str]
@@ -92,6 +101,11 @@ def curves_figure(
     """{panel: {name: frame}} with columns x and y[panel] -> a line per name through the means, a
     dot per row."""
     require(len(panels) > 0, "panels", "none", "at least one panel")
+    missing = [title for title in panels if title not in y]
+    require(not missing, "y", list(y), f"a column for {', '.join(missing)}")
+    for title, lines in panels.items():
+        for name, frame in lines.items():
+            require_columns(f"panels[{title!r}][{name!r}]", frame, x, y[title])
     figure = Figure(figsize=(4.4 * len(panels), 3.1), layout="constrained")
     for ax, (title, lines) in zip(
         figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True

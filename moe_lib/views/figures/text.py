@@ -9,14 +9,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from moe_lib.errors import is_number, require
 from moe_lib.text.packing import Packed
+from moe_lib.validation import Count, Natural, checked, require_tensor
+from moe_lib.views.figures.arguments import require_numbers
+from moe_lib.views.kit.lettering import named, plain_words
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import named, plain_words
 
 _PICKED, _BLANK, _PLAIN = "#fbe3ad", "#eeeeee", "#cfe8f7"
 _BLANK_WORD = "-100"
 
 
+@checked
 @plain_words
 def cost_figure(cost: pd.DataFrame) -> Figure:
     """Tokens per character as a heat map; the cheapest of each column has a frame.
@@ -24,6 +28,7 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
     cost (learners, readers): rows are the texts that merges were learnt from, columns the texts
     that are read.
     """
+    require_numbers("cost", cost)
     relative = cost / cost.min()
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     ax = figure.subplots()
@@ -46,10 +51,14 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
     return figure
 
 
+@checked
 @plain_words
 def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     """Tokens per byte against the size of the vocabulary. curves (sizes, texts): the index holds
     the sizes."""
+    require_numbers("curves", curves)
+    sizes = all(is_number(size) and size > 0 for size in curves.index)
+    require(sizes, "curves", list(curves.index), "sizes above 0 as its index")
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     ax = figure.subplots()
     looks = [("o", "-"), ("s", "--"), ("D", "-."), ("^", ":")]
@@ -64,13 +73,15 @@ def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     return figure
 
 
+@checked
 @plain_words
-def packing_figure(lengths: Sequence[int], packed: Packed, end_token_id: int) -> Figure:
+def packing_figure(lengths: Sequence[Count], packed: Packed, end_token_id: Natural) -> Figure:
     """The same documents padded (left) and packed (right).
 
     lengths: number of tokens of each document, without an end token. packed: what `pack` made of
     them.
     """
+    require(len(lengths) > 0, "lengths", lengths, "a length at least")
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     longest = max(lengths)
@@ -112,6 +123,7 @@ def _draw_run(ax: Axes, row: int, start: int, length: int, document: int) -> Non
         )
 
 
+@checked
 @plain_words
 def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     """Lines of tokens, one box per token, above each other.
@@ -120,11 +132,11 @@ def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     thick frame in the lines whose name starts with "masked". The word "-100" is drawn grey.
     ValueError if lengths differ.
     """
+    require_tensor("picked", picked, ("length",), bool)
+    require(len(lines) > 0, "lines", "none", "at least one line")
     for name, words in lines.items():
-        if len(words) != len(picked):
-            raise ValueError(
-                f"lines: {name!r} has {len(words)} words; wants {len(picked)}, the length of picked"
-            )
+        wants = f"{len(picked)}, the length of picked"
+        require(len(words) == len(picked), f"lines[{name!r}]", f"{len(words)} words", wants)
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     ax = figure.subplots()
     for y, (name, words) in enumerate(lines.items()):

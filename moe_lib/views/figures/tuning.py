@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from moe_lib.errors import require
-from moe_lib.views.kit.pictures import named, plain_words
+from moe_lib.validation import Natural, checked
+from moe_lib.views.kit.lettering import named, plain_words
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: blue, orange, green
 _HATCHES = ("", "////", "....")
@@ -22,6 +23,7 @@ _MARKERS = ("o", "s", "^")
 MOST = len(COLOURS)
 
 
+@checked
 @plain_words
 def task_experts_figure(selections: Mapping[str, object]) -> Figure:
     """A panel per layer: the relevance of every expert to each task, a bar each, and a mark above
@@ -55,8 +57,11 @@ def task_experts_figure(selections: Mapping[str, object]) -> Figure:
     return figure
 
 
-def expert_choice_words(selections: Mapping[str, object], layer: int) -> str:
+@checked
+def expert_choice_words(selections: Mapping[str, object], layer: Natural) -> str:
     """One layer in words: "layer 2: intents 4, 7; sentiment 4; in common 4"."""
+    layers, _ = _check(selections)
+    require(layer in layers, "layer", layer, f"one of {layers}")
     parts = [f"{name} {_list(one.experts.get(layer, ()))}" for name, one in selections.items()]
     if len(selections) > 1:
         common = set.intersection(*(set(one.experts.get(layer, ())) for one in selections.values()))
@@ -64,6 +69,7 @@ def expert_choice_words(selections: Mapping[str, object], layer: int) -> str:
     return f"layer {layer}: " + "; ".join(parts)
 
 
+@checked
 @plain_words
 def reaching_p_figure(selections: Mapping[str, object]) -> Figure:
     """A panel per layer: the share that the 1, 2, 3 … most relevant experts hold together, and
@@ -168,6 +174,10 @@ def _check(selections: Mapping[str, object]) -> tuple[list[int], int]:
     require(
         0 < len(selections) <= MOST, "selections", f"{len(selections)} tasks", f"1 to {MOST} tasks"
     )
+    for name, one in selections.items():
+        fits = all(hasattr(one, part) for part in ("relevance", "experts", "p"))
+        wants = "a selection of experts, with relevance, experts and p"
+        require(fits, f"selections[{name!r}]", one, wants, TypeError)
     shapes = [
         {layer: len(share) for layer, share in one.relevance.items()} for one in selections.values()
     ]

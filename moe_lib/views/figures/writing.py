@@ -7,17 +7,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.errors import require
+from moe_lib.validation import Natural, checked
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
 
 _LINE = 92  # characters per line of tokens
 _CHIP = 1.5  # least width of a chip per layer of numbers, in characters
 _ROW = 0.17  # inches per line of text or numbers
 
 
+@checked
 @plain_words
 def writing_figure(
-    labels: Sequence[str], experts: Sequence[Sequence[int]], layers: Sequence[int], prompt: str = ""
+    labels: Sequence[str],
+    experts: Sequence[Sequence[Natural]],
+    layers: Sequence[Natural],
+    prompt: str = "",
 ) -> Figure:
     """Tokens in the order of writing, each above one box per layer: colour and number of its first
     expert.

@@ -1,6 +1,7 @@
 // What all widgets draw with; assets.py puts it before each widget's own file, in one module.
 
 const SVG = "http://www.w3.org/2000/svg";
+const NO_NUMBER = "no number (NaN or infinity)";
 
 /** An element. Strings become text nodes: nothing of the reader's text is ever taken for HTML. */
 function h(tag, attributes = {}, ...children) {

@@ -6,10 +6,17 @@ its own edge. From expert 32 on the edge stands on top, and from 64 on colours r
 alone is never ambiguous.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from moe_lib.validation import Block, Natural, checked
 
 HUES = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#999999")
 _EDGES = ("none", "solid", "dashed", "double")
+Colour = Annotated[
+    str, Block('a colour "#rrggbb"', str.strip, re.compile("#[0-9a-f]{6}", re.I).fullmatch)
+]
 _BLACK, _WHITE = "#000000", "#ffffff"
 
 
@@ -24,7 +31,8 @@ class ExpertColour:
     edge_side: str
 
 
-def expert_colour(expert: int) -> ExpertColour:
+@checked
+def expert_colour(expert: Natural) -> ExpertColour:
     """The colour of expert number `expert`, the same in every layer."""
     tier = expert // len(HUES) % 8
     towards, amount = ((_BLACK, 0.0), (_WHITE, 0.55), (_BLACK, 0.45), (_WHITE, 0.78))[tier % 4]
@@ -33,7 +41,8 @@ def expert_colour(expert: int) -> ExpertColour:
     return ExpertColour(fill, text, _EDGES[tier % 4], "top" if tier >= 4 else "bottom")
 
 
-def contrast(one: str, other: str) -> float:
+@checked
+def contrast(one: Colour, other: Colour) -> float:
     """Contrast ratio of two colours "#rrggbb", 1 to 21 (WCAG 2.2, "contrast ratio")."""
     light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
     return (light + 0.05) / (dark + 0.05)

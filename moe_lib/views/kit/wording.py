@@ -1,6 +1,9 @@
 """Pieces of sentences that all widgets write."""
 
 import unicodedata
+from math import isfinite
+
+from moe_lib.views.kit.finite import LOST
 
 _TURNS = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
 
@@ -30,5 +33,7 @@ def count(number: int, thing: str) -> str:
 
 
 def percent(share: float) -> str:
-    """0.25 -> "25.0 %"; "< 0.1 %" for what would round to nothing."""
+    """0.25 -> "25.0 %"; "< 0.1 %" for what would round to nothing; NaN is said in words."""
+    if not isfinite(share):
+        return LOST
     return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"

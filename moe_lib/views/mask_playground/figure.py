@@ -1,13 +1,17 @@
 """The mask playground as a picture: the text with its gaps, and bars of the predictions at each
 masked position."""
 
+from math import isfinite
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.tracing.masked_words import rows_of
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, plain_words, shortened
+from moe_lib.views.kit.finite import LOST
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
 from moe_lib.views.kit.wording import percent
+from moe_lib.views.mask_playground.words import is_lost
 
 # Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also
 # carries a tick.
@@ -33,6 +37,8 @@ def playground_figure(
         "Nothing is masked yet"
         if loss is None
         else f"Loss of the masked positions: {loss:.2f} nats per token"
+        if isfinite(loss)
+        else f"Loss of the masked positions: {LOST}"
     )
     if len(predictions) > len(cards):
         title += f" (the first {len(cards)} of {len(predictions)} are drawn)"
@@ -94,14 +100,16 @@ def _draw_text(ax: Axes, words: list, lines: list, masked: list[int]) -> None:
 
 
 def _draw_card(ax: Axes, words: list, prediction) -> None:
-    rows = rows_of(prediction)
+    rows = [] if is_lost(prediction) else rows_of(prediction)
+    if not rows:
+        ax.text(0, 0.5, LOST, va="center", fontsize=8)
     ax.barh(
         range(len(rows)),
         [row["probability"] for row in rows],
         height=0.7,
         color=[TRUE if row["true"] else GUESS for row in rows],
     )
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_ylim(max(1, len(rows)) - 0.4, -0.6)
     ax.set_xlim(0, 1.35)
     ax.set_xticks([])
     ax.set_yticks([])

@@ -82,7 +82,7 @@ function render({ model, el }) {
         h("span", { class: "moe-mask-tick" }, row.true ? "✓ true" : "")));
     return h("section", { class: "moe-mask-card", "data-testid": `mask-card-${number}`, "aria-label": `Predictions for the hidden word ${known[one.word].text}` },
       h("h4", {}, "hidden: ", h("bdi", {}, known[one.word].text), one.part ? ` (${one.part})` : ""),
-      h("ol", {}, ...rows), h("p", {}, `loss here: ${one.loss.toFixed(2)} nats`));
+      h("ol", {}, ...rows), h("p", {}, one.loss === null ? NO_NUMBER : `loss here: ${one.loss.toFixed(2)} nats`));
   }
 
   function update() {

@@ -3,19 +3,19 @@ makes of the gaps."""
 
 from collections.abc import Iterable
 from difflib import SequenceMatcher
-from math import exp, log
 
 import anywidget
 import traitlets
 from torch import nn
 
 from moe_lib.errors import require
-from moe_lib.tracing.masked_words import MaskedPrediction, predict_masked, rows_of, split_words
+from moe_lib.tracing.masked_words import predict_masked, rows_of, split_words
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, several, whole
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import Form, MessageWidget, several, whole
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.kit.wording import apart, count
+from moe_lib.views.kit.wording import count
+from moe_lib.views.mask_playground.words import NO_MASK, NO_TEXT, is_lost, masked_words
 
 EXAMPLE = (
     "The list is sorted in place, and None is returned.\n\ndef __init__(self, name):\n    "
@@ -31,8 +31,8 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     For code:  mask([3]), unmask([3]), unmask(), text = "…"; words are counted from 0
     To read:   text, words, masked (list of word numbers), predictions (a MaskedPrediction per
     masked token),
-               loss (mean over them in nats, None if nothing is masked), summary (what is shown, in
-               words)
+               loss (mean over them in nats, None if nothing is masked, NaN where the model gives
+               none), summary (what is shown, in words)
 
     Raises TypeError or ValueError naming the argument if the model is causal, the tokenizer has no
     mask token or does not fit the model, the text is no str, or there is no such word.
@@ -121,30 +121,16 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def summary(self) -> str:
         """What is shown, in words."""
         if not self.words:
-            return "There is no text yet. Type some, then press its words to mask them."
+            return NO_TEXT
         parts = [f"{count(len(self._ids), 'token')} of text in {count(len(self.words), 'word')}."]
         if self._cut:
             parts.append(
                 f"{count(self._cut, 'token')} beyond the first {len(self._ids)} were not read."
             )
         if not self.predictions:
-            return " ".join([*parts, "No word is masked: press one to hide it from the model."])
-        right = sum(p.true_rank == 1 for p in self.predictions)
-        n_tokens = len(self.predictions)
-        parts.append(
-            f"{count(len(self._masked), 'word')} masked, {count(n_tokens, 'token')}; the "
-            "model's first choice "
-            f"is right at {right} of {n_tokens}."
-        )
-        parts += [_prediction_words(p) for p in self.predictions[:4]]
+            return " ".join([*parts, NO_MASK])
         vocabulary = self._model.config.vocab_size
-        parts.append(
-            f"Loss, the mean over the masked positions: {self.loss:.2f} nats, as if the true "
-            "token had "
-            f"probability {exp(-self.loss):.2g}. Guessing blindly among all {vocabulary} "
-            "tokens gives "
-            f"{log(vocabulary):.2f} nats."
-        )
+        parts += masked_words(len(self._masked), self.predictions, self.loss, vocabulary)
         return " ".join(parts)
 
     def figure(self):
@@ -212,20 +198,9 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                     "word": p.word,
                     "part": p.part,
                     "true": p.true_label,
-                    "loss": p.loss,
-                    "rows": rows_of(p),
+                    "loss": None if is_lost(p) else p.loss,
+                    "rows": [] if is_lost(p) else rows_of(p),
                 }
                 for p in self.predictions
             ],
         }
-
-
-def _prediction_words(p: MaskedPrediction) -> str:
-    part = f" ({p.part})" if p.part else ""
-    first = f"“{apart(p.labels[0])}” with {100 * p.probabilities[0]:.1f} %"
-    if p.true_rank == 1:
-        return f"Word {p.word}{part}: first choice {first}, right."
-    return (
-        f"Word {p.word}{part}: first choice {first}; the true “{apart(p.true_label)}” is number "
-        f"{p.true_rank}."
-    )

@@ -4,7 +4,7 @@ against batch size."""
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from moe_lib.views.kit.pictures import plain_words
+from moe_lib.views.kit.lettering import plain_words
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,
     CONTEXT,

@@ -64,6 +64,9 @@ function render({ model, el }) {
     const ticks = [1, 8, 64, 512, 4096].map((tokens) => svg("text", { x: x(tokens), y: bottom + 14, "text-anchor": "middle" }, group(tokens)));
     const words = `${now.toFixed(1)} of ${experts}`;
     const beyond = x(view.batch) > 300;
+    // A label near the axis starts where the curve has risen above it.
+    const low = y(now) + 15 > bottom - 5, risen = batches.find((_, n) => y(distinct[n]) < bottom - 18);
+    const labelled = low && risen ? Math.max(x(view.batch), x(risen)) : x(view.batch);
     return h("section", { "data-testid": "par-curve" }, h("h4", {}, "Experts that a batch touches, per layer"),
       svg("svg", { viewBox: "0 0 400 148", role: "img", "aria-label": `A batch of ${group(view.batch)} touches ${words} experts on average` },
         svg("path", { class: "moe-par-axis", d: `M${left},${top}V${bottom}H${right}`, fill: "none" }),
@@ -73,7 +76,7 @@ function render({ model, el }) {
         svg("text", { x: (left + right) / 2, y: bottom + 28, "text-anchor": "middle" }, "tokens in the batch"),
         svg("path", { class: "moe-par-curve", d: path }),
         svg("circle", { class: "moe-par-dot", cx: x(view.batch), cy: y(now), r: 5 }),
-        svg("text", { x: x(view.batch) + (beyond ? -8 : 9), y: Math.min(bottom - 5, y(now) + 15), "text-anchor": beyond ? "end" : "start" }, words)));
+        svg("text", { x: labelled + (beyond ? -8 : 9), y: Math.min(bottom - 5, y(now) + 15), "text-anchor": beyond ? "end" : "start" }, words)));
   }
 
   function update() {

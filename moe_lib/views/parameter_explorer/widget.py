@@ -4,10 +4,10 @@ memory."""
 import anywidget
 import traitlets
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import require, require_one_of, require_whole
 from moe_lib.published import ModelSizes, published, published_names
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, fields, one_of, text, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,
@@ -65,6 +65,7 @@ class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; parameter_explorer.js only reads it
 
     def __init__(self, model: str = "DeepSeek-V2", batch_size: int = 1, precision: str = "bf16"):
+        require_one_of("model", model, published_names(dense=True))
         self._state = (published(model).name, published(model).sizes, batch_size, precision)
         self.account = account_of(*self._state[1:])
         super().__init__(view=self._view())
@@ -116,6 +117,7 @@ class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         if "n_routed_experts" in sizes:
             require_whole("n_routed_experts", sizes["n_routed_experts"])
         name = self.model if model is None else model
+        require_one_of("model", name, published_names(dense=True))
         start = self.sizes if model is None else published(name).sizes
         batch_size = self.batch_size if batch_size is None else batch_size
         precision = self.precision if precision is None else precision

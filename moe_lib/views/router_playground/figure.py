@@ -16,8 +16,8 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneRouting,
     PlaneSettings,
 )
+from moe_lib.views.kit.lettering import drawable, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import drawable, plain_words, shortened
 from moe_lib.views.router_playground.words import plane_words, region_words
 
 _INK, _DROPPED = "#222222", "#d55e00"

@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from moe_lib.model.routing import Routing
-from moe_lib.views.kit.pictures import drawable, keep_words
+from moe_lib.views.kit.lettering import drawable, keep_words
 
 _DROPPED = "#d55e00"
 

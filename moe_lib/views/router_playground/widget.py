@@ -14,7 +14,7 @@ from moe_lib.tracing.routing_in_the_plane import (
     route_plane,
 )
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import (
+from moe_lib.views.kit.page_messages import (
     Form,
     MessageWidget,
     fields,
@@ -28,7 +28,7 @@ from moe_lib.views.kit.messages import (
 )
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.router_playground.payload import playground_look, routing_view
-from moe_lib.views.router_playground.places import (
+from moe_lib.views.router_playground.positions import (
     EXPERTS,
     TEXT,
     coordinates,

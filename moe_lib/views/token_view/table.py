@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from html import escape
 
 from moe_lib.errors import require
-from moe_lib.views.kit.messages import number
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import number
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.token_view.widget import KINDS, cut, legend_html, tokens_html
 
 

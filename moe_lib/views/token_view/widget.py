@@ -13,7 +13,7 @@ import ipywidgets as widgets
 
 from moe_lib.errors import require
 from moe_lib.tracing.token_labels import visible
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.wording import count
 
 EXAMPLE = (
@@ -126,14 +126,16 @@ def tokens_html(tokens: list[Token], ids: bool = True) -> str:
     """
     boxes, place = [], None
     for token in tokens[:MAX_SHOWN]:
-        if token.kind == "part" and token.place != place:
-            boxes.append(f"{escape(token.whole)} = ")
+        whole = token.kind == "part" and token.place != place
+        if whole:  # stays on one line with its first box
+            boxes.append(f'<span style="white-space:nowrap">{escape(token.whole)} = ')
         place = token.place
         fill, border, what = KINDS[token.kind]
         below = f'<br><span style="font-size:11px">{token.id}</span>' if ids else ""
         boxes.append(
             f'<span style="{_CHIP.format(fill=fill, border=border)}" title="{what}">'
-            f'<span style="{_MONO}">{escape(token.label)}</span>{below}</span> '
+            f'<span style="{_MONO}">{escape(token.label)}</span>{below}</span>'
+            f"{'</span>' if whole else ''} "
         )
         if token.label.endswith("⏎"):
             boxes.append("<br>")

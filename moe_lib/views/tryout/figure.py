@@ -6,8 +6,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from moe_lib.tuning.tried_text import TriedText
+from moe_lib.views.kit.finite import finite
+from moe_lib.views.kit.lettering import MONO, WIDTH, columns, drawable, plain_words, shortened
 from moe_lib.views.kit.palette import expert_colour
-from moe_lib.views.kit.pictures import MONO, WIDTH, columns, drawable, plain_words, shortened
+from moe_lib.views.kit.wording import percent
 
 BAR, FIRST = "#7f7f7f", "#0072b2"
 _LINE, _MAX_LINES, _MAX_BARS, _MAX_TOKENS = 118, 9, 8, 14
@@ -104,7 +106,7 @@ def _draw_bars(ax: Axes, bars, answer: str) -> None:
     chosen = [name.strip("“”") == answer for name, _ in bars]
     ax.barh(
         range(len(bars)),
-        [share for _, share in bars],
+        [finite(share) or 0 for _, share in bars],
         height=0.7,
         color=[FIRST if c else BAR for c in chosen],
     )
@@ -114,7 +116,7 @@ def _draw_bars(ax: Axes, bars, answer: str) -> None:
     ax.set_yticks([])
     ax.spines[["top", "right", "bottom"]].set_visible(False)
     for y, (name, share) in enumerate(bars):
-        ax.text(share + 0.02, y, f"{100 * share:.1f} %", va="center", fontsize=8)
+        ax.text((finite(share) or 0) + 0.02, y, percent(share), va="center", fontsize=8)
         label = shortened(name)
         ax.text(-0.04, y, label, ha="right", va="center", fontsize=8, parse_math=False)
 

@@ -5,7 +5,7 @@
 const TYPING = 350; // milliseconds
 const SHORT = 60; // characters of an example on its button
 
-const percent = (share) => (share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
+const percent = (share) => (share === null ? NO_NUMBER : share < 0.0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`);
 const short = (text) => (text.length > SHORT ? `${text.slice(0, SHORT - 1)}…` : text);
 
 function render({ model, el }) {
@@ -71,7 +71,7 @@ function render({ model, el }) {
     const { layers, routes: tokens, routes_of: which, colours } = view();
     routeTitle.textContent = layers.length ? `Experts chosen by ${which}` : "Routing";
     if (!layers.length) return routes.replaceChildren(h("p", {}, "This model is dense: there is nothing to route."));
-    const badge = ([expert, weight]) => h("span", { class: "moe-tryout-badge", title: `expert ${expert}, weight ${weight.toFixed(2)}`,
+    const badge = ([expert, weight]) => h("span", { class: "moe-tryout-badge", title: `expert ${expert}, weight ${weight?.toFixed(2) ?? NO_NUMBER}`,
       style: `background: ${colours[expert].fill}; color: ${colours[expert].text}; border-${colours[expert].side}: 3px ${colours[expert].edge} ${colours[expert].text}` }, String(expert));
     const scroll = routes.scrollLeft;
     routes.replaceChildren(h("table", {},

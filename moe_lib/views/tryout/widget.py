@@ -2,6 +2,7 @@
 read it."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import anywidget
 import traitlets
@@ -9,13 +10,15 @@ import traitlets
 from moe_lib.errors import require
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.messages import Form, MessageWidget, optional, whole
-from moe_lib.views.kit.messages import text as check_text
+from moe_lib.views.kit.finite import all_finite, finite
+from moe_lib.views.kit.page_messages import Form, MessageWidget, optional, whole
+from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.palette import expert_colour
 from moe_lib.views.kit.static_display import StaticDisplay
 from moe_lib.views.kit.wording import apart, count, percent
 
 MAX_CHARACTERS = 4000
+NO_NUMBERS = "The model gives no numbers (NaN or infinity) for this text, so there is no answer."
 
 
 class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
@@ -114,19 +117,35 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         found = self.result
         first = f"“{apart(self.question)}” " if self.asks else ""
         said = (
-            found.no_answer
+            self._no_answer
             or f"{first}Answer: {apart(found.answer)}, with "
             f"{percent(dict(self._named())[found.answer])}."
         )
         others = [f"{apart(name)} {percent(share)}" for name, share in found.bars[:3]]
-        parts = [said, f"Likeliest: {', '.join(others)}.", found.note, self._routing_words()]
+        likeliest = "" if self._is_lost else f"Likeliest: {', '.join(others)}."
+        parts = [said, likeliest, found.note, self._routing_words()]
         return " ".join(part for part in parts if part)
+
+    @property
+    def _is_lost(self) -> bool:
+        return self.result is not None and not all_finite(share for _, share in self.result.bars)
+
+    @property
+    def _no_answer(self) -> str:
+        """Why there is no answer; "" where there is one."""
+        return "" if self.result is None else NO_NUMBERS if self._is_lost else self.result.no_answer
 
     def figure(self):
         """What is shown, as a matplotlib figure."""
         from moe_lib.views.tryout.figure import tryout_figure  # matplotlib waits for a picture
 
-        return tryout_figure(self.text, self.question, self.result)
+        return tryout_figure(self.text, self.question, self._drawn())
+
+    def _drawn(self) -> TriedText | None:
+        """The result, without an answer where its numbers are none."""
+        if not self._is_lost:
+            return self.result
+        return replace(self.result, answer="", span=None, no_answer=NO_NUMBERS)
 
     def _named(self) -> list[tuple[str, float]]:
         return [
@@ -180,6 +199,7 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
     def _view(self) -> dict:
         found = self.result
+        answered = found is not None and not self._is_lost
         experts = max(found.n_experts.values(), default=0) if found else 0
         return {
             "asks": self.asks,
@@ -188,15 +208,23 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "problem": self._problem,
             "summary": self.summary,
             "examples": [{"text": text, "question": ask} for text, ask in self._examples],
-            "answer": found.answer if found else "",
-            "no_answer": found.no_answer if found else "",
+            "answer": found.answer if answered else "",
+            "no_answer": self._no_answer,
             "note": found.note if found else "",
-            "span": found.span if found else None,
-            "bars": [{"name": name, "share": share} for name, share in found.bars] if found else [],
+            "span": found.span if answered else None,
+            "bars": [{"name": name, "share": finite(share)} for name, share in found.bars]
+            if found
+            else [],
             "layers": list(found.n_experts) if found else [],
             "routes_of": found.routes_of if found else "",
             "routes": [
-                {"text": route.text, "experts": [route.experts[layer] for layer in found.n_experts]}
+                {
+                    "text": route.text,
+                    "experts": [
+                        tuple((expert, finite(weight)) for expert, weight in route.experts[layer])
+                        for layer in found.n_experts
+                    ],
+                }
                 for route in found.routes
             ]
             if found

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_lib.tuning.comparison.results import Comparison
-from moe_lib.views.kit.pictures import WIDTH, drawable, plain_words, shortened
+from moe_lib.views.kit.lettering import WIDTH, drawable, plain_words, shortened
 from moe_lib.views.tuning_comparator.payload import chart_payload, table_payload
 
 _COLUMNS = (
@@ -87,7 +87,8 @@ def _draw_table(ax: Axes, table: dict) -> None:
             markersize=3.5,
             markerfacecolor="white",
         )
-        ax.plot([x(quality["mean"])] * 2, [y - 0.3, y + 0.3], color="black", lw=1.8)
+        if quality["mean"] is not None:
+            ax.plot([x(quality["mean"])] * 2, [y - 0.3, y + 0.3], color="black", lw=1.8)
         for column, _, place in _COLUMNS:
             ax.text(place, y, text[column], fontsize=8, ha="right", va="center")
     for place, name in table["ticks"]:

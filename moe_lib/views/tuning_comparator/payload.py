@@ -13,6 +13,7 @@ from moe_lib.views.tuning_comparator.words import (
     metric_name,
     number,
     source_words,
+    whole_number,
 )
 
 # Colours of at least 3:1 on light and on dark ground, each with every stroke: sixteen methods that
@@ -35,9 +36,14 @@ def style(case: str, known: list[str]) -> dict:
     return {"colour": COLOURS[place % 4], "dash": DASHES[(place + place // 4) % 4]}
 
 
+def known_numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same with NaN where a number is infinite: intervals and pictures leave NaN out."""
+    return frame.replace([math.inf, -math.inf], math.nan)
+
+
 def curve_names(comparison: Comparison) -> list[str]:
     """Columns of the curves that can be drawn."""
-    curves = comparison.curves
+    curves = known_numbers(comparison.curves)
     return [name for name in CURVE_NAMES if name in curves and curves[name].notna().any()]
 
 
@@ -88,7 +94,9 @@ def comparator_view(comparator) -> dict:
 def quality_range(shown: Comparison) -> tuple[float, float]:
     """The scale of the quality column: all seeds and intervals; not beyond 0 … 1 where all values
     lie in it."""
-    values = shown.runs[shown.metric].astype(float)
+    values = shown.runs[shown.metric].astype(float).dropna()
+    if values.empty:
+        return 0.0, 1.0
     cases = dict.fromkeys(shown.runs["case"])
     found = [interval_of(shown, case, shown.metric) for case in cases]
     ends = [*values, *[end for one in found for end in (one.low, one.high) if not math.isnan(end)]]
@@ -128,15 +136,18 @@ def table_payload(shown: Comparison, known: list[str]) -> dict:
                 "case": case,
                 **style(case, known),
                 "quality": {
-                    "mean": _place(quality.mean, low, high),
+                    "mean": None if math.isnan(quality.mean) else _place(quality.mean, low, high),
                     "ends": ends,
-                    "seeds": [_place(float(value), low, high) for value in runs[shown.metric]],
+                    "seeds": [
+                        _place(value, low, high)
+                        for value in runs[shown.metric].astype(float).dropna()
+                    ],
                 },
                 "text": {
                     "mean": number(quality.mean),
                     "interval": interval_text(quality),
                     "seeds": str(quality.n),
-                    "trainable": f"{found['trainable'].mean:,.0f}",
+                    "trainable": whole_number(found["trainable"].mean),
                     **{
                         name: _with_interval(found[name], digits)
                         for name, digits in (("forgetting", 3), ("gap", 3), ("routing_change", 2))
@@ -168,7 +179,10 @@ def _curve_chart(shown: Comparison, known: list[str], curve: str) -> dict:
     seed."""
     lines = []
     for case, rows in shown.curves.groupby("case", sort=False):
-        seeds = [thinned(part)[["step", curve]].dropna() for _, part in rows.groupby("seed")]
+        seeds = [
+            known_numbers(thinned(part)[["step", curve]]).dropna()
+            for _, part in rows.groupby("seed")
+        ]
         thin = [[(int(step), float(value)) for step, value in part.values] for part in seeds]
         joined = pd.concat(seeds).groupby("step")[curve].agg(["mean", "count"])
         mean = [
@@ -204,6 +218,7 @@ def _size_chart(
     comparison: Comparison, known: list[str], methods: list[str], sizes: list[int]
 ) -> dict:
     """Quality over the number of labels on a logarithmic scale, with intervals."""
+    every = known_numbers(comparison.runs)
     lines, ends = [], []
     width = math.log(sizes[-1]) - math.log(sizes[0])
     for place, case in enumerate(methods):
@@ -212,9 +227,7 @@ def _size_chart(
         )  # or intervals of equal size would hide each other
         points, whiskers = [], []
         for n in sizes:
-            runs = comparison.runs[
-                (comparison.runs["case"] == case) & (comparison.runs["n_train"] == n)
-            ]
+            runs = every[(every["case"] == case) & (every["n_train"] == n)]
             found = interval(runs[comparison.metric].astype(float))
             if found.n:
                 points.append((math.log(n) + aside, found.mean))
@@ -224,7 +237,9 @@ def _size_chart(
             {"case": case, **style(case, known), "points": points, "thin": [], "whiskers": whiskers}
         )
         ends += [y for _, y in points] + [y for _, low, high in whiskers for y in (low, high)]
-    values = comparison.runs[comparison.metric].astype(float)
+    if not ends:
+        lines, ends = [], [0.0, 1.0]
+    values = every[comparison.metric].astype(float).dropna()
     if values.between(0, 1).all():
         ends = [min(1.0, max(0.0, y)) for y in ends]
     margin = 0.08 * width

@@ -71,7 +71,7 @@ function render({ model, el }) {
     const lines = ticks.map(([place]) => h("span", { class: "moe-tuning-tick", style: `left: ${percent(place)}` }));
     const bar = ends.length ? [h("span", { class: "moe-tuning-interval", style: `left: ${percent(ends[0])}; width: ${percent(ends[1] - ends[0])}; background: ${colour}` })] : [];
     const dots = seeds.map((place) => h("span", { class: "moe-tuning-seed", style: `left: ${percent(place)}; border-color: ${colour}` }));
-    const middle = h("span", { class: "moe-tuning-mean", style: `left: ${percent(mean)}` });
+    const middle = mean === null ? null : h("span", { class: "moe-tuning-mean", style: `left: ${percent(mean)}` });
     return h("div", { class: "moe-tuning-track", role: "img", "aria-label": `mean ${text.mean}, interval ${text.interval}` }, ...lines, ...bar, ...dots, middle);
   }
 

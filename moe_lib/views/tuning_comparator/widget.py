@@ -12,9 +12,9 @@ from moe_lib.errors import require
 from moe_lib.tuning.comparison.results import Comparison
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.background import BackgroundCall
-from moe_lib.views.kit.messages import Form, MessageWidget, one_of, several, text, whole
+from moe_lib.views.kit.page_messages import Form, MessageWidget, one_of, several, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.tuning_comparator.payload import comparator_view, curve_names
+from moe_lib.views.tuning_comparator.payload import comparator_view, curve_names, known_numbers
 from moe_lib.views.tuning_comparator.run_now import stored_methods, with_runs
 from moe_lib.views.tuning_comparator.words import comparator_words
 
@@ -232,16 +232,14 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         )
 
     def shown(self) -> Comparison:
-        """The part of the comparison that is chosen. A case without runs of this size has no
-        row."""
+        """The part of the comparison that is chosen, NaN for what is infinite. A case without
+        runs of this size has no row."""
         parts = []
         for frame in (self.comparison.runs, self.comparison.curves):
-            kept = (
-                frame["case"].isin(self._methods) & (frame["n_train"] == self._n_train)
-                if len(frame)
-                else []
-            )
-            parts.append(frame[kept] if len(frame) else frame)
+            if len(frame):
+                kept = frame["case"].isin(self._methods) & (frame["n_train"] == self._n_train)
+                frame = known_numbers(frame[kept])
+            parts.append(frame)
         return Comparison(*parts, self.comparison.about)
 
     def _choose_task(self, task: str) -> None:

@@ -4,6 +4,7 @@ less than it seems."""
 import math
 
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval
+from moe_lib.views.kit.finite import LOST
 from moe_lib.views.kit.wording import apart, count
 
 NAMES = {
@@ -29,8 +30,15 @@ def number(value: float | None, digits: int = 3) -> str:
     return text.replace("-", "−") if float(text) else text.replace("-", "")
 
 
+def whole_number(value: float) -> str:
+    """1234.0 -> "1,234"; "–" where there is none."""
+    return "–" if math.isnan(value) else f"{value:,.0f}"
+
+
 def interval_text(found: Interval, digits: int = 3) -> str:
     """ "0.77 to 0.85", or why there is none."""
+    if found.n == 0:
+        return "–"
     return (
         f"{number(found.low, digits)} to {number(found.high, digits)}"
         if found.n > 1
@@ -51,8 +59,12 @@ def comparator_words(task: str, shown: Comparison) -> tuple[str, list[str]]:
         return f"{apart(task)}: no run of the chosen methods with this number of labels.", []
     sign = 1 if shown.about.get("higher_is_better", True) else -1
     quality = {case: interval_of(shown, case, shown.metric) for case in cases}
-    best = max(cases, key=lambda case: sign * quality[case].mean)
     name = metric_name(shown)
+    lost = _lost_warnings(shown, cases, quality, name)
+    known = [case for case in cases if quality[case].n]
+    if not known:
+        return f"{apart(task)}: {name} is {LOST} in every run.", lost
+    best = max(known, key=lambda case: sign * quality[case].mean)
     parts = [
         f"{apart(task)}, {int(shown.runs['n_train'].iloc[0])} labelled examples: "
         f"{count(len(cases), 'method')}, "
@@ -61,11 +73,12 @@ def comparator_words(task: str, shown: Comparison) -> tuple[str, list[str]]:
         f"Best on average: {apart(best)}, {number(quality[best].mean)} "
         f"({interval_text(quality[best])}).",
     ]
-    distinct, close = _against_best(shown, cases, best)
+    distinct, close = _against_best(shown, known, best)
     if distinct:
         parts.append(f"Told apart from it, seed by seed: {'; '.join(distinct)}.")
     parts += _side_words(shown, cases)
     return " ".join(parts), [
+        *lost,
         *_seed_warnings(shown, cases),
         *_overlap_warnings(best, quality, close),
     ]
@@ -82,7 +95,9 @@ def _against_best(
             continue
         try:
             found = shown.paired(case, best)
-        except ValueError:  # no seed in common
+        except ValueError:
+            found = None
+        if found is None or found.n == 0:
             close[case] = f"{apart(case)} (no seed in common)"
             continue
         sign = "+" if found.mean > 0 else ""
@@ -119,6 +134,21 @@ def _overlap_warnings(best: str, quality: dict[str, Interval], close: dict[str, 
             f"The interval of {_listed(overlapping)} overlaps that of {apart(best)}. "
             "Only the comparison seed by seed tells them apart."
         )
+    return found
+
+
+def _lost_warnings(
+    shown: Comparison, cases: list[str], quality: dict[str, Interval], name: str
+) -> list[str]:
+    """Says which runs have no quality to show."""
+    found = []
+    for case in cases:
+        runs = int((shown.runs["case"] == case).sum())
+        if quality[case].n < runs:
+            found.append(
+                f"{apart(case)}: {name} is {LOST} in {runs - quality[case].n} of "
+                f"{count(runs, 'run')}; these are left out."
+            )
     return found
 
 

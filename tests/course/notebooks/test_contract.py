@@ -104,6 +104,9 @@ BREAKAGES = {
     "memory address": lambda nb: nb.cells[2].outputs.append(
         output(text_plain="<f at 0x7f8acb3290d0>")
     ),
+    "marked nbval-check-output and shows no text": lambda nb: nb.cells[2].metadata.update(
+        tags=["setup", "nbval-check-output"]
+    ),
     "shows a picture without words": lambda nb: nb.cells[2].outputs.append(
         output(image_png="AAAA", text_plain="<Figure size 640x480 with 1 Axes>")
     ),

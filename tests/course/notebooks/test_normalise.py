@@ -39,7 +39,7 @@ def messy():
             metadata={
                 "execution": {"iopub.status.idle": "2026"},
                 "collapsed": True,
-                "tags": ["setup"],
+                "tags": ["setup", "nbval-check-output"],
                 "jupyter": {"outputs_hidden": False, "source_hidden": True},
             },
         ),
@@ -75,7 +75,10 @@ def test_normal_form():
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert notebook.metadata.kernelspec.name == "python3"
     _, first, second = notebook.cells
-    assert first.metadata == {"tags": ["setup"], "jupyter": {"source_hidden": True}}
+    assert first.metadata == {
+        "tags": ["setup", "nbval-check-output"],
+        "jupyter": {"source_hidden": True},
+    }
     assert (first.execution_count, second.execution_count) == (1, 2)
     kinds = [output.output_type for output in second.outputs]
     assert kinds == ["stream", "display_data", "execute_result"]  # neither progress bar is left

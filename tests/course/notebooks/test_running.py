@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from moe_course.__main__ import main
 from moe_course.notebooks import normalise as form
 from moe_course.notebooks.contract import execution_problems, output_problems, picture_problems
-from moe_course.notebooks.running import NotebookFailed, run_notebook
+from moe_course.notebooks.execution import NotebookFailed, run_notebook
 from moe_course.pictures import show
 
 SCRIPT = """# %% [markdown]
@@ -21,7 +21,7 @@ from IPython.display import display
 from tqdm.auto import tqdm
 
 from moe_course.pictures import show
-from moe_course.quizzes.questions import Choice, Question, Quiz
+from moe_course.quizzes.marking import Choice, Question, Quiz
 
 figure, axes = plt.subplots(figsize=(3, 2))
 axes.plot([0, 1], [0, 1])

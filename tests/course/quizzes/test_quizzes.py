@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from moe_course.quizzes.questions import Quiz, load_questions, quiz
+from moe_course.quizzes.marking import Quiz, load_questions, quiz
 
 DATA = {
     "questions": [

@@ -8,8 +8,8 @@ import pytest
 
 from moe_course import browser, lab
 from moe_course.setup import commands
-from moe_course.setup.errors import SetupError
-from moe_course.setup.places import cleaned_environ, course_command, environment_python
+from moe_course.setup.failures import SetupError
+from moe_course.setup.folders import cleaned_environ, course_command, environment_python
 
 
 @pytest.fixture

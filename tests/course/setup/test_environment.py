@@ -20,9 +20,9 @@ from moe_course.setup.environment import (
     read_stamp,
     wanted_stamp,
 )
-from moe_course.setup.errors import SetupError
+from moe_course.setup.failures import SetupError
+from moe_course.setup.folders import environment_python
 from moe_course.setup.install import LiveLine
-from moe_course.setup.places import environment_python
 
 Usage = namedtuple("Usage", "total used free")
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from moe_course.setup.errors import SetupError
+from moe_course.setup.failures import SetupError
 from moe_course.setup.install import LiveLine, follow, install, pip_settings, uv_settings
 
 LISTING = r"""

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from moe_course.setup.errors import explain
+from moe_course.setup.failures import explain
 from moe_course.setup.install import LiveLine
 
 NO_NETWORK = """\

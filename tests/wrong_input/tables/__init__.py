@@ -1,38 +1,15 @@
-"""The entries, a module per room of the library; EXEMPT says why a public name has none."""
+"""The entries, a module per room of the library.
+
+Every module of this folder has ENTRIES, and may have EXEMPT: public name -> why it has no entry.
+"""
+
+from importlib import import_module
+from pkgutil import iter_modules
 
 from tests.wrong_input.table import Entry
-from tests.wrong_input.tables import (
-    interop,
-    tracing,
-    tuning_encode,
-    tuning_few_labels,
-    tuning_files,
-    tuning_finetune,
-    tuning_heads,
-    tuning_methods,
-    tuning_metrics,
-    tuning_prompting,
-    tuning_results,
-    tuning_robust,
-)
 
-ENTRIES: list[Entry] = [
-    *interop.ENTRIES,
-    *tracing.ENTRIES,
-    *tuning_encode.ENTRIES,
-    *tuning_few_labels.ENTRIES,
-    *tuning_files.ENTRIES,
-    *tuning_finetune.ENTRIES,
-    *tuning_heads.ENTRIES,
-    *tuning_methods.ENTRIES,
-    *tuning_metrics.ENTRIES,
-    *tuning_prompting.ENTRIES,
-    *tuning_results.ENTRIES,
-    *tuning_robust.ENTRIES,
-]
+_TABLES = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+ENTRIES: list[Entry] = [entry for table in _TABLES for entry in table.ENTRIES]
 EXEMPT: dict[str, str] = {
-    **tuning_few_labels.EXEMPT,
-    **tuning_finetune.EXEMPT,
-    **tuning_methods.EXEMPT,
-    **tuning_robust.EXEMPT,
+    name: why for table in _TABLES for name, why in getattr(table, "EXEMPT", {}).items()
 }

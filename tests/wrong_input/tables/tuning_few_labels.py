@@ -18,7 +18,7 @@ from tests.wrong_input.table import (
     SHARE,
     Entry,
 )
-from tests.wrong_input.tables.tuning_small import (
+from tests.wrong_input.tuning_small import (
     BATCHES,
     ENCODED,
     HEAD,

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from moe_lib.tuning import SequenceClassifier, save_head
 from moe_lib.tuning.methods import LoRA
 from tests.wrong_input.table import NAN, Entry, Made
-from tests.wrong_input.tables.tuning_small import folder, fresh_base
+from tests.wrong_input.tuning_small import folder, fresh_base
 
 MISSING = object()
 BAD = (MISSING, None, 3, True, 1.5)  # what no field of a card is

@@ -17,7 +17,7 @@ from tests.wrong_input.table import (
     Entry,
     Made,
 )
-from tests.wrong_input.tables.tuning_small import (
+from tests.wrong_input.tuning_small import (
     DEVICE,
     ENCODED,
     HEAD,

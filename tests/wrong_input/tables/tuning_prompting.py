@@ -15,7 +15,7 @@ from tests.wrong_input.table import (
     TOKENIZER,
     Entry,
 )
-from tests.wrong_input.tables.tuning_small import (
+from tests.wrong_input.tuning_small import (
     DEVICE,
     IDS,
     LISTS,

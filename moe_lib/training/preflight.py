@@ -4,12 +4,14 @@ hours to learn that a folder cannot be written."""
 import os
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_number
+from moe_lib.validation import Share, checked
 
 
 def require_batches(batches: object) -> None:
@@ -19,11 +21,34 @@ def require_batches(batches: object) -> None:
     )
 
 
-def require_first_batch(batch: object) -> None:
-    """A batch of `batches.at(step)` must be a dict of tensors with input_ids and labels."""
-    require(isinstance(batch, dict), "batches", type(batch).__name__, "dicts of tensors", TypeError)
+def batch_on(device: torch.device, batch: object) -> dict[str, torch.Tensor]:
+    """The batch on a device; it must be a dict of tensors with input_ids and labels."""
+    wants = "dicts of tensors"
+    require(isinstance(batch, Mapping), "batches", type(batch).__name__, wants, TypeError)
+    other = [name for name, part in batch.items() if not isinstance(part, torch.Tensor)]
+    require(not other, "batches", f"no tensor as {other[:3]}", wants, TypeError)
     for name in ("input_ids", "labels"):
         require(name in batch, "batches", sorted(batch), f"batches with {name}")
+    return {name: part.to(device) for name, part in batch.items()}
+
+
+@checked
+def require_betas(betas: tuple[Share, Share]) -> None:
+    require(max(betas) < 1, "betas", betas, "two numbers of at least 0 and below 1")
+
+
+def routers_to_balance(model: object, loads: object, speed: object) -> list[nn.Module]:
+    """The routers of a model's MoE layers; there must be one load for each, and a speed."""
+    from moe_lib.model import MoELayer
+
+    is_model = isinstance(model, nn.Module)
+    require(is_model, "model", type(model).__name__, "a LanguageModel", TypeError)
+    routers = [module.router for module in model.modules() if isinstance(module, MoELayer)]
+    is_list, wants = isinstance(loads, list | tuple), f"one for each of {len(routers)} MoE layers"
+    require(is_list, "loads", loads, f"a list of tensors, {wants}", TypeError)
+    require(len(loads) == len(routers), "loads", f"{len(loads)} of them", wants)
+    require_number("speed", speed, at_least=0)
+    return routers
 
 
 def require_reusable(argument: str, batches: object) -> None:
@@ -52,8 +77,9 @@ def writable_folder(argument: str, folder: str | Path | None) -> Path | None:
     if folder is None:
         return None
     got = type(folder).__name__
-    fits = isinstance(folder, str | os.PathLike)
-    require(fits, argument, got, "the path of a folder, or None", TypeError)
+    fits, wants = isinstance(folder, str | os.PathLike), "the path of a folder, or None"
+    require(fits, argument, got, wants, TypeError)
+    require(str(folder) != "" and "\0" not in str(folder), argument, folder, wants)
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -65,20 +91,9 @@ def writable_folder(argument: str, folder: str | Path | None) -> Path | None:
         ) from error
 
 
-def usable_device(device: object) -> torch.device | None:
-    """The device, tried: ValueError for one that torch does not know or this machine lacks."""
-    if device is None:
-        return None
-    try:
-        return torch.zeros((), device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
-        wants = "None or a device of this machine, such as 'cpu'"
-        raise ValueError(f"device: got {device!r} ({error}); wants {wants}") from error
-
-
-def warn_of_half_precision(model: nn.Module) -> None:
-    """Weights of 8 to 11 bits are trained, but most of what a step adds is below their
-    resolution."""
+def warn_of_half_precision(model: nn.Module, frames: int = 3) -> None:
+    """Weights of 8 to 11 bits are trained, but most of what a step adds is below their resolution.
+    `frames` up, this function's included, stands the line that is warned."""
     half = {p.dtype for p in model.parameters() if p.requires_grad} & {
         torch.float16,
         torch.bfloat16,
@@ -88,5 +103,5 @@ def warn_of_half_precision(model: nn.Module) -> None:
         warnings.warn(
             f"model: its weights are {kinds}, and a small step is lost in rounding; train "
             "model.float(), with bf16=True if the forward pass shall be in bfloat16",
-            stacklevel=3,
+            stacklevel=frames,
         )

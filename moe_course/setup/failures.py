@@ -3,7 +3,7 @@
 import platform
 import re
 
-from moe_course.setup.places import course_command
+from moe_course.setup.folders import course_command
 
 NO_NETWORK = re.compile(
     "(?i)new connection|name resolution|name or service not known|nodename nor servname|dns error"

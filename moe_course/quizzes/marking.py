@@ -136,7 +136,7 @@ class Quiz:
     def widget(self):
         """The ipywidgets panel (a VBox); made on first use and kept."""
         if self._panel is None:
-            from moe_course.quizzes.panel import QuizPanel
+            from moe_course.quizzes.quiz_panel import QuizPanel
 
             self._panel = QuizPanel(self)
         return self._panel.box

@@ -3,7 +3,7 @@ keyboard."""
 
 import ipywidgets as widgets
 
-from moe_course.quizzes.questions import Quiz, code_html
+from moe_course.quizzes.marking import Quiz, code_html
 
 
 class QuizPanel:

@@ -1,7 +1,7 @@
 """Pictures of chapter 10: what experts prefer, who is chosen together, when it settles, what is
 missed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -10,17 +10,20 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.views.kit.pictures import named, plain_words
+from moe_lib.validation import Finite, Natural, Positive, checked, require_tensor
+from moe_lib.views.figures.arguments import require_columns, require_numbers
+from moe_lib.views.kit.lettering import named, plain_words
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
+@checked
 @plain_words
 def domain_figure(
     tables: Mapping[str, pd.DataFrame],
-    even: float,
-    highest: float | None = None,
+    even: Finite,
+    highest: Positive | None = None,
     label: str = "share of its tokens",
 ) -> Figure:
     """Tables of shares (domains, E) side by side as heat maps on one scale; its red line marks the
@@ -31,6 +34,11 @@ def domain_figure(
     """
     require(len(tables) > 0, "tables", "none", "at least one table")
     first = next(iter(tables.values()))
+    for title, table in tables.items():
+        require_numbers(f"tables[{title!r}]", table)
+        same = len(table) == len(first)
+        wants = f"{len(first)} rows, as the first table has"
+        require(same, f"tables[{title!r}]", f"{len(table)} rows", wants)
     highest = (
         max(table.to_numpy().max() for table in tables.values()) if highest is None else highest
     )
@@ -48,12 +56,18 @@ def domain_figure(
     return figure
 
 
+@checked
 @plain_words
 def interval_figure(
     shares: Mapping[str, tuple[pd.Series, pd.Series, pd.Series]], even: float
 ) -> Figure:
     """Shares with their intervals: name -> (share, low, high), each a Series over the same labels;
     a panel each."""
+    require(len(shares) > 0, "shares", "none", "at least one panel")
+    for title, (share, low, high) in shares.items():
+        sizes = [len(share), len(low), len(high)]
+        fits = len(set(sizes)) == 1 and sizes[0] > 0
+        require(fits, f"shares[{title!r}]", sizes, "three Series of one length, not empty")
     figure = Figure(figsize=(min(11.0, 2.2 + 2.6 * len(shares)), 3.0), layout="constrained")
     axes = figure.subplots(1, len(shares), sharey=True, sharex=True, squeeze=False)[0]
     for ax, (title, (share, low, high)) in zip(axes, shares.items(), strict=True):
@@ -69,10 +83,12 @@ def interval_figure(
     return figure
 
 
+@checked
 @plain_words
 def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
     """Bars of bits: a group per row of the table (layers), a bar per column (the case and its
     controls)."""
+    require_numbers("bits", bits)
     figure = Figure(figsize=(9, 3), layout="constrained")
     ax = figure.subplots()
     width = 0.8 / bits.shape[1]
@@ -97,11 +113,15 @@ def bits_figure(bits: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
+@checked
 @plain_words
 def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
     """Tables N_ij / N_i (E, E) side by side as heat maps on one scale; the diagonal, always 1, is
     left white."""
     require(len(tables) > 0, "tables", "none", "at least one table")
+    for title, table in tables.items():
+        require_tensor(f"tables[{title!r}]", table, ("E", "E"), "floating")
+        require(len(table) > 1, f"tables[{title!r}]", tuple(table.shape), "two experts or more")
     away = {
         title: table.masked_fill(_diagonal(table), float("nan")).numpy()
         for title, table in tables.items()
@@ -121,12 +141,16 @@ def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
     return figure
 
 
+@checked
 @plain_words
 def saturation_figure(
-    steps: Sequence[int], found: Tensor, chance: Tensor, layers: Sequence[int]
+    steps: list[Natural], found: Tensor, chance: Tensor, layers: list[Natural]
 ) -> Figure:
     """Overlap with the last checkpoint against training steps: found and chance (checkpoints,
     layers)."""
+    require(len(steps) > 0, "steps", steps, "at least one")
+    for name, table in (("found", found), ("chance", chance)):
+        require_tensor(name, table, (len(steps), len(layers)), "floating")
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     ax = figure.subplots()
     for number, layer in enumerate(layers):
@@ -143,11 +167,16 @@ def saturation_figure(
     return figure
 
 
+@checked
 @plain_words
 def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
     """Left: whose experts are off (rows), whose loss rises (columns), in nats per token, as numbers
     on a heat map. Right: the diagonal beside as many experts drawn at random; random (draws,
     domains)."""
+    require_numbers("rises", rises)
+    names = list(rises.columns)
+    require(names == list(rises.index), "rises", list(rises.index), f"rows {names}, as its columns")
+    require_columns("random", random, *names)
     figure = Figure(figsize=(12, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.7, 1])
     top = float(np.abs(rises.to_numpy()).max())
@@ -189,12 +218,19 @@ def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
     return figure
 
 
+@checked
 @plain_words
 def importance_figure(
-    panels: Mapping[str, tuple[Tensor, Tensor]], layers: Sequence[int], xlabel: str
+    panels: Mapping[str, tuple[Tensor, Tensor]], layers: list[Natural], xlabel: str
 ) -> Figure:
     """Scatter of use against what is lost: title -> (use, rise), each (layers, E); colour and
     marker by layer."""
+    require(len(panels) > 0, "panels", "none", "at least one panel")
+    for title, pair in panels.items():
+        for table in pair:
+            require_tensor(f"panels[{title!r}]", table, (len(layers), "E"))
+        sizes = [tuple(table.shape) for table in pair]
+        require(sizes[0] == sizes[1], f"panels[{title!r}]", sizes, "two tensors of one shape")
     figure = Figure(figsize=(min(11.0, 1 + 3.4 * len(panels)), 3.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (title, (use, rise)) in zip(axes, panels.items(), strict=True):

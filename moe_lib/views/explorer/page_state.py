@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from moe_lib.errors import is_whole, require
 from moe_lib.tracing import Change, Comparison, Reading
-from moe_lib.views.kit.messages import several, whole
+from moe_lib.views.kit.page_messages import several, whole
 from moe_lib.views.kit.wording import count
 
 if TYPE_CHECKING:
