@@ -19,8 +19,9 @@ class RoutingRecord:
     """A callback for `train`: the experts that `input_ids` choose after each of `steps` optimiser
     steps.
 
-        record = RoutingRecord(model, input_ids, steps=(0, 100, 200), path=folder /
-        "routing_over_training.safetensors") train(model, batches, steps=200, callback=record)
+        path = folder / "routing_over_training.safetensors"
+        record = RoutingRecord(model, input_ids, steps=(0, 100, 200), path=path)
+        train(model, batches, steps=200, callback=record)
 
     input_ids  (rows, sequence) int64
     steps      step 0 is the model before training, and is recorded at once

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+import nbformat
 from playwright.sync_api import Browser, Page, Playwright
 
 from moe_course.browser import find_browser
@@ -123,6 +124,15 @@ def _is_here(url: str) -> bool:
 def _refuse(route, watch: Watch) -> None:
     watch.outside.append(route.request.url)
     route.abort()
+
+
+def make_notebook(lab: LabServer, page: Page, name: str, *cells: str) -> None:
+    """Put a notebook of these code cells into JupyterLab's folder and open it."""
+    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    content.metadata.kernelspec = kernel
+    nbformat.write(content, lab.notebooks / name)
+    open_notebook(page, name)
 
 
 def open_notebook(page: Page, name: str, timeout: float = 60) -> None:

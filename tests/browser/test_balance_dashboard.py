@@ -1,14 +1,13 @@
 """The balance dashboard in JupyterLab: a slider moved in mid-run, the kernel answering meanwhile,
 runs side by side."""
 
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    open_notebook,
+    make_notebook,
     run_all,
     set_theme,
     wait_for_value,
@@ -36,14 +35,7 @@ STEPS = "dashboard.training.steps_done"
 
 @pytest.fixture
 def dashboard(lab, page):
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "balance_dashboard.ipynb")
-    open_notebook(page, "balance_dashboard.ipynb")
+    make_notebook(lab, page, "balance_dashboard.ipynb", CELL)
     assert run_all(page)
     root = page.get_by_test_id("balance-dashboard")
     root.wait_for()

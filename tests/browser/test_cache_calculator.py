@@ -1,8 +1,6 @@
 """The cache calculator in JupyterLab: moved by keyboard and mouse, from code, in both themes."""
 
-import nbformat
-
-from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import kernel_value, make_notebook, run_all, set_theme, wait_for_value
 
 CELL = """
 from moe_lib.views.cache_calculator.widget import CacheCalculator
@@ -13,14 +11,7 @@ display(calculator, other)
 
 
 def test_keyboard_mouse_and_code_agree_in_both_themes(lab, page):
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "cache_calculator.ipynb")
-    open_notebook(page, "cache_calculator.ipynb")
+    make_notebook(lab, page, "cache_calculator.ipynb", CELL)
     assert run_all(page)
     page.get_by_test_id("cache-calculator").nth(1).wait_for()
     calculator, other = page.get_by_test_id("cache-calculator").all()

@@ -1,13 +1,12 @@
 """The routing explorer in JupyterLab, used as a reader uses it; the kernel's state is read after
 every step."""
 
-import nbformat
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.harness import (
     kernel_value,
-    open_notebook,
+    make_notebook,
     run_all,
     screenshot,
     set_theme,
@@ -29,14 +28,7 @@ explorer
 @pytest.fixture
 def explorer(lab, page):
     """A notebook with an explorer of a small random model; gives the page."""
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SET_UP)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "explorer.ipynb")
-    open_notebook(page, "explorer.ipynb")
+    make_notebook(lab, page, "explorer.ipynb", SET_UP)
     assert run_all(page)
     page.get_by_test_id("token-0").wait_for()
     return page

@@ -3,10 +3,9 @@ comparison."""
 
 import re
 
-import nbformat
 from playwright.sync_api import expect
 
-from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import kernel_value, make_notebook, run_all, set_theme, wait_for_value
 
 TEXT = "The list is sorted in place, and None is returned."
 OTHER = "for row in table: print(row)"
@@ -43,14 +42,7 @@ def shown_numbers(page, name: str) -> list[int]:
 
 
 def test_compare_and_change_k_by_keyboard(lab, page, browser, tmp_path):
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SET_UP)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "compare.ipynb")
-    open_notebook(page, "compare.ipynb")
+    make_notebook(lab, page, "compare.ipynb", SET_UP)
     assert run_all(page)
     page.get_by_test_id("token-0").wait_for()
     expect(page.get_by_test_id("comparing")).to_be_hidden()

@@ -1,13 +1,12 @@
 """JupyterLab starts, shows a widget, and the widget reaches the kernel: the ground of all browser
 tests."""
 
-import nbformat
 import pytest
 
 from tests.browser.harness import (
     kernel_eval,
     kernel_value,
-    open_notebook,
+    make_notebook,
     run_all,
     screenshot,
     set_theme,
@@ -26,16 +25,7 @@ def notebook(lab, page):
     """Puts a notebook of the given code cells into JupyterLab's folder and opens it."""
 
     def make(*cells: str) -> None:
-        content = nbformat.v4.new_notebook(
-            cells=[nbformat.v4.new_code_cell(cell) for cell in cells]
-        )
-        content.metadata.kernelspec = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-        nbformat.write(content, lab.notebooks / "made_by_test.ipynb")
-        open_notebook(page, "made_by_test.ipynb")
+        make_notebook(lab, page, "made_by_test.ipynb", *cells)
 
     return make
 

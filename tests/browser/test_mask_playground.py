@@ -1,13 +1,12 @@
 """The mask playground in JupyterLab: pressed with the mouse and by keyboard, typed into, in both
 themes."""
 
-import nbformat
 import pytest
 
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    open_notebook,
+    make_notebook,
     run_all,
     set_theme,
     wait_for_value,
@@ -27,14 +26,7 @@ playground
 
 @pytest.fixture
 def playground(lab, page):
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "mask_playground.ipynb")
-    open_notebook(page, "mask_playground.ipynb")
+    make_notebook(lab, page, "mask_playground.ipynb", CELL)
     assert run_all(page)
     root = page.get_by_test_id("mask-playground")
     root.wait_for()

@@ -1,9 +1,8 @@
 """The parameter explorer in JupyterLab: moved by keyboard and mouse, from code, in both themes."""
 
-import nbformat
 import pytest
 
-from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import kernel_value, make_notebook, run_all, set_theme, wait_for_value
 
 CELL = """
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
@@ -14,14 +13,7 @@ explorer
 
 @pytest.fixture
 def explorer(lab, page):
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "parameter_explorer.ipynb")
-    open_notebook(page, "parameter_explorer.ipynb")
+    make_notebook(lab, page, "parameter_explorer.ipynb", CELL)
     assert run_all(page)
     root = page.get_by_test_id("parameter-explorer")
     root.wait_for()

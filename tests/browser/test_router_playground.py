@@ -1,10 +1,9 @@
 """The router playground in JupyterLab: dragged, moved by keyboard, its controls used, in both
 themes."""
 
-import nbformat
 import pytest
 
-from tests.browser.harness import kernel_value, open_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import kernel_value, make_notebook, run_all, set_theme, wait_for_value
 from tests.browser.test_mask_playground import CONTRAST
 
 CELL = """
@@ -16,14 +15,7 @@ playground
 
 @pytest.fixture
 def playground(lab, page):
-    content = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "router_playground.ipynb")
-    open_notebook(page, "router_playground.ipynb")
+    make_notebook(lab, page, "router_playground.ipynb", CELL)
     assert run_all(page)
     root = page.get_by_test_id("router-playground")
     root.wait_for()

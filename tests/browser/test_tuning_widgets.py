@@ -1,13 +1,12 @@
 """The fine-tuning comparator and the try-out box in JupyterLab: chosen, run, stopped, typed into,
 in both themes."""
 
-import nbformat
 import pytest
 
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    open_notebook,
+    make_notebook,
     run_all,
     set_theme,
     wait_for_value,
@@ -56,15 +55,7 @@ box
 @pytest.fixture
 def widgets(lab, page, request):
     root = str(request.config.rootpath)
-    cells = [nbformat.v4.new_code_cell(code) for code in (COMPARATOR.format(root=root), TRYOUT)]
-    content = nbformat.v4.new_notebook(cells=cells)
-    content.metadata.kernelspec = {
-        "name": "python3",
-        "display_name": "Python 3",
-        "language": "python",
-    }
-    nbformat.write(content, lab.notebooks / "tuning_widgets.ipynb")
-    open_notebook(page, "tuning_widgets.ipynb")
+    make_notebook(lab, page, "tuning_widgets.ipynb", COMPARATOR.format(root=root), TRYOUT)
     assert run_all(page)
     found = [page.get_by_test_id(name) for name in ("tuning-comparator", "tryout")]
     for one in found:

@@ -14,8 +14,7 @@ def export_peft(attached: Attached, folder: PathLike, base: PathLike | None = No
     """Write adapter_model.safetensors and adapter_config.json, so that peft puts this LoRA on the
     same base:
 
-        save_transformers(model, base_folder)          # before attaching, or after detach() on the
-                                                       plain model
+        save_transformers(model, base_folder)  # the plain model: before attach() or after detach()
         export_peft(attached, folder)
         PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_folder), folder)
 

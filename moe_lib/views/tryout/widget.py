@@ -25,9 +25,10 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     """Type a text (and a question) and see the answer marked in it, or a bar for each label, and
     the routing.
 
-        TryOut(ClassifyText(head, tokenizer, label_names, abstain_below=0.5), examples=["I want my
-        money back.", …]) TryOut(FindAnswer(head, tokenizer), examples=[("Ada wrote it in 1843.",
-        "Who wrote it?"), …])
+        classify = ClassifyText(head, tokenizer, label_names, abstain_below=0.5)
+        TryOut(classify, examples=["I want my money back.", …])
+        find = FindAnswer(head, tokenizer)
+        TryOut(find, examples=[("Ada wrote it in 1843.", "Who wrote it?"), …])
 
     answer     a function text -> TriedText, or (text, question) -> TriedText; see
                `moe_lib.tuning.tried_text`

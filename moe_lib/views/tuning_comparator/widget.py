@@ -27,10 +27,10 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
         TuningComparator({"intents": load_comparison(path), "sentiment": load_comparison(other)})
 
-        def run(task, methods, n_train, report):          # what "Run it now" does, in a thread of
-        its own
-            cases = [Case(name, "mini-v2", METHODS[name], n_train=n_train, settings=PLAN) for name
-            in methods] return compare(cases, TASKS[task], seeds=(9,), callback=report)
+        def run(task, methods, n_train, report):  # "Run it now" calls it, in a thread of its own
+            plan = dict(n_train=n_train, settings=PLAN)
+            cases = [Case(name, "mini-v2", METHODS[name], **plan) for name in methods]
+            return compare(cases, TASKS[task], seeds=(9,), callback=report)
         TuningComparator(comparisons, run=run)
 
     comparisons  {name of a task: Comparison}
