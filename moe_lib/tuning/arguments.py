@@ -37,6 +37,7 @@ def is_list(value: object) -> bool:
 
 
 Listed = Annotated[Sequence, Block("a list or the like", _converter(is_list))]
+TextList = Annotated[Sequence, Block("a list of texts", _converter(is_list))]
 
 
 def _device(value):

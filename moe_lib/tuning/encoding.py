@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from moe_lib.errors import is_whole, require, require_texts, require_whole
 from moe_lib.labels import IGNORED
-from moe_lib.tuning.arguments import Listed, require_list
+from moe_lib.tuning.arguments import Listed, TextList, require_list
 from moe_lib.tuning.examples import Encoded
 from moe_lib.validation import Count, Flag, Text, Tokenizer, checked
 
 
 @checked
 def encode_texts(
-    texts: Listed,
+    texts: TextList,
     labels: Listed | None,
     tokenizer: Tokenizer,
     *,
-    label_names: Listed = (),
+    label_names: TextList = (),
     max_length: Count = 128,
     allow_empty: Flag = False,
 ) -> Encoded:
@@ -50,7 +50,7 @@ def encode_words(
     labels: Listed | None,
     tokenizer: Tokenizer,
     *,
-    label_names: Listed = (),
+    label_names: TextList = (),
     joiner: Text = " ",
     max_length: Count = 128,
     allow_empty: Flag = False,
@@ -109,7 +109,7 @@ def encode_words(
 
 @checked
 def encode_choices(
-    prompts: Listed,
+    prompts: TextList,
     choices: Listed,
     answers: Listed | None,
     tokenizer: Tokenizer,

@@ -4,7 +4,7 @@ tokens."""
 from collections.abc import Mapping, Sequence
 
 from moe_lib.errors import is_whole, require, require_texts
-from moe_lib.tuning.arguments import Listed, require_list
+from moe_lib.tuning.arguments import Listed, TextList, require_list
 from moe_lib.tuning.encoding import token_lists
 from moe_lib.tuning.examples import Encoded
 from moe_lib.tuning.overlap import shared_places
@@ -15,8 +15,8 @@ NO_ANSWER = [-1, -1]
 
 @checked
 def encode_questions(
-    questions: Listed,
-    contexts: Listed,
+    questions: TextList,
+    contexts: TextList,
     answers: Listed | None,
     tokenizer: Tokenizer,
     *,

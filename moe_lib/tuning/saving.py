@@ -17,6 +17,7 @@ from moe_lib.files import (
     write_tensors,
 )
 from moe_lib.model import LanguageModel
+from moe_lib.modules import uncompiled
 from moe_lib.training import load_checkpoint, save_checkpoint
 from moe_lib.training.checkpoint_checks import require_finite, require_plain
 from moe_lib.tuning.arguments import Device, Model
@@ -35,6 +36,7 @@ def fingerprint(model: Model) -> str:
     Another seed, one more training step or an unmerged adapter gives another one. Weights are taken
     in float32.
     """
+    model = uncompiled(model)
     digest = hashlib.sha256(repr(sorted(model.config.to_dict().items())).encode())
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu()

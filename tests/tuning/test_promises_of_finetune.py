@@ -188,9 +188,7 @@ def test_one_text_instead_of_a_list_is_refused(tokenizer):
 
 
 def test_a_compiled_head_is_tuned():
-    plain, inner = (
-        SequenceClassifier(make_base(n_routed_experts=0, n_shared_experts=0), 2) for _ in range(2)
-    )
+    plain, inner = (SequenceClassifier(make_base(), 2) for _ in range(2))
     inner.load_state_dict(plain.state_dict())
     runs = [
         finetune(head, Examples(planted(8), 8), steps=2)

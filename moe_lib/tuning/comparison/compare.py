@@ -68,6 +68,8 @@ def compare(
     """
     cases, seeds = list(cases), list(seeds)
     _check(cases, task, seeds)
+    if isinstance(pretraining, Mapping):
+        require(len(pretraining) > 0, "pretraining", "no domains", "at least one, with its batches")
     if isinstance(routing_text, Mapping):
         require_batch("routing_text", routing_text)
     plan = [(case, seed) for seed in seeds for case in cases]

@@ -16,7 +16,7 @@ from moe_lib.errors import is_whole, require, require_texts
 from moe_lib.model import KVCache
 from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
-from moe_lib.tuning.arguments import Listed, Model, is_list
+from moe_lib.tuning.arguments import Listed, Model, TextList, is_list
 from moe_lib.tuning.encoding import token_lists
 from moe_lib.tuning.prompting.chats import encode_prompts
 from moe_lib.validation import Choice, Count, Tokenizer, checked
@@ -25,7 +25,7 @@ REDUCTIONS = ("sum", "mean")
 
 
 @checked
-def choice_ids(choices: Listed, tokenizer: Tokenizer) -> list[list[int]]:
+def choice_ids(choices: TextList, tokenizer: Tokenizer) -> list[list[int]]:
     """The tokens of each choice and its end token. ValueError for no choices, an empty one, or one
     twice."""
     require_texts("choices", choices)
@@ -45,7 +45,7 @@ def score_choices(
     model: Model,
     tokenizer: Tokenizer,
     chats: Listed,
-    choices: Listed,
+    choices: TextList,
     *,
     reduce: Choice(*REDUCTIONS) = "sum",
     batch_size: Count = 64,
@@ -175,7 +175,7 @@ def answer_within(
     model: Model,
     tokenizer: Tokenizer,
     chats: Listed,
-    choices: Listed,
+    choices: TextList,
     *,
     beams: Count = 4,
 ) -> list[list[str]]:

@@ -13,7 +13,7 @@ from functools import cache
 
 from moe_lib.errors import require, require_texts
 from moe_lib.paths import DATA
-from moe_lib.tuning.arguments import Listed, Rate
+from moe_lib.tuning.arguments import Rate, TextList
 from moe_lib.validation import Seed, Share, Text, checked
 
 # Without them a text says the opposite: never replaced, never dropped.
@@ -158,7 +158,7 @@ class BackTranslated:
 
 
 @checked
-def back_translate(texts: Listed, there: Callable, back: Callable) -> BackTranslated:
+def back_translate(texts: TextList, there: Callable, back: Callable) -> BackTranslated:
     """Each text translated and translated back: the same in other words, if the translators are
     good.
 
@@ -192,7 +192,7 @@ def back_translate(texts: Listed, there: Callable, back: Callable) -> BackTransl
 
 
 @checked
-def augment_texts(texts: Listed, change: Callable, *, seed: Seed = 0) -> list[str]:
+def augment_texts(texts: TextList, change: Callable, *, seed: Seed = 0) -> list[str]:
     """Every text changed. Text number i has random numbers of its own: it comes out the same in any
     company."""
     require_texts("texts", texts)
