@@ -35,6 +35,9 @@ def check_ids(
     keeps = cache is None or (hasattr(cache, "length") and hasattr(cache, "append"))
     require(keeps, "cache", type(cache).__name__, "a KVCache, or None", TypeError)
     past = 0 if cache is None else cache.length
+    held, layers = len(getattr(cache, "keys", ())), config.num_hidden_layers
+    wants = f"keys of this model ({layers} layers)"
+    require(held in (0, layers), "cache", f"keys of {held} layers", wants)
     end, limit = past + input_ids.shape[1], config.max_position_embeddings
     wants = f"at most max_position_embeddings ({limit})"
     require(end <= limit, "input_ids", f"{end} positions", wants)

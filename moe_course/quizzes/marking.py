@@ -120,6 +120,7 @@ class Quiz:
     def feedback(self, question: int) -> str:
         """What the learner reads below a question: nothing before `submit()`, then the verdict in
         words."""
+        require_place("question", question, len(self.questions))
         if not self.submitted:
             return ""
         chosen = self.chosen[question]

@@ -75,6 +75,15 @@ def test_choice_that_does_not_exist(small, question, choice):
         small.choose(question, choice)
 
 
+@pytest.mark.parametrize("question", [2, -1, 1.5, "0", None, True])
+def test_feedback_of_a_question_that_does_not_exist(small, question):
+    with pytest.raises((ValueError, TypeError), match="question: got"):
+        small.feedback(question)
+    small.submit()
+    with pytest.raises((ValueError, TypeError), match="question: got"):
+        small.feedback(question)
+
+
 def test_widget_and_state_follow_each_other(small):
     box = small.widget
     radios = [child for child in box.children if type(child).__name__ == "RadioButtons"]

@@ -49,6 +49,10 @@ CACHES = [
     *({}, 3, "cache", [], True),
     Made("of a batch of another size", lambda _: cache_of(rows=1)),
     Made("of a wider model", lambda _: cache_of(hidden_size=16)),
+    *(
+        Made(f"of a model of {n} layers", lambda _, n=n: cache_of(num_hidden_layers=n))
+        for n in (1, 3)
+    ),
     Made("of a model with more heads", lambda _: cache_of(num_attention_heads=4)),
 ]
 PASS = {
