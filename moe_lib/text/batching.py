@@ -48,7 +48,7 @@ class Batches:
     ):
         packed = isinstance(packed_or_input_ids, Packed)
         self.input_ids = packed_or_input_ids.input_ids if packed else packed_or_input_ids  # (n, S)
-        require_tensor("packed_or_input_ids", self.input_ids, ("n", "S"), torch.int64)
+        require_tensor("packed_or_input_ids", self.input_ids, ("n", "S"), torch.int64, low=0)
         shape, wants = tuple(self.input_ids.shape), "a Packed or a tensor (n, S), neither of them 0"
         require(0 not in shape, "packed_or_input_ids", shape, wants)
         if attention_mask is not None:

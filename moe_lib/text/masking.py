@@ -18,6 +18,7 @@ from moe_lib.validation import checked, number, require_tensor
 Probability = Annotated[float, number(above=0, high=1)]
 
 
+@checked
 @dataclass(frozen=True)
 class MaskingIds:
     """The three facts that masking needs about a tokenizer."""

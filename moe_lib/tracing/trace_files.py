@@ -134,6 +134,7 @@ def check_trace(trace: RoutingTrace) -> None:
         numbers = [layer.index for layer in part]
         require(len(set(numbers)) == len(numbers), "layers", numbers, "each number once")
     for layer in (*trace.layers, *trace.attention_layers):
+        require_tensor(f"{layer.name} experts", layer.experts, (*shape, "k"))
         k = layer.experts.shape[-1]
         kinds = {"experts": "whole", "weights": "floating", "scores": "floating"}
         for name, tensor in layer.tensors().items():

@@ -94,7 +94,7 @@ def load_checkpoint(name_or_folder: PathLike, device: str | torch.device | None 
     model.load_state_dict(tensors, assign=True)
     if config.tie_word_embeddings:
         model.head.weight = model.embedding.weight
-    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").is_file() else None
+    tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device).eval(), tokenizer

@@ -117,6 +117,8 @@ def finetune(
         clip=clip,
         accumulation=accumulation,
     )
+    usable = method is None or (hasattr(method, "attach") and not isinstance(method, type))
+    require(usable, "method", method, "a method such as LoRA(), or None", TypeError)
     checking.warn_of_half_precision(model)
     plain = uncompiled(model)
     devices = [_device(model)] if _device(model).type == "cuda" else []

@@ -2,6 +2,7 @@
 it."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -66,6 +67,7 @@ def save_head(
     require_plain("head", head.base)
     own = {name: part for name, part in head.state_dict().items() if not name.startswith("base.")}
     require_finite("head", own)
+    _check_names("label_names", label_names, head.settings)
     card = {
         "kind": KIND,
         "head": kind,
@@ -103,6 +105,7 @@ def load_head(folder: PathLike, base: LanguageModel | None = None, device: Devic
     if card.get("kind") != KIND or str(card.get("head")) not in HEADS:
         raise ValueError(f"{path}: not a head of moe_lib, one of {', '.join(HEADS)}")
     require_fields(path, card, settings=dict, label_names=list, base=str)
+    _check_names(f"{path}: label_names", card["label_names"], card["settings"])
     tokenizer = None
     if base is None:
         base, tokenizer = load_checkpoint(folder, device)
@@ -130,3 +133,12 @@ def load_head(folder: PathLike, base: LanguageModel | None = None, device: Devic
     require_weights(path, tensors)
     head.load_state_dict(tensors, strict=False)
     return head.to(device or base.device).eval(), tokenizer, tuple(card["label_names"])
+
+
+def _check_names(argument: str, names: Sequence, settings: dict) -> None:
+    """Names of labels are distinct texts, one for each of the head's labels; or there are none."""
+    require(all(isinstance(name, str) for name in names), argument, names, "texts")
+    require(len(set(names)) == len(names), argument, names, "each name once")
+    n_labels = settings.get("n_labels", len(names))
+    wants = f"a name for each of the {n_labels} labels, or none"
+    require(len(names) in (0, n_labels), argument, names, wants)

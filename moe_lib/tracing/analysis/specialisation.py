@@ -13,7 +13,9 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.trace import RoutingTrace
-from moe_lib.validation import Count, Natural, Seed, Share, checked
+from moe_lib.validation import Count, Natural, Seed, Share, checked, require_tensor
+
+LARGEST_LABEL = 2**24  # a table has a row for each; token ids and documents stay far below
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,7 @@ def choice_counts(
     """How often tokens of each label chose each expert of layer `index`.
 
     labels (batch, sequence) int64, -1 to leave out; rank: count only the choices of this rank (1 is
-    the best), or all Returns (counts (labels, E) int64, tokens (labels,) int64: how many tokens
+    the best), or all. Returns (counts (labels, E) int64, tokens (labels,) int64: how many tokens
     have the label).
 
     Raises ValueError for labels of another shape or a rank that the layer does not have.
@@ -36,6 +38,7 @@ def choice_counts(
     k = layer.experts.shape[-1]
     require(rank is None or rank in range(1, k + 1), "rank", rank, f"None or 1 to {k}")
     real = real & (labels >= 0)
+    require_tensor("labels", labels, low=-1, high=LARGEST_LABEL)
     n_labels = int(labels.max()) + 1 if labels.numel() else 0
     used = layer.choices(real)  # (batch, sequence, k)
     if rank is not None:

@@ -196,4 +196,8 @@ def augment_texts(texts: TextList, change: Callable, *, seed: Seed = 0) -> list[
     """Every text changed. Text number i has random numbers of its own: it comes out the same in any
     company."""
     require_texts("texts", texts)
-    return [change(text, random.Random(f"{seed}/{index}")) for index, text in enumerate(texts)]
+    changed = [change(text, random.Random(f"{seed}/{index}")) for index, text in enumerate(texts)]
+    for place, text in enumerate(changed):
+        got = f"{text!r} for text {place}"
+        require(isinstance(text, str), "change", got, "a function that returns a text", TypeError)
+    return changed

@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import traitlets
 from torch import nn
 
-from moe_lib.validation import Count, Tokenizer, checked
+from moe_lib.validation import Count, PathLike, Tokenizer, checked
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
@@ -123,7 +123,8 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
             side=self.panel.side,
         )
 
-    def save_html(self, path: str | Path) -> Path:
+    @checked
+    def save_html(self, path: PathLike) -> Path:
         """Write one HTML page that works without a kernel and without a network; returns its path.
 
         Layers, choices, tokens and experts can be chosen there; changing k, and switching experts
