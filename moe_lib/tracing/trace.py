@@ -163,8 +163,8 @@ class RoutingTrace:
         "return_routed_experts": true in the request), native or OpenAI-compatible.
 
         response     as in `from_vllm`
-        n_layers, k  MoE layers and experts per token: SGLang returns its numbers in a row. n_layers
-                     follows from layers or config, k from the number of tokens, where they are there
+        n_layers, k  MoE layers and experts per token: SGLang returns its numbers in a row.
+                     n_layers follows from layers or config, k from the number of tokens
         facts        n_experts, layers, config, tokenizer: as in `from_vllm`
 
         Raises as `from_vllm` does.

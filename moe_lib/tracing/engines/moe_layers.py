@@ -56,7 +56,7 @@ class MoELayers:
 
     @classmethod
     def of_config(cls, config: Any) -> "MoELayers":
-        """What a configuration says: of transformers, a ModelConfig, a dict, or a model's folder."""
+        """What a configuration says: of transformers, a ModelConfig, a dict, a model's folder."""
         return _of_model(config)
 
 

@@ -1,4 +1,4 @@
-"""Answers of vLLM: https://docs.vllm.ai, "Routed Experts Replay" (0.21) and "Routed Experts Return"."""
+"""Answers of vLLM; its documentation: "Routed Experts Replay" (0.21), "Routed Experts Return"."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -22,6 +22,7 @@ def routing(tokens: int, layers: int = LAYERS) -> np.ndarray:
 
 WHOLE = routing(PROMPT + WRITTEN)
 IDS = list(range(100, 100 + PROMPT + WRITTEN))
+PROMPT_ROUTING = WHOLE[:PROMPT].tolist()
 
 
 def raw(numbers: np.ndarray, kind: str) -> str:
@@ -34,7 +35,7 @@ def npy(numbers: np.ndarray) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def vllm(own, prompt=WHOLE[:PROMPT].tolist(), **choice) -> dict:
+def vllm(own, prompt=PROMPT_ROUTING, **choice) -> dict:
     return {
         "id": "cmpl-1",
         "object": "text_completion",
