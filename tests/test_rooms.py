@@ -31,7 +31,7 @@ RECORDS = {
     "tuning.comparison.results",
     "tuning.tried_text",
 }
-STEERED = {"training.cures", "training.live"}
+STEERED = {"training.cure_settings", "training.live"}
 # A ModelConfig asks its router's class what it takes: the one late import against the stream.
 ASKED = {"config": {"model.routers"}}
 # One thing in several files, where a late import leads back: a record, its file format, and the

@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from moe_lib.console import Parser, run_command
+from moe_lib.console import Parser, first_paragraph, run_command
 from moe_lib.errors import require, require_texts
+from moe_lib.files import write_atomically
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
 from moe_lib.text_files import path_of
 from moe_lib.validation import Count, checked
 
-# Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
+# The place in the list is the id: <|pad|> is 0, <|end|> is 1, and so on.
 _WORDS = ("pad", "end", "mask", "start", "system", "user", "assistant", "sep")
 _WORDS += tuple(f"reserved_{number}" for number in range(8))
 SPECIAL_TOKENS = tuple(f"<|{word}|>" for word in _WORDS)
@@ -96,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     from moe_lib.text.corpora.load import load_corpus
     from moe_lib.text.corpora.mixture import mixture_texts
 
-    parser = Parser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m moe_lib.text.tokenizer", description=first_paragraph(__doc__))
     parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
     parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
@@ -107,7 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
         texts = mixture_texts()
     path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(texts, size).backend_tokenizer.save(str(path))
+    made = train_tokenizer(texts, size).backend_tokenizer
+    write_atomically(path, lambda temporary: made.save(str(temporary)))
     print(f"wrote {size} tokens, learned from {len(texts)} texts, to {path}")
 
 

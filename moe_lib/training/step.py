@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
 from moe_lib.modules import uncompiled
+from moe_lib.training.bias_update import update_selection_biases
 from moe_lib.training.counts import RoutingCounts
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_gradient, first_bad_module
-from moe_lib.training.load_balance import update_selection_biases
 
 
 def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
@@ -24,8 +24,8 @@ def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
 
 @dataclass(frozen=True)
 class StepResult:
-    """loss in nats per example, without the balance loss, 0 over a batch without a label;
-    gradient_norm before clipping; n_examples that were labelled."""
+    """loss: in nats per example, without the balance loss; 0 over a batch without a label.
+    gradient_norm: before clipping. n_examples: how many had a label."""
 
     loss: float
     balance_loss: float
@@ -47,7 +47,7 @@ class OptimiserStep:
     objective     (model, part, options) -> an output with loss, balance_loss and routing
     attached      a method of `moe_lib.tuning.methods`; any of its extra_loss(), before_step(step,
                   steps) and after_step(step, steps) are called
-    first_step    the number of the first step in messages
+    first_step    what messages call step 0
     """
 
     model: nn.Module
@@ -131,11 +131,13 @@ class OptimiserStep:
             cause = first_bad_gradient(self._plain)
             self._stop(f"the gradient is not finite although the loss is; first: {cause}")
         low = [p for p in trained if p.dtype in (torch.float16, torch.bfloat16)]
-        before = [p.detach().clone() for p in low]
+        before = [
+            p.detach().clone() for p in trained if low
+        ]  # only these can overflow, all go back
         self.optimiser.step()
         self.optimiser.zero_grad()
         if not all(bool(torch.isfinite(p).all()) for p in low):
-            for parameter, value in zip(low, before, strict=True):
+            for parameter, value in zip(trained, before, strict=True):
                 parameter.data.copy_(value)
             self._stop(f"the new weights do not fit into {low[0].dtype}; train model.float()")
         return float(norm)
