@@ -47,21 +47,22 @@ _EVEN = dict(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True)
 _EVEN["bias_update_speed"] = 0.005
 
 
-def _experts(n: int, **changes) -> dict:
+def even_experts(n: int, **changes) -> dict:
+    """Fields of a layer of n experts whose load a bias evens out; `changes` are taken over."""
     sizes = dict(n_routed_experts=n, num_experts_per_tok=CHOSEN, moe_intermediate_size=WIDTH)
     return {**sizes, **_EVEN, **changes}
 
 
 DESIGNS: dict[str, dict] = {
     "dense": dict(intermediate_size=CHOSEN * WIDTH),
-    "2 experts, both on": _experts(2),
-    "4 experts": _experts(4),
-    "8 experts": _experts(8),
-    "16 experts": _experts(16),
-    "32 experts": _experts(32),
-    "64 slices, 8 on": _experts(64, num_experts_per_tok=8, moe_intermediate_size=WIDTH // 4),
-    "16, no cure": _experts(16, bias_update_speed=0.0),
-    "16, fixed table": _experts(
+    "2 experts, both on": even_experts(2),
+    "4 experts": even_experts(4),
+    "8 experts": even_experts(8),
+    "16 experts": even_experts(16),
+    "32 experts": even_experts(32),
+    "64 slices, 8 on": even_experts(64, num_experts_per_tok=8, moe_intermediate_size=WIDTH // 4),
+    "16, no cure": even_experts(16, bias_update_speed=0.0),
+    "16, fixed table": even_experts(
         16, router="hash", scoring_func="softmax", norm_topk_prob=False, bias_update_speed=None
     ),
     "wide": dict(intermediate_size=16 * WIDTH),
@@ -76,11 +77,11 @@ def design_config(design: str) -> ModelConfig:
     return book_config(DESIGNS[design])
 
 
-def book_config(feed_forward: dict) -> ModelConfig:
+def book_config(feed_forward: dict, hidden_size: int = HIDDEN) -> ModelConfig:
     """The model that reads books, one block, with these fields for its feed-forward layer."""
     return ModelConfig(
         vocab_size=PhoneBook.vocab_size,
-        hidden_size=HIDDEN,
+        hidden_size=hidden_size,
         num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=8,
