@@ -114,6 +114,7 @@ CHAPTERS = (
         "Pretraining",
         "Dense against experts on real text; upcycling; masked against causal.",
         ("09",),
+        True,
     ),
     Chapter(
         "11",
