@@ -70,11 +70,13 @@ class MoELayer(nn.Module):
         return output.view(x.shape), routing
 
 
-def moe_layer(config: ModelConfig) -> MoELayer:
-    """The MoE layer of a block, with the options of `config` that its router takes."""
-    names = config.router_class.options
-    options = {name: getattr(config, name) for name in names if hasattr(config, name)}
+def moe_layer(config: ModelConfig, layer: int) -> MoELayer:
+    """The MoE layer of block `layer`, with the options of `config` that its router takes."""
+    router = config.routers[layer]
+    options = {name: getattr(config, name) for name in router.options if hasattr(config, name)}
+    if config.mlp_layer_types and "seed" in router.options:
+        options["seed"] = layer  # else two tokens that share experts would share them in all blocks
     widths = config.hidden_size, config.moe_intermediate_size
     experts = config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
-    ends = dict(router=config.router, mlp_bias=config.mlp_bias)
+    ends = dict(router=router.name, mlp_bias=config.mlp_bias)
     return MoELayer(*widths, *experts, **ends, **options)
