@@ -30,10 +30,8 @@ class BatchSource(Protocol):
 @dataclass(frozen=True)
 class StepReport:
     """What a callback gets after each step: the row of the history, and the loads, one (E,) tensor
-    per MoE layer. It may change factors for the steps to come:
-
-        model.config = model.config.replace(aux_loss_alpha=0.0)
-    """
+    per MoE layer. It may give the model another config for the steps to come, by
+    `model.config.replace(aux_loss_alpha=0.0)`."""
 
     row: dict
     loads: list[Tensor]
