@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from moe_lib.console import Parser, run_command
+from moe_lib.console import Parser, new_folder, run_command
 from moe_lib.errors import require, require_texts
+from moe_lib.files import finish_folder
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
-from moe_lib.text_files import path_of
+from moe_lib.text_files import path_of, require_regular_files, write_bytes
 from moe_lib.validation import Count, checked
 
 # Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
@@ -77,6 +78,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     given = path_of("name_or_folder", name_or_folder)
     folder = _FOLDERS.get(str(name_or_folder), given)
     path = folder / "tokenizer.json"
+    finish_folder(folder)
     if not path.is_file():
         wants = f"{', '.join(_FOLDERS)} or a folder with a tokenizer.json"
         raise FileNotFoundError(f"{path}: no such file; wants {wants}")
@@ -86,6 +88,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
         raise ValueError(f"{path}: not a readable tokenizer.json ({error})") from error
     if all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS):
         return LightTokenizer(tokenizer, _ROLES, _OTHERS)
+    require_regular_files(folder)
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -98,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     parser = Parser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
     parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
-    parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
+    parser.add_argument("--out", type=new_folder, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
     if chosen.name == "course":
         texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
@@ -106,8 +109,8 @@ def main(arguments: list[str] | None = None) -> None:
         size = MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE
         texts = mixture_texts()
     path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(texts, size).backend_tokenizer.save(str(path))
+    learned = train_tokenizer(texts, size).backend_tokenizer
+    write_bytes(path, learned.to_str(pretty=True).encode("utf-8"))
     print(f"wrote {size} tokens, learned from {len(texts)} texts, to {path}")
 
 
