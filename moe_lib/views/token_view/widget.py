@@ -13,6 +13,7 @@ import ipywidgets as widgets
 
 from moe_lib.errors import require
 from moe_lib.tracing.token_labels import visible
+from moe_lib.views.kit.attributes import KnownAttributes
 from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.wording import count
 
@@ -150,7 +151,7 @@ def legend_html(kinds=tuple(KINDS)) -> str:
     return "Boxes: " + "".join(boxes)
 
 
-class TokenView(widgets.VBox):
+class TokenView(KnownAttributes, widgets.VBox):
     """Type any text and see how a tokenizer cuts it.
 
     To set:   text (or text_area.value)
@@ -158,9 +159,11 @@ class TokenView(widgets.VBox):
     text area)
     """
 
+    TELLS = ("tokens",)
+
     def __init__(self, tokenizer, text: str = EXAMPLE):
         self._tokenizer = tokenizer
-        self.tokens = cut(text, tokenizer)
+        self._tokens = cut(text, tokenizer)
         self.text_area = widgets.Textarea(
             text,
             description="Text",
@@ -174,6 +177,7 @@ class TokenView(widgets.VBox):
         super().__init__([self.text_area, self._boxes])
         self.text_area.observe(lambda change: self._show(), "value")
         self._show()
+        self._made = True
 
     @property
     def text(self) -> str:
@@ -198,7 +202,7 @@ class TokenView(widgets.VBox):
 
     def _show(self) -> None:
         try:
-            self.tokens = cut(self.text, self._tokenizer)
+            self._tokens = cut(self.text, self._tokenizer)
         except ValueError as error:  # typed: the page cannot raise, and the boxes stay
             self._boxes.value = f'<p role="alert">{escape(str(error))}</p>{self._boxes.value}'
             return
