@@ -117,7 +117,7 @@ def _draw_beside(ax: Axes, part: LayerTrace, top: float, at: float, count: str) 
     if not number:
         return
     places = [part.n_experts + 0.5 + place for place in range(number)]
-    shown = min(at, 0.6 * top)
+    shown = min(at, 0.72 * top)
     ax.bar(
         places,
         [shown] * number,
