@@ -9,9 +9,10 @@ from moe_lib.errors import require
 from moe_lib.validation import checked
 from moe_lib.views.figures.arguments import require_columns, require_numbers
 from moe_lib.views.kit.lettering import WIDTH, named, plain_words
+from moe_lib.views.kit.palette import BLUE, GREEN, GREY, ORANGE, RULE
 
-# marker, colour after Okabe and Ito: told apart without colour too
-_LOOKS = [("s", "#999999"), ("D", "#0072b2"), ("o", "#e69f00"), ("^", "#009e73")]
+# marker, colour: told apart without the colour too
+_LOOKS = [("s", GREY), ("D", BLUE), ("o", ORANGE), ("^", GREEN)]
 
 
 @checked
@@ -52,7 +53,7 @@ def _draw_lost(ax: Axes, lost: pd.DataFrame, cases: list) -> None:
             )
     ax.axvline(0, color="black", linewidth=0.8)
     ax.set_yticks(range(len(order)), order)
-    ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+    ax.grid(axis="y", color=RULE, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.set(xlabel="nats lost per token against the right experts", ylabel="domain of the text")
     ax.legend(loc="lower right", fontsize=8)
@@ -91,13 +92,13 @@ def same_expert_figure(results: pd.DataFrame) -> Figure:
     ax = figure.subplots()
     places = {layer: place for place, layer in enumerate(trained["layer"])}
     at = list(places.values())
-    bars = ax.bar(at, trained["equal tokens"], 0.5, color="#0072b2", label="trained, equal tokens")
+    bars = ax.bar(at, trained["equal tokens"], 0.5, color=BLUE, label="trained, equal tokens")
     ax.bar_label(bars, fmt="{:.2f}", padding=2, fontsize=9)
     ax.plot(
         others["layer"].map(places) + 0.36,
         others["equal tokens"],
         "D",
-        color="#e69f00",
+        color=ORANGE,
         markeredgecolor="black",
         label=f"untrained, equal tokens ({others['model'].nunique()} seeds)",
     )
