@@ -10,8 +10,9 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 from PIL import Image
 
-from moe_lib.views.drawings import DRAWINGS, Canvas
+from moe_lib.views.drawings import DRAWINGS
 from moe_lib.views.drawings.as_svg import EDGE, FILL, STYLE, WORD
+from moe_lib.views.drawings.canvas import Canvas
 from moe_lib.views.drawings.shapes import Box, Label, Line, text_size
 from moe_lib.views.kit.palette import HUES, contrast, mix
 
