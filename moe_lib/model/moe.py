@@ -21,7 +21,7 @@ class MoELayer(nn.Module):
     num_experts_per_tok    k, experts chosen per token
     n_shared_experts       experts without a router: one SwiGLU of n times the width, the same sum
     router                 a name of `moe_lib.model.routers.ROUTERS`, or a Router of these sizes
-    mlp_bias               biases in the shared experts; with none of them, a bias on the output
+    mlp_bias               biases in the shared experts; with n_shared_experts 0, one on the output
     router_options         of the router's class, e.g. norm_topk_prob, capacity_factor, n_group
 
     forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing of the

@@ -13,7 +13,7 @@ from moe_lib.text.light_tokenizer import LightTokenizer
 from moe_lib.text_files import path_of
 from moe_lib.validation import Count, checked
 
-# Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
+# The place in the list is the id: <|pad|> is 0, <|end|> is 1, and so on.
 _WORDS = ("pad", "end", "mask", "start", "system", "user", "assistant", "sep")
 _WORDS += tuple(f"reserved_{number}" for number in range(8))
 SPECIAL_TOKENS = tuple(f"<|{word}|>" for word in _WORDS)

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from moe_lib.console import Parser, run_command
+from moe_lib.console import Parser, first_paragraph, run_command
+from moe_lib.files import write_atomically
 from moe_lib.text.corpora.load import load_corpus
 from moe_lib.text.corpora.mixture import mixture_texts
 from moe_lib.text.tokenizer import (
@@ -17,9 +18,8 @@ from moe_lib.text.tokenizer import (
 
 def main(arguments: list[str] | None = None) -> None:
     """Train on the training side of the texts and write tokenizer.json."""
-    parser = Parser(
-        prog="python -m moe_lib.text.tokenizer_training", description=__doc__.split("\n")[0]
-    )
+    about = first_paragraph(__doc__)
+    parser = Parser(prog="python -m moe_lib.text.tokenizer_training", description=about)
     parser.add_argument("name", nargs="?", choices=sorted(FOLDERS), default="course")
     parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         texts = mixture_texts()
     path = (chosen.out or FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(texts, size).backend_tokenizer.save(str(path))
+    made = train_tokenizer(texts, size).backend_tokenizer
+    write_atomically(path, lambda temporary: made.save(str(temporary)))
     print(f"wrote {size} tokens, learned from {len(texts)} texts, to {path}")
 
 

@@ -13,8 +13,8 @@ from moe_lib.errors import require
 from moe_lib.labels import count_examples
 from moe_lib.modules import uncompiled
 from moe_lib.training import diagnosis
+from moe_lib.training.bias_update import update_selection_biases
 from moe_lib.training.counts import RoutingCounts
-from moe_lib.training.load_balance import update_selection_biases
 
 
 def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
@@ -24,8 +24,8 @@ def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
 
 @dataclass(frozen=True)
 class StepResult:
-    """loss in nats per example, without the balance loss, 0 over a batch without a label;
-    gradient_norm before clipping; n_examples that were labelled."""
+    """loss: in nats per example, without the balance loss; 0 over a batch without a label.
+    gradient_norm: before clipping. n_examples: how many had a label."""
 
     loss: float
     balance_loss: float
@@ -47,7 +47,7 @@ class OptimiserStep:
     objective     (model, part, options) -> an output with loss, balance_loss and routing
     attached      a method of `moe_lib.tuning.methods`; any of its extra_loss(), before_step(step,
                   steps) and after_step(step, steps) are called
-    first_step    the number of the first step in messages
+    first_step    what messages call step 0
     """
 
     model: nn.Module

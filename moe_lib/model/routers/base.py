@@ -187,7 +187,8 @@ class Router(nn.Module):
         return limit_devices(routing, self.capacity_factor, self.n_group, mask, protected)
 
     def room(self, routing: Routing) -> int | None:
-        """How many tokens one expert, or device, could take in this pass; None: all of them."""
+        """How many tokens one expert, or device, could take of a pass without padding; None: all
+        of them."""
         if self.training and self.assigns:
             return capacity(*routing.logits.shape, 1.0)
         if self.capacity_factor is None or not self.training:
