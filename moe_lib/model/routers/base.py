@@ -175,7 +175,7 @@ class Router(nn.Module):
         return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
 
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity. In training only, as DeepSeek-V2 does: a token's experts
+        """Drop what is beyond the capacity. In training only, as in DeepSeek-V2: a token's experts
         depend on what stands beside it. (Mesh-TensorFlow has a limit at evaluation too, of 2.)"""
         if self.capacity_factor is None or not self.training:
             return routing
