@@ -5,7 +5,6 @@ knows one config file can read the other.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,7 +47,7 @@ class ModelConfig:
     moe_intermediate_size: Count = 128  # width of one expert
     first_k_dense_replace: Natural = 0  # the first blocks that keep a dense feed-forward layer
     # Of each block (DeepSeek-V4): "dense"; "moe", experts by `router`; "hash_moe", by token id.
-    mlp_layer_types: Sequence[Choice("dense", "hash_moe", "moe")] | None = None
+    mlp_layer_types: tuple[Choice("dense", "hash_moe", "moe"), ...] | None = None
 
     router: str = "topk"  # a name of `moe_lib.model.routers.ROUTERS`
     scoring_func: Choice("softmax", "sigmoid", "sqrtsoftplus") = "softmax"  # logits to affinities

@@ -1,7 +1,6 @@
 """The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all
 domains) and "mixture-small" (the same texts, fewer tokens).
-
-`python -m moe_lib.text.tokenizer_training NAME` trains one again into data/tokenizer/.
+`tokenizer_training` makes them anew.
 """
 
 from collections.abc import Iterable
