@@ -11,6 +11,7 @@ from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.cache_calculator.widget import CacheCalculator
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
+from moe_lib.views.phone_book.widget import PhoneBookRace
 from moe_lib.views.router_playground.widget import RouterPlayground
 from moe_lib.views.token_view import TokenView
 from moe_lib.views.tryout.widget import TryOut
@@ -43,6 +44,7 @@ def make(model, masked, tokenizer):
         "mask": lambda: MaskPlayground(masked, tokenizer, TEXT),
         "router": RouterPlayground,
         "parameters": ParameterExplorer,
+        "phone": lambda: PhoneBookRace(lambda facts, experts, chosen, report: None),
         "cache": CacheCalculator,
         "tryout": lambda: TryOut(answer, examples=["one", "two"]),
         "comparator": lambda: TuningComparator({"intents": made_up(), "other": made_up("other")}),
@@ -140,6 +142,23 @@ MESSAGES = {  # widget: (wrong messages, one that is right)
             {"asked": 1, "change": {"reset": True, "seed": -1}},
         ],
         {"asked": 2, "change": {"method": "switch"}},
+    ),
+    "phone": (
+        [
+            {"facts": None},
+            {"facts": 1000},
+            {"facts": "1024"},
+            {"facts": 1024.0},
+            {"experts": HUGE},
+            {"experts": NAN},
+            {"chosen": True},
+            {"chosen": 0},
+            {"experts": 2, "chosen": 4},
+            {"act": "go"},
+            {"act": None},
+            {"act": "start", "facts": 1024},
+        ],
+        {"facts": 1024, "experts": 4, "chosen": 4},
     ),
     "parameters": (
         [
