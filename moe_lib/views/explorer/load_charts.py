@@ -12,10 +12,10 @@ from moe_lib.tracing import LayerTrace, Reading, RoutingTrace
 from moe_lib.validation import checked
 from moe_lib.views.explorer.layer_facts import choices_of, dense_layers
 from moe_lib.views.kit.lettering import WIDTH, named, plain_words, shortened
-from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.palette import SOFT_INK, expert_colour
 from moe_lib.views.kit.wording import ordinal
 
-_GREY = "#595959"
+_GREY = SOFT_INK
 
 
 @checked

@@ -5,8 +5,9 @@ from matplotlib.axes import Axes
 
 from moe_lib.model.routing import Routing
 from moe_lib.views.kit.lettering import drawable, keep_words
+from moe_lib.views.kit.palette import RULE, VERMILION
 
-_DROPPED = "#d55e00"
+_DROPPED = VERMILION
 
 
 def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | None = None) -> None:
@@ -24,7 +25,7 @@ def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | Non
     ax.plot(experts[lost], rows[lost], "x", color=_DROPPED, markersize=4, markeredgewidth=1.6)
     ax.set_xticks(np.arange(-0.5, n_experts), minor=True)
     ax.set_yticks(np.arange(-0.5, tokens), minor=True)
-    ax.grid(which="minor", color="#dddddd", linewidth=0.4)
+    ax.grid(which="minor", color=RULE, linewidth=0.4)
     ax.tick_params(which="both", length=0, labelsize=7)
     ax.set_xticks(range(0, n_experts, max(1, n_experts // 8)))
     ax.set_yticks(
