@@ -67,8 +67,8 @@ DESIGNS: dict[str, dict] = {
     ),
     "wide": dict(intermediate_size=16 * WIDTH),
 }
-CURVE = ("dense", "8 experts", "32 experts", "16, fixed table", "wide")
-RULE = ("dense", "2 experts, both on", "16 experts", "wide")
+CURVE = ("dense", "8 experts", "32 experts", "16, fixed table")
+RULE = ("dense", "16 experts", "wide")
 
 
 def design_config(design: str) -> ModelConfig:
@@ -126,6 +126,12 @@ def stored_runs(study: Path = STUDY) -> pd.DataFrame:
     runs["parameters"] = runs["design"].map({k: v["total"] for k, v in told["parameters"].items()})
     held = [stored_bits(*row) for row in zip(runs["bits"], runs["n_facts"], strict=True)]
     return runs.assign(bits_per_parameter=held / runs["parameters"])
+
+
+def stored_rule(study: Path = STUDY) -> pd.DataFrame:
+    """The stored runs on the rule: a row per design and seed, with recall of the pairs shown and
+    unseen_recall of the others."""
+    return pd.DataFrame(read_json(study)["rule"])
 
 
 def run_study(
