@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.intervals import interval
-from moe_lib.validation import Flag, checked
+from moe_lib.validation import Flag, Natural, checked
 from moe_lib.views.figures.arguments import require_numbers
 from moe_lib.views.kit.lettering import WIDTH, plain_words
 from moe_lib.views.kit.palette import HUES
@@ -30,7 +30,7 @@ def dots_figure(
     hollow: Collection[str] = (),
     intervals: Flag = False,
     zero: Flag = False,
-    digits: int = 2,
+    digits: Natural = 2,
 ) -> Figure:
     """A row per name: a dot per seed, and the mean in figures at the right.
 
