@@ -21,6 +21,7 @@ from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.config import ModelConfig
 from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
+from moe_lib.devices import device
 from moe_lib.files import read_json, write_json
 from moe_lib.model import LanguageModel
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, train_tokenizer
@@ -78,7 +79,7 @@ def make_model(config: ModelConfig, seed: int) -> LanguageModel:
     model = LanguageModel(config)
     outside = {name: weight for name, weight in common.items() if ".feed_forward." not in name}
     model.load_state_dict(outside, strict=False)
-    return model
+    return model.to(device())
 
 
 def stored_losses(study: Path = STUDY) -> pd.DataFrame:
