@@ -18,6 +18,11 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}\n")
 
 
+def first_paragraph(docstring: str) -> str:
+    """What a module's docstring says first, on one line: the description of its command."""
+    return " ".join(docstring.split("\n\n")[0].split())
+
+
 def whole(at_least: int = 1) -> Callable[[str], int]:
     """An argparse type: a whole number of at least `at_least`."""
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,6 +108,23 @@ def token_ids(argument: str, given: object, config: "ModelConfig") -> list[int]:
         require_whole(argument, i, at_least=0)
         require(i < config.vocab_size, argument, i, f"ids below vocab_size ({config.vocab_size})")
     return ids
+
+
+def checked_lists(token_lists: object) -> list[np.ndarray]:
+    """Lists of token ids as int64 arrays; the error names the first that is none."""
+    wants = "a list of lists of token ids, whole numbers of at least 0"
+    a_list = isinstance(token_lists, list | tuple)
+    require(a_list, "token_lists", token_lists, wants, TypeError)
+    checked = []
+    for place, tokens in enumerate(token_lists):
+        name = f"token_lists[{place}]"
+        a_list = hasattr(tokens, "__len__") and not isinstance(tokens, str | bytes | dict)
+        require(a_list, name, tokens, wants, TypeError)
+        array = np.asarray(tokens if len(tokens) else np.zeros(0, dtype=np.int64))
+        require(array.dtype.kind in "iu" and array.ndim == 1, name, tokens, wants, TypeError)
+        require(not len(array) or array.min() >= 0, name, tokens, wants)
+        checked.append(array.astype(np.int64))
+    return checked
 
 
 def check_rotary(head_dim: int, theta: float, scaling: dict | None) -> None:

@@ -23,7 +23,7 @@ class Block(nn.Module):
         self.feed_forward_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         sizes = config.hidden_size, config.intermediate_size
         is_moe = config.is_moe_layer(layer)
-        self.feed_forward = moe_layer(config) if is_moe else SwiGLU(*sizes, config.mlp_bias)
+        self.feed_forward = moe_layer(config, layer) if is_moe else SwiGLU(*sizes, config.mlp_bias)
 
     def forward(
         self, x: Tensor, angles: Tensor, visible=None, cache=None, input_ids=None, mask=None

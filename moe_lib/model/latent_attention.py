@@ -95,7 +95,7 @@ class LatentAttention(nn.Module):
         """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (…, sequence, v)"""
         key, value = self.keys_and_values(memory)
         # The fast kernels want values as wide as keys; the plain one is half as fast.
-        value = F.pad(value, (0, max(0, key.shape[-1] - self.value_dim)))  # (batch, h, keys, n + r)
+        value = F.pad(value, (0, max(0, key.shape[-1] - self.value_dim)))  # (…, max(n + r, v))
         how = dict(attn_mask=visible, scale=self.scale)
         how["is_causal"] = self.causal and visible is None and query.shape[2] > 1
         mixed = F.scaled_dot_product_attention(query, key, value, **how)  # like query

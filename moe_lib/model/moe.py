@@ -21,7 +21,7 @@ class MoELayer(nn.Module):
     num_experts_per_tok    k, experts chosen per token
     n_shared_experts       experts without a router: one SwiGLU of n times the width, the same sum
     router                 a name of `moe_lib.model.routers.ROUTERS`, or a Router of these sizes
-    mlp_bias               biases in the shared experts; with none of them, a bias on the output
+    mlp_bias               biases in the shared experts; with n_shared_experts 0, one on the output
     router_options         of the router's class, e.g. norm_topk_prob, capacity_factor, n_group
 
     forward(x (..., hidden_size), input_ids=None, mask=None) -> (output like x, Routing of the
@@ -71,11 +71,13 @@ class MoELayer(nn.Module):
         return output.view(x.shape), routing
 
 
-def moe_layer(config: ModelConfig) -> MoELayer:
-    """The MoE layer of a block, with the options of `config` that its router takes."""
-    names = config.router_class.options
-    options = {name: getattr(config, name) for name in names if hasattr(config, name)}
+def moe_layer(config: ModelConfig, layer: int) -> MoELayer:
+    """The MoE layer of block `layer`, with the options of `config` that its router takes."""
+    router = config.routers[layer]
+    options = {name: getattr(config, name) for name in router.options if hasattr(config, name)}
+    if config.mlp_layer_types and "seed" in router.options:
+        options["seed"] = layer  # else two tokens that share experts would share them in all blocks
     widths = config.hidden_size, config.moe_intermediate_size
     experts = config.n_routed_experts, config.num_experts_per_tok, config.n_shared_experts
-    ends = dict(router=config.router, mlp_bias=config.mlp_bias)
+    ends = dict(router=router.name, mlp_bias=config.mlp_bias)
     return MoELayer(*widths, *experts, **ends, **options)

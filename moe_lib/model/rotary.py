@@ -55,7 +55,7 @@ def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
 
 
 def rotary_magnitude(scaling: dict | None) -> float:
-    """Times queries and keys: `attention_factor`, the mscales' ratio, or YaRN's own value."""
+    """A factor of queries and keys: `attention_factor`, the mscales' ratio, or YaRN's own value."""
     if scaling is None:
         return 1.0
     factor, mscale, mscale_all_dim = scaling["factor"], scaling["mscale"], scaling["mscale_all_dim"]
@@ -67,7 +67,7 @@ def rotary_magnitude(scaling: dict | None) -> float:
 
 
 def softmax_factor(scaling: dict | None) -> float:
-    """What all scores are times besides 1/sqrt(d): an mscale for the query, and one for the key.
+    """What multiplies all scores besides 1/sqrt(d): an mscale for the query, one for the key.
     A model without it is right at position 0, where one key takes all the attention whatever its
     score, and wrong everywhere else."""
     if scaling is None or not scaling["mscale_all_dim"]:

@@ -16,7 +16,7 @@ from moe_lib.model.routing import Routing
 
 LIMIT = 3.0  # coordinates lie between -LIMIT and LIMIT
 LARGEST = 1e6  # of a temperature, noise, capacity factor or bias: beyond it float32 says no more
-CELLS = 96  # the plane is cut into CELLS × CELLS squares to draw the regions
+CELLS = 240  # the plane is cut into CELLS × CELLS squares to draw the regions
 N_GROUPS, TOPK_GROUPS = (
     3,
     2,

@@ -28,8 +28,8 @@ class BatchSource(Protocol):
 @dataclass(frozen=True)
 class StepReport:
     """What a callback gets after each step: the row of the history, and the loads, one (E,) tensor
-    per MoE layer. It may change factors for the steps to come, e.g. model.config =
-    model.config.replace(aux_loss_alpha=0.0)."""
+    per MoE layer. It may give the model another config for the steps to come, by
+    `model.config.replace(aux_loss_alpha=0.0)`."""
 
     row: dict
     loads: list[Tensor]
@@ -37,9 +37,9 @@ class StepReport:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """history: a DataFrame, a row per step: loss in nats per token, without balance_loss, which are
-    the balance losses; max_violation and load_entropy of the worst layer; dropped_share over all
-    layers. interrupted: stopped early."""
+    """history: a DataFrame, a row per step: loss, in nats per token, of the language alone;
+    balance_loss, the sum of the balance losses; max_violation and load_entropy of the worst layer;
+    dropped_share over all layers. interrupted: stopped early."""
 
     model: nn.Module
     history: Any

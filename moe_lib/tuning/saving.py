@@ -40,7 +40,10 @@ def fingerprint(model: Model) -> str:
     in float32.
     """
     model = bare(model)
-    digest = hashlib.sha256(repr(sorted(model.config.to_dict().items())).encode())
+    config = model.config.to_dict()
+    if config["mlp_layer_types"] is None:  # a later field: names given before it stay as they were
+        del config["mlp_layer_types"]
+    digest = hashlib.sha256(repr(sorted(config.items())).encode())
     for name, tensor in sorted(model.state_dict().items()):
         values = tensor.detach().cpu()
         values = (values.float() if values.is_floating_point() else values).contiguous()

@@ -10,6 +10,7 @@ from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.cache_calculator.widget import CacheCalculator
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
+from moe_lib.views.phone_book.widget import PhoneBookRace
 from moe_lib.views.router_playground.widget import RouterPlayground
 from moe_lib.views.token_view import TokenView
 from moe_lib.views.tryout.widget import TryOut
@@ -42,6 +43,7 @@ def make(model, masked, tokenizer):
         "mask": lambda: MaskPlayground(masked, tokenizer, TEXT),
         "router": RouterPlayground,
         "parameters": ParameterExplorer,
+        "phone": lambda: PhoneBookRace(lambda facts, experts, chosen, report: None),
         "cache": CacheCalculator,
         "tryout": lambda: TryOut(answer, examples=["one", "two"]),
         "comparator": lambda: TuningComparator({"intents": made_up(), "other": made_up("other")}),

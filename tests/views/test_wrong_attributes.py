@@ -45,6 +45,9 @@ ATTRIBUTES = [  # (widget, attribute, wrong values)
     ("dashboard", "bias_update_speed", [None, NAN, -0.1, True]),
     ("dashboard", "seed", [None, True, 1.5, -1, HUGE]),
     ("tokens", "text", [None, 3, HALF]),
+    ("phone", "facts", [None, 1000, "1024", 1024.0]),
+    ("phone", "experts", [None, 3, HUGE, NAN]),
+    ("phone", "chosen", [None, 0, True, "2"]),
 ]
 
 
@@ -64,6 +67,7 @@ TOLD = {  # what callers only read
     "explorer": ["reading", "selected", "summary", "text_area", "panel", "select_token"],
     "mask": ["words", "predictions", "loss", "masked", "summary", "mask"],
     "router": ["result", "labels", "summary", "settings"],
+    "phone": ["sides", "curves", "state", "summary", "start"],
     "parameters": ["account", "sizes", "changed", "set"],
     "cache": ["account", "sizes", "own_kind", "reset"],
     "tryout": ["result", "asks", "summary"],

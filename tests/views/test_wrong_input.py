@@ -1,5 +1,5 @@
-"""Wrong messages from a page, for every widget: each is refused in words that name what is wrong, and
-the widget is what it was. Wrong arguments: tests/wrong_input."""
+"""Wrong messages from a page, for every widget: each is refused in words that name what is wrong,
+and the widget is what it was. Wrong arguments: tests/wrong_input."""
 
 import pytest
 
@@ -83,6 +83,23 @@ MESSAGES = {  # widget: (wrong messages, one that is right)
             {"asked": 1, "change": {"reset": True, "seed": -1}},
         ],
         {"asked": 2, "change": {"method": "switch"}},
+    ),
+    "phone": (
+        [
+            {"facts": None},
+            {"facts": 1000},
+            {"facts": "1024"},
+            {"facts": 1024.0},
+            {"experts": HUGE},
+            {"experts": NAN},
+            {"chosen": True},
+            {"chosen": 0},
+            {"experts": 2, "chosen": 4},
+            {"act": "go"},
+            {"act": None},
+            {"act": "start", "facts": 1024},
+        ],
+        {"facts": 1024, "experts": 4, "chosen": 4},
     ),
     "parameters": (
         [

@@ -11,7 +11,7 @@ import traitlets
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import is_whole, require
-from moe_lib.training.cures import Cure, cure_words
+from moe_lib.training.cure_settings import Cure, cure_words
 from moe_lib.training.live import FAILED, LiveTraining, fresh_model
 from moe_lib.training.loop import StepReport, train
 from moe_lib.training.recorder import BalanceRecorder
@@ -53,9 +53,8 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
                nothing)
     batches, steps, learning_rate and further options   as for `moe_lib.train`
     seed       of the weights; all runs see the same batches in the same order
-    cure, alpha, scope, bias_update_speed   see `moe_lib.training.cures.Cure`. A bias that a run has
-                                            built up stays
-               when another cure is chosen; it only stops moving.
+    cure, alpha, scope, bias_update_speed   see `moe_lib.training.cure_settings.Cure`. A bias that a
+               run has built up stays when another cure is chosen; it only stops moving.
 
     runs       a BalanceRecorder per run, oldest first; `shown` are those on show
     training   the LiveTraining that was started last, None before the first

@@ -37,7 +37,9 @@ _CHIP = (
     "padding:0px 3px; margin:1px; text-align:center; line-height:1.25; font-size:13px; "
     "vertical-align:top"
 )
-_MONO = "font-family:monospace; white-space:pre-wrap"
+_MONO = "font-family:monospace; white-space:pre"
+# A block under the label; GitHub drops all styles, and there it stays a small number behind it.
+_NUMBER = "display:block; font-size:11px; line-height:1.25"
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def tokens_html(tokens: list[Token], ids: bool = True) -> str:
             boxes.append(f'<span style="white-space:nowrap">{escape(token.whole)} = ')
         place = token.place
         fill, border, what = KINDS[token.kind]
-        below = f'<br><span style="font-size:11px">{token.id}</span>' if ids else ""
+        below = f'<sub style="{_NUMBER}">{token.id}</sub>' if ids else ""
         boxes.append(
             f'<span style="{_CHIP.format(fill=fill, border=border)}" title="{what}">'
             f'<span style="{_MONO}">{escape(token.label)}</span>{below}</span>'

@@ -221,7 +221,9 @@ RECORD = "a record that the library fills in; readers look at it and do not make
 
 EXEMPT = {f"moe_lib.training.{name}": RECORD for name in ("StepReport", "TrainingRun")}
 
-EXEMPT["moe_lib.training.cures.cure_words"] = "words for the fields of a checked ModelConfig"
+EXEMPT["moe_lib.training.cure_settings.cure_words"] = (
+    "words for the fields of a checked ModelConfig"
+)
 
 EXEMPT["moe_lib.training.TrainingDiverged"] = "an error: it is raised, not called"
 

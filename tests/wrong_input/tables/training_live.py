@@ -118,7 +118,7 @@ ENTRIES = [
         {"path": [*PATH, "", "a\0b"]},
     ),
     Entry(
-        "moe_lib.training.cures.Cure",
+        "moe_lib.training.cure_settings.Cure",
         lambda: dict(kind="none"),
         {
             "kind": [None, 3, "prayer", ["none"], True],
@@ -129,7 +129,7 @@ ENTRIES = [
         says={"kind": "cure"},
     ),
     Entry(
-        "moe_lib.training.load_balance.update_selection_biases",
+        "moe_lib.training.bias_update.update_selection_biases",
         lambda: dict(model=biased(), loads=[torch.ones(4)] * 2, speed=0.1),
         {
             "model": MODEL,

@@ -191,6 +191,16 @@ ENTRIES = [
         },
     ),
     Entry(
+        VIEWS + "phone_book.PhoneBookRace",
+        lambda: dict(run=lambda **asked: None),
+        {
+            "run": [None, 3, "run"],
+            "facts": [None, 0, 1000, "1024", 1024.0, True],
+            "experts": [None, 0, 3, "8", 8.0],
+            "chosen": [None, 0, 3, 64, "2", True],
+        },
+    ),
+    Entry(
         VIEWS + "TryOut",
         lambda: dict(answer=answer, examples=["one", "two"]),
         {
