@@ -12,6 +12,7 @@ from moe_lib.views.explorer.panel import SCRIPTS, RoutingPanel
 from moe_lib.views.kit.assets import VIEWS, script, style
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
+from moe_lib.views.phone_book.widget import PhoneBookRace
 from moe_lib.views.router_playground.widget import RouterPlayground
 from moe_lib.views.tryout.widget import TryOut
 from moe_lib.views.tuning_comparator.widget import TuningComparator
@@ -21,6 +22,7 @@ WIDGETS = [
     CacheCalculator,
     MaskPlayground,
     ParameterExplorer,
+    PhoneBookRace,
     RouterPlayground,
     RoutingPanel,
     TryOut,

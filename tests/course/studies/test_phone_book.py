@@ -88,17 +88,43 @@ def test_a_rule_holds_for_pairs_that_were_not_shown():
         assert (beaten[lower] & asked) <= beaten[higher]
 
 
+def test_more_facts_are_shown_in_more_steps_and_fewer_never_in_less():
+    assert study.steps_for(study.TABLE) == study.steps_for(1024) == study.STEPS
+    assert study.steps_for(2 * study.TABLE) == 2 * study.STEPS
+
+
 def test_the_study_keeps_its_runs(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "DESIGNS", {n: study.DESIGNS[n] for n in ("dense", "32 experts")})
     monkeypatch.setattr(study, "RATES", (0.01,))
-    options = dict(facts=(256,), seeds=1, steps=20, kept=tmp_path)
+    options = dict(table=256, facts=(128,), seeds=1, steps=20, kept=tmp_path)
     found = study.run_study(**options)
-    recall = {run["design"]: run["recall"] for run in found["runs"]}
+    recall = {(run["design"], run["n_facts"]): run["recall"] for run in found["runs"]}
+    assert len(recall) == 4
     assert all(2 / study.NUMBERS < one <= 1 for one in recall.values())  # more than guessing
     kept = sorted(path.name for path in tmp_path.glob("*.json"))
-    assert kept == ["32-experts-256-0.json", "dense-256-0.json"] + [
-        "rate-32-experts.json",
-        "rate-dense.json",
-    ]
-    assert read_json(tmp_path / "dense-256-0.json")["run"]["recall"] == recall["dense"]
+    both = [f"{design}-{n}-0.json" for design in ("32-experts", "dense") for n in (128, 256)]
+    rates = ["rate-32-experts.json", "rate-dense.json"]
+    assert kept == sorted([*both, *rates, "rule-dense-0.json", "rule-rate-dense.json"])
+    assert read_json(tmp_path / "dense-256-0.json")["run"]["recall"] == recall["dense", 256]
+    assert [run["design"] for run in found["rule"]] == ["dense"]  # of RULE
+    assert 0.3 < found["rule"][0]["unseen_recall"] <= 1
     assert study.run_study(**options)["runs"] == found["runs"]
+
+
+def test_the_stored_study_holds_what_the_course_says_of_it():
+    runs = study.stored_runs()
+    table = runs[runs["n_facts"] == study.TABLE].groupby("design")
+    assert set(table.groups) == set(study.DESIGNS) and (table.size() == study.SEEDS).all()
+    recall = table["recall"]
+    gain = recall.min()["32 experts"] - recall.max()["dense"]
+    spread = (recall.max() - recall.min())[["dense", "32 experts"]].max()
+    assert gain > 5 * spread
+    assert abs(recall.mean()["2 experts, both on"] - recall.mean()["dense"]) < 2 * spread
+    # collapse costs recall in every seed
+    uncured, cured = (table.get_group(name) for name in ("16, no cure", "16 experts"))
+    assert (cured["recall"].to_numpy() > uncured["recall"].to_numpy()).all()
+    assert uncured["max_violation"].min() > 2 * cured["max_violation"].max()
+    # what a model holds, by hand: 6 bits a fact less what is left
+    row = runs.iloc[0]
+    held = row["n_facts"] * (6 - row["bits"]) / row["parameters"]
+    assert row["bits_per_parameter"] == pytest.approx(held)

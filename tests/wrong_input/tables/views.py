@@ -200,6 +200,16 @@ ENTRIES = [
         },
     ),
     Entry(
+        VIEWS + "phone_book.PhoneBookRace",
+        lambda: dict(run=lambda **asked: None),
+        {
+            "run": [None, 3, "run"],
+            "facts": [None, 0, 1000, "1024", 1024.0, True],
+            "experts": [None, 0, 3, "8", 8.0],
+            "chosen": [None, 0, 3, 64, "2", True],
+        },
+    ),
+    Entry(
         VIEWS + "TryOut",
         lambda: dict(answer=answer, examples=["one", "two"]),
         {
@@ -348,6 +358,26 @@ ENTRIES = [
         panels={"a": (torch.rand(2, 4), torch.rand(2, 4))},
         layers=[1, 2],
         xlabel="load",
+    ),
+    figure(
+        "seeds.dots_figure",
+        {
+            "rows": [*MAPS, {"a": []}, {"a": ["b"]}, {"a": 3}, {3: [1.0]}],
+            "xlabel": TEXT,
+            "hollow": [None, 3, [3]],
+            "digits": NATURAL,
+        },
+        rows={"a": [0.1, 0.2]},
+        xlabel="recall",
+        hollow=["a"],
+        digits=2,
+    ),
+    figure(
+        "seeds.curves_figure",
+        {"curves": [*MAPS, {"a": 3}, {"a": WORDS}, {3: TABLE}], "xlabel": TEXT, "ylabel": TEXT},
+        curves={"a": TABLE.set_index(pd.Index([1, 2]))},
+        xlabel="facts",
+        ylabel="recall",
     ),
     figure("text.cost_figure", {"cost": [*WRONG_TABLE, WORDS]}, cost=TABLE),
     figure(
