@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from moe_lib.errors import require
-from moe_lib.tracing.engines.arrays import UNKNOWN_TOKEN
 from moe_lib.tracing.reading import Reading
 from moe_lib.tracing.token_labels import token_label
-from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, RoutingTrace
 from moe_lib.tracing.trace_files import check_trace
 from moe_lib.validation import Count, Natural, checked
 
