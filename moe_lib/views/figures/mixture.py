@@ -19,7 +19,7 @@ from moe_lib.views.kit.palette import expert_colour
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
 _FEWEST = 0.02  # share of the tokens an expert needs for a number in the picture
-_TOGETHER = 0.6  # an expert's tokens lie on one side: its middle is that far from the origin
+_TOGETHER = 0.9  # an expert's tokens lie on one side: its middle is that far from the origin
 
 
 @checked
