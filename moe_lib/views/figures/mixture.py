@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.validation import checked, require_tensor
+from moe_lib.validation import Count, checked, require_tensor
 from moe_lib.views.figures.arguments import require_numbers
 from moe_lib.views.figures.preferences import COLOURS
 from moe_lib.views.kit.lettering import WIDTH, named, plain_words
@@ -77,7 +77,7 @@ def _mark(expert: int, size: float = 7, edge: float = 0.4) -> dict:
 @checked
 @plain_words
 def batch_reads_figure(
-    touched: pd.DataFrame, n_experts: int, reads: pd.DataFrame, formula: Sequence[float]
+    touched: pd.DataFrame, n_experts: Count, reads: pd.DataFrame, formula: Sequence[float]
 ) -> Figure:
     """Left: by how much a formula exceeds the experts that a batch really touches. Right: weights
     that one step reads, over those of a dense model.
@@ -100,11 +100,12 @@ def batch_reads_figure(
         ticks = list(table.index)[:: 2 if len(table) < 9 else 3]
         ax.set_xticks(ticks, ticks)
         ax.set_xlabel("tokens in the batch")
-        ax.legend(fontsize=9)
         ax.grid(alpha=0.3)
     left.axhline(0, color="grey", linestyle=":")
     left.set(ylabel=f"formula - counted, experts of {n_experts}")
     left.set_title("a small trained model: fewer experts than by the formula", fontsize=10)
+    left.legend(loc="upper right", fontsize=9)  # where no line is
+    right.legend(loc="center right", fontsize=9)
     right.axhline(1, color="grey", linestyle=":")
     right.set(ylabel="weights read, times dense", ylim=(0, None))
     right.set_title("one step, by the formula", fontsize=10)
