@@ -104,7 +104,8 @@ def batch_reads_figure(
     left.axhline(0, color="grey", linestyle=":")
     left.set(ylabel=f"formula - counted, experts of {n_experts}")
     left.set_title("a small trained model: fewer experts than by the formula", fontsize=10)
-    left.legend(loc="upper right", fontsize=9)  # where no line is
+    left.set_ylim(top=1.4 * max(0.1, fewer.max(axis=None)))  # room for the names
+    left.legend(loc="upper right", fontsize=9)
     right.legend(loc="center right", fontsize=9)
     right.axhline(1, color="grey", linestyle=":")
     right.set(ylabel="weights read, times dense", ylim=(0, None))
