@@ -9,6 +9,7 @@ import torch
 from moe_lib.text import pack
 from tests.views.comparisons import made_up
 from tests.wrong_input.table import (
+    COUNT,
     NAN,
     NATURAL,
     POSITIVE,
@@ -152,6 +153,35 @@ ENTRIES = [
         curves={"a": TABLE.set_index(pd.Index([1, 2]))},
         xlabel="facts",
         ylabel="recall",
+    ),
+    figure(
+        "mixture.plane_figure",
+        {
+            "points": [
+                None,
+                3,
+                [[0.5, 1.0]],
+                torch.zeros(2),
+                torch.zeros(2, 3),
+                torch.ones(2, 2).long(),
+            ],
+            "frames": [*MAPS, {"a": torch.zeros(3).long()}, {"a": torch.zeros(2)}],
+        },
+        points=torch.zeros(2, 2),
+        frames={"a": torch.zeros(2, dtype=torch.long)},
+    ),
+    figure(
+        "mixture.batch_reads_figure",
+        {
+            "touched": [*WRONG_TABLE, WORDS],
+            "n_experts": COUNT,
+            "reads": [*WRONG_TABLE, WORDS],
+            "formula": [None, 3, [], [1.0], ["a", "b"]],
+        },
+        touched=TABLE.set_index(pd.Index([1, 2])),
+        n_experts=16,
+        reads=TABLE.set_index(pd.Index([1, 2])),
+        formula=[2.0, 3.8],
     ),
     figure("text.cost_figure", {"cost": [*WRONG_TABLE, WORDS]}, cost=TABLE),
     figure(
