@@ -1,4 +1,4 @@
-"""Pictures of chapter 14: training against test, the effect of each remedy, curves over a radius or
+"""Pictures of chapter 15: training against test, the effect of each remedy, curves over a radius or
 over labels."""
 
 from collections.abc import Collection, Mapping

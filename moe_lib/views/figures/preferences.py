@@ -1,4 +1,4 @@
-"""Pictures of chapter 10: what experts prefer, who is chosen together, when it settles, what is
+"""Pictures of chapter 11: what experts prefer, who is chosen together, when it settles, what is
 missed."""
 
 from collections.abc import Mapping
