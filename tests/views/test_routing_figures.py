@@ -52,7 +52,7 @@ def test_every_run_is_a_mark():
         (lambda: routings_figure({"a": routing(), "b": routing(tokens=4)}), "the same tokens"),
         (lambda: routings_figure({"a": routing()}, ["one"]), "words: got '1 of them'; wants 5"),
         (lambda: moves_figure({}), "runs: got 0"),
-        (lambda: moves_figure({"a": []}), r"runs\['a'\]: got 'no run'"),
+        (lambda: moves_figure({"a": []}), r"runs\['a'\]: got \[\]"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(make, message):
