@@ -46,9 +46,11 @@ class ModelConfig:
     n_shared_experts: Natural = 0  # experts every token passes, without a router (DeepSeekMoE, 3.2)
     moe_intermediate_size: Count = 128  # width of one expert
     first_k_dense_replace: Natural = 0  # the first blocks that keep a dense feed-forward layer
+    # Of each block (DeepSeek-V4): "dense"; "moe", experts by `router`; "hash_moe", by token id.
+    mlp_layer_types: tuple[Choice("dense", "hash_moe", "moe"), ...] | None = None
 
     router: str = "topk"  # a name of `moe_lib.model.routers.ROUTERS`
-    scoring_func: Choice("softmax", "sigmoid") = "softmax"  # how router logits become affinities
+    scoring_func: Choice("softmax", "sigmoid", "sqrtsoftplus") = "softmax"  # logits to affinities
     norm_topk_prob: Flag = False  # divide the k weights by their sum (Mixtral, DeepSeek-V3)?
     routed_scaling_factor: Finite = 1.0  # multiplies the chosen weights (DeepSeek-V2: 16, V3: 2.5)
     n_group: Count = 1  # equal blocks of experts, one per device
@@ -96,6 +98,8 @@ class ModelConfig:
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         object.__setattr__(self, "rope_scaling", complete_rope_scaling(self.rope_scaling))
+        kinds = self.mlp_layer_types and tuple(self.mlp_layer_types)
+        object.__setattr__(self, "mlp_layer_types", kinds)
         _check_attention(self)
         self._check_experts()
 
@@ -107,14 +111,26 @@ class ModelConfig:
         require_one_of("router", self.router, ROUTERS)
         return ROUTERS[self.router]
 
+    @property
+    def routers(self) -> "dict[int, type[Router]]":
+        """The class of the router of each block that has experts."""
+        from moe_lib.model.routers import LAYER_ROUTERS
+
+        kinds = enumerate(self.mlp_layer_types or ("moe",) * self.num_hidden_layers)
+        usual, has_one = self.router_class, self.is_moe_layer
+        return {layer: LAYER_ROUTERS.get(kind, usual) for layer, kind in kinds if has_one(layer)}
+
     def _check_experts(self):
         dense, layers = self.first_k_dense_replace, self.num_hidden_layers
+        require_whole("num_hidden_layers", layers, at_most=10_000)  # each is made one by one
         wants = f"at most num_hidden_layers ({layers})"
         require(dense <= layers, "first_k_dense_replace", dense, wants)
         shared, wants = self.n_shared_experts, "0 when n_routed_experts is 0"
         require(self.n_routed_experts > 0 or shared == 0, "n_shared_experts", shared, wants)
+        self._check_layer_types()
         router = self.router_class
-        router.check(self)
+        for one in dict.fromkeys((router, *self.routers.values())):
+            one.check(self)
         wants = "another router in a causal model: a token's experts would depend on later tokens"
         require(router.causal or not self.causal, "router", self.router, wants)
         for name in _BALANCE:
@@ -123,6 +139,15 @@ class ModelConfig:
         for name in ("device_loss_alpha", "communication_loss_alpha"):
             got, wants = getattr(self, name), "0 when n_group is 1: it balances devices"
             require(got == 0 or self.n_group > 1, name, got, wants)
+
+    def _check_layer_types(self):
+        kinds, layers = self.mlp_layer_types, self.num_hidden_layers
+        wants = f"an entry for each of num_hidden_layers ({layers}) blocks"
+        require(kinds is None or len(kinds) == layers, "mlp_layer_types", kinds, wants)
+        for layer, kind in enumerate(kinds or ()):
+            fits = self.is_moe_layer(layer) != (kind == "dense")
+            wants = '"dense" in the blocks without experts, and only there'
+            require(fits, f"mlp_layer_types[{layer}]", kind, wants)
 
     @property
     def head_dim(self) -> int:
@@ -156,7 +181,7 @@ class ModelConfig:
         got, wants = self.intermediate_size, f"{active}, the active width of the MoE blocks"
         require(self.first_k_dense_replace == 0 or got == active, "intermediate_size", got, wants)
         none = dict.fromkeys(("n_routed_experts", "n_shared_experts", "first_k_dense_replace"), 0)
-        return self.replace(**none, intermediate_size=active)
+        return self.replace(**none, mlp_layer_types=None, intermediate_size=active)
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)

@@ -98,7 +98,7 @@ def count_parameters(config: ModelConfig | ModelSizes) -> ParameterCount:
         routed_experts=sizes.n_routed_experts * expert,
         shared_experts=sizes.n_shared_experts * expert
         + sizes.num_moe_layers * biases["shared_experts"],
-        router=sizes.num_moe_layers * _router_parameters(config),
+        router=_router_parameters(config, sizes),
         norms=layers * (2 * d + inner_norms) + d,
         head=0 if sizes.tie_word_embeddings else embedding,
         chosen_experts=sizes.num_experts_per_tok * expert,
@@ -137,12 +137,13 @@ def _biases(config: ModelConfig | ModelSizes, sizes: ModelSizes) -> dict[str, in
     return {"attention": attention, "dense_ffn": dense, "shared_experts": shared}
 
 
-def _router_parameters(config: ModelConfig | ModelSizes) -> int:
-    """One router's, as its class says; a published model's is a single matrix."""
-    sizes = config.hidden_size, config.n_routed_experts
+def _router_parameters(config: ModelConfig | ModelSizes, sizes: ModelSizes) -> int:
+    """All blocks' routers, as their classes say; a published model's are single matrices."""
+    matrix = config.hidden_size, config.n_routed_experts
     if not isinstance(config, ModelConfig):
-        return prod(sizes)
-    return sum(prod(shape) for shape in config.router_class.parameter_shapes(*sizes).values())
+        return sizes.num_moe_layers * prod(matrix)
+    shapes = [router.parameter_shapes(*matrix).values() for router in config.routers.values()]
+    return sum(prod(shape) for of_block in shapes for shape in of_block)
 
 
 @checked

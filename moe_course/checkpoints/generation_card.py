@@ -39,7 +39,7 @@ def _card(content: dict) -> str:
     return f"""# mini-v2-prompted
 
 `{name}`, fine-tuned on four tasks at once, each named by its prompt: translate English into Chinese, summarise in a
-sentence, recommend a product of the course's invented shop, go on in a style. Chapter 12's specimen, and no use for
+sentence, recommend a product of the course's invented shop, go on in a style. Chapter 13's specimen, and no use for
 anything else: read the baselines beside each figure.
 
     model, tokenizer = load_checkpoint("mini-v2-prompted")

@@ -5,13 +5,19 @@ import math
 import torch
 
 from moe_course.checks.comparisons import (
+    expect_answer,
     expect_close,
     expect_dtype,
     expect_equal,
     expect_shape,
     expect_true,
 )
-from moe_lib.model.routers import BiasedTopKRouter, GroupLimitedRouter, TopKRouter
+from moe_lib.model.routers import (
+    BiasedTopKRouter,
+    GatedHashRouter,
+    GroupLimitedRouter,
+    TopKRouter,
+)
 
 
 def _in_groups(scores, k, group_scores, topk_group, outside=-torch.inf):
@@ -110,7 +116,7 @@ def check_choose_v3(choose_v3):
     router = BiasedTopKRouter(2, n_experts, k, n_group=n_group, topk_group=topk_group).eval()
     logits = torch.randn(64, n_experts)
     scores = logits.sigmoid()
-    for level in (0.0, 0.3, -0.9, -5.0):
+    for level in (0.0, 0.3, -0.9, -5.0, -20.0, -60.0):
         bias = level + 0.2 * torch.randn(n_experts)
         router.selection_bias.copy_(bias)
         expected = router.route(logits).experts
@@ -142,6 +148,13 @@ def check_choose_v3(choose_v3):
                 "the group limit is gone: these are the k best of all": biased.topk(
                     k, dim=-1
                 ).indices,
+                "a group is scored by its best expert alone, which is V2's rule; V3 takes its two "
+                "best together": _in_groups(
+                    biased, k, biased.unflatten(-1, (n_group, -1)).amax(-1), topk_group
+                ),
+                f"{n_outside} of 64 tokens visit a group that is not among their best. The score "
+                "that you give to a forbidden expert is low: is it lower than every score that "
+                "this bias can make?": lambda _, n=n_outside: n > 0,
             },
         )
     return "A forbidden expert now loses against every score, also a negative one."
@@ -188,6 +201,18 @@ def check_keep(keep):
             f"{what}, in training",
             hints={
                 "nothing is dropped in training": torch.ones_like(routing.kept).int(),
+                "True and False are exchanged: True is for what stays": (~routing.kept).int(),
+                "all choices of a token are seated together; want all first choices, then all "
+                "second ones": _seated_by_token(routing.experts, n_experts, room).int(),
+                "the room counts tokens and not choices: each token brings k of them": _seated(
+                    routing.experts, n_experts, max(1, math.ceil(factor * tokens / n_experts))
+                ).int(),
+                "the capacity factor takes no part in the room": _seated(
+                    routing.experts, n_experts, max(1, math.ceil(tokens * k / n_experts))
+                ).int(),
+                "the last come are served first": _seated(routing.experts.flip(0), n_experts, room)
+                .flip(0)
+                .int(),
                 "the room is rounded down; round up": _seated(
                     routing.experts, n_experts, max(1, int(factor * tokens * k / n_experts))
                 ).int(),
@@ -205,7 +230,13 @@ def check_keep(keep):
                 )
             },
         )
-    return "Room for at least one, and at evaluation for all."
+    return "Room for at least one, and at evaluation, as in DeepSeek-V2, for all."
+
+
+def _seated_by_token(experts, n_experts, room):
+    """Every token seats all its choices before the next one comes."""
+    one_by_one = experts.reshape(-1, 1)  # (tokens · k, 1)
+    return _seated(one_by_one, n_experts, room).view(experts.shape)
 
 
 def _seated(experts, n_experts, room):
@@ -217,68 +248,90 @@ def _seated(experts, n_experts, room):
     return kept
 
 
-def _entropy(labels):
-    p = torch.bincount(labels).double() / len(labels)
-    return -(p[p > 0] * p[p > 0].log2()).sum()
-
-
-def _information_of(a, b, columns):
-    """The bits that come out when pairs are numbered a · columns + b, with too few columns; nan if
-    that cannot be."""
-    rows = int(a.max()) + 1
-    if columns < 1:
-        return torch.tensor(math.nan)
-    counts = torch.bincount(a * columns + b, minlength=rows * columns)
-    if len(counts) != rows * columns:
-        return torch.tensor(math.nan)
-    joint = counts.view(rows, columns).double() / len(a)
-    alone = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    there = joint > 0
-    return (joint[there] * (joint[there] / alone[there]).log2()).sum()
-
-
-def check_mutual_information(mutual_information):
-    coins = torch.randint(2, (400,))
-    dice = torch.randint(6, (400,))
-    cases = [
-        ("b equal to a, four values", torch.arange(4).repeat(8), torch.arange(4).repeat(8)),
-        ("independent labels", torch.arange(4).repeat(6), torch.arange(6).repeat_interleave(4)),
-        ("b = a + a coin", dice, dice + coins),
-        ("b with values that a never has", coins, 3 * coins + 7),
-    ]
-    for name, a, b in cases:
-        expected = (
-            _entropy(a) + _entropy(b) - _entropy(a * (int(b.max()) + 1) + b)
-        )  # another road to the same number
-        answer = mutual_information(a.clone(), b.clone())
-        answer = (
-            torch.as_tensor(float(answer)) if isinstance(answer, (float, torch.Tensor)) else answer
+def check_gated_hash(gated_hash):
+    tokens, n_experts, k, vocabulary = 60, 8, 3, 20
+    table = torch.rand(vocabulary, n_experts).argsort(-1)[:, :k]  # (vocabulary, k)
+    ids = torch.randint(vocabulary, (tokens,))
+    for scale in (1.0, 1.5):
+        logits = 2 * torch.randn(tokens, n_experts)
+        router = GatedHashRouter(
+            2, n_experts, k, vocab_size=vocabulary, routed_scaling_factor=scale
+        ).eval()
+        expected = router.gate(logits, table[ids])
+        answer = gated_hash(logits.clone(), ids.clone(), table.clone(), scale)
+        expect_answer(answer, "your answer")
+        expect_true(
+            isinstance(answer, tuple | list) and len(answer) == 2,
+            "Two things are wanted: experts (tokens, k), weights (tokens, k).",
         )
+        experts, weights = answer
+        expect_shape(experts, (tokens, k), "the experts")
+        expect_dtype(experts, torch.int64, "the experts")
+        expect_shape(weights, (tokens, k), "the weights")
+        by_logits = logits.topk(k, dim=-1).indices
         expect_close(
-            answer,
-            expected.float(),
-            f"the bits for {name}",
+            experts.sort(-1).values,
+            expected.experts.sort(-1).values,
+            "the experts of each token, sorted",
             hints={
-                "the sum is not a number: 0 · log 0. Leave out the cells with "
-                "p(a, b) = 0": lambda bits: bool(bits.isnan()),
-                "these are nats: use log2": expected * math.log(2),
-                "the sign is the wrong way round": -expected,
-                "this is the entropy of a": _entropy(a),
-                "this is the entropy of the pair, without the division by p(a) p(b)": _entropy(
-                    a * (int(b.max()) + 1) + b
-                ),
-                "counts must become shares: divide by n first": expected * len(a),
-                "different pairs share one number: with m values of b, a · m + b needs m = "
-                "b.max() + 1": _information_of(a, b, int(b.max())),
+                "these are the experts with the largest logits: who chooses here, the gate or "
+                "the table?": by_logits.sort(-1).values,
+                "the table is asked for the place of a token in the text; want its id": table[
+                    torch.arange(tokens) % vocabulary
+                ]
+                .sort(-1)
+                .values,
             },
-            atol=1e-4,
         )
-    return "0 for independent labels, the entropy where one decides the other."
+        _check_gates(_spread(experts, weights, n_experts), expected, logits, table[ids], scale)
+    return "The table says who, the gate says how much: DeepSeek-V4's first MoE layers."
+
+
+def _check_gates(answer, routing, logits, experts, scale):
+    """answer (tokens, E): the weights, each at its expert."""
+    n_experts = logits.shape[-1]
+
+    def divided(scores, by=None):
+        chosen = scores.gather(1, experts)
+        total = chosen if by is None else by
+        return _spread(experts, scale * chosen / total.sum(-1, keepdim=True), n_experts)
+
+    root = torch.nn.functional.softplus(logits).sqrt()
+    wanted = divided(root)
+    hints = {
+        "the square root is missing: these weights come from the softplus alone": divided(
+            torch.nn.functional.softplus(logits)
+        ),
+        "these are V3's weights, from a sigmoid": divided(logits.sigmoid()),
+        "a softmax over all experts, divided by the sum of the chosen": divided(logits.softmax(-1)),
+        "a softmax of the roots, instead of a division by their sum": divided(root.exp()),
+        "the affinities are right, but nothing divides them by the sum over the chosen": _spread(
+            experts, scale * root.gather(1, experts), n_experts
+        ),
+        "they are divided by the sum over all experts; want the sum over the chosen": divided(
+            root, by=root
+        ),
+        "every expert has the same weight, as in the Hash layers of 2021. Does the gate learn "
+        "anything so?": torch.full_like(logits, scale / experts.shape[1])
+        * _spread(experts, torch.ones_like(experts, dtype=logits.dtype), n_experts),
+        "the weights stand at the wrong experts: experts are put in order and weights are not, "
+        "or the other way round": lambda got: torch.allclose(
+            got.sort(-1).values, wanted.sort(-1).values, atol=1e-5
+        ),
+    }
+    if scale != 1:
+        hints["`scale` is not used: a token's weights still sum to 1"] = wanted / scale
+    expect_close(answer, wanted, f"the weights for a scale of {scale:g}", hints=hints, atol=1e-5)
+
+
+def _spread(experts, weights, n_experts):
+    """(tokens, k) each -> (tokens, E): each weight at its expert."""
+    return torch.zeros(len(experts), n_experts).scatter_add(1, experts, weights.float())
 
 
 CHECKS = {
     "05.1": check_group_limited,
     "05.2": check_choose_v3,
     "05.3": check_keep,
-    "05.4": check_mutual_information,
+    "05.4": check_gated_hash,
 }

@@ -1,7 +1,6 @@
-"""Checks of the exercises of chapter 11, fine-tuning."""
+"""Checks of the exercises of chapter 11, reading the router."""
 
 import torch
-import torch.nn.functional as F
 
 from moe_course.checks.comparisons import (
     expect_answer,
@@ -12,157 +11,160 @@ from moe_course.checks.comparisons import (
 )
 
 
-def check_head_gradient(head_gradient):
+def _table(experts, real, domain_of, n_domains, n_experts):
+    """N_iD (domains, experts) and N_D (domains, 1), counted one by one."""
+    counts, tokens = torch.zeros(n_domains, n_experts), torch.zeros(n_domains, 1)
+    for text, domain in enumerate(domain_of.tolist()):
+        for place in real[text].nonzero().flatten().tolist():
+            tokens[domain] += 1
+            for expert in experts[text, place].tolist():
+                counts[domain, expert] += 1
+    return counts, tokens
+
+
+def check_specialisation(specialisation):
     generator = torch.Generator().manual_seed(0)
-    for n, d, k in ((6, 4, 3), (1, 5, 2), (9, 3, 4)):
-        x = torch.randn(n, d, generator=generator)
-        weight, bias = torch.randn(k, d, generator=generator), torch.randn(k, generator=generator)
-        labels = torch.randint(
-            k - (k == 4), (n,), generator=generator
-        )  # once, the last class has no text
-        w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-        F.cross_entropy(x @ w.T + b, labels).backward()
-        answer = expect_answer(
-            head_gradient(x.clone(), weight.clone(), bias.clone(), labels.clone()), "the answer"
+    for texts, length, k, n_domains, n_experts in (
+        (6, 7, 2, 2, 5),
+        (8, 5, 3, 4, 6),
+        (3, 9, 1, 3, 4),
+    ):
+        drawn = torch.rand(
+            texts, length, n_experts - 1, generator=generator
+        )  # the last expert is never chosen
+        experts = drawn.argsort(-1)[..., :k]
+        ends = torch.randint(2, length, (texts,), generator=generator)
+        real = torch.arange(length) < ends[:, None]
+        domain_of = torch.arange(texts) % n_domains
+        answer = specialisation(
+            experts.clone(), real.clone(), domain_of.clone(), n_domains, n_experts
         )
-        what = f"With {n} texts, d = {d} and {k} classes"
-        pair = isinstance(answer, (tuple, list)) and len(answer) == 2
-        expect_true(
-            pair, f"{what}: return two tensors, the gradients of the weight and of the bias."
-        )
-        p = (x @ weight.T + bias).softmax(-1)
-        right = F.one_hot(labels, k).float()
-        expect_shape(answer[0], (k, d), f"{what}: the weight's gradient")
-        expect_close(
-            answer[0],
-            w.grad,
-            f"{what}: the weight's gradient",
-            hints={
-                "it is n times too large: the loss is a mean over the texts, so each "
-                "counts 1/n": w.grad * n,
-                "the right class is not subtracted. δ = p − one-hot": p.T @ x / n,
-                "the sign is the other way round: δ = p − one-hot, not one-hot − p": (right - p).T
-                @ x
-                / n,
-                "softmax was taken over the texts, not over the classes: dim=-1": (
-                    (x @ weight.T + bias).softmax(0) - right
-                ).T
-                @ x
-                / n,
-                "the bias is missing in the logits": ((x @ weight.T).softmax(-1) - right).T @ x / n,
-            },
-        )
-        expect_shape(answer[1], (k,), f"{what}: the bias's gradient")
-        expect_close(
-            answer[1],
-            b.grad,
-            f"{what}: the bias's gradient",
-            hints={
-                "it is n times too large: divide by the number of texts here, too": b.grad * n,
-                "it is n times too small: δ holds the 1/n already, so sum, and do not take "
-                "the mean": b.grad / n,
-            },
-        )
-    return "Equal to autograd: δ = (p − one-hot)/n, and it flows on through x."
-
-
-def check_mean_loss(mean_loss):
-    """The batch means of batches of unequal size -> the mean over the texts."""
-    generator = torch.Generator().manual_seed(1)
-    for sizes in ((16, 16, 16, 16), (16, 16, 16, 3), (5,), (8, 8, 1)):
-        losses = [torch.rand(size, generator=generator) * 3 for size in sizes]
-        batches = [(one.mean().item(), len(one)) for one in losses]
-        answer = expect_answer(mean_loss(list(batches)), "the answer")
-        means = torch.tensor([mean for mean, _ in batches])
-        texts = sum(sizes)
-        what = f"With batches of {', '.join(map(str, sizes))} texts"
+        what = f"The table of {n_domains} domains and {n_experts} experts, k = {k}"
+        expect_shape(answer, (n_domains, n_experts), what)
+        counts, tokens = _table(experts, real, domain_of, n_domains, n_experts)
+        everywhere = torch.ones_like(real)
+        padded, padded_tokens = _table(experts, everywhere, domain_of, n_domains, n_experts)
+        first, _ = _table(experts[..., :1], real, domain_of, n_domains, n_experts)
+        used = counts.sum(0, keepdim=True).clamp(min=1)
         expect_close(
             answer,
-            torch.cat(losses).mean(),
+            counts / tokens,
             what,
             hints={
-                "it is too small by about the size of a batch. What does each batch's number "
-                "stand for?": means.sum() / texts,
-                "divided by the number of batches, not of texts": sum(m * n for m, n in batches)
-                / len(batches),
-                "this is the mean of the batch means. A small last batch then counts as much "
-                "as a full one": means.mean(),
-                "this is a sum over the texts. Divide by their number": torch.cat(losses).sum(),
+                "padding is counted, above and below: `real` says which tokens to leave out": padded
+                / padded_tokens,
+                "padding is counted as tokens, though its choices are not. Divide by the "
+                "real tokens of the domain": counts / padded_tokens,
+                "the choices of padding are counted. Only where `real` is True": padded / tokens,
+                "each expert's column sums to 1: you divided by how often the expert is "
+                "used. That tells "
+                "where an expert's tokens come from, and a large domain wins it by its size": counts
+                / used,
+                "each row sums to 1: you divided by the number of choices. N_D counts "
+                "tokens, so a row sums to k": counts / (k * tokens),
+                "these are counts. Divide by the number of the domain's tokens": counts,
+                "only the first choice of each token is counted. All k belong to it": first
+                / tokens,
             },
-            atol=1e-4,
         )
-    return "Every text counts once, whatever the batches are."
+    return "The share of each domain's tokens; rows sum to k, and padding has no say."
 
 
-def _best_by_hand(start, end, allowed, longest):
-    best, place = -float("inf"), None
-    for s in range(len(start)):
-        for e in range(s, min(s + longest, len(start))):
-            if allowed[s] and allowed[e] and start[s] + end[e] > best:
-                best, place = float(start[s] + end[e]), (s, e)
-    return place
+def check_overlap(overlap):
+    generator = torch.Generator().manual_seed(1)
+    for tokens, k, n_experts in ((40, 2, 5), (30, 3, 7), (20, 1, 4)):
+        then, final = (
+            torch.rand(tokens, n_experts, generator=generator).argsort(-1)[:, :k] for _ in range(2)
+        )
+        answer = expect_answer(overlap(then.clone(), final.clone()), "overlap's answer")
+        common = torch.tensor(
+            [len(set(a) & set(b)) for a, b in zip(then.tolist(), final.tolist(), strict=True)]
+        ).float()
+        what = f"overlap of {tokens} tokens, k = {k}"
+        expect_close(
+            answer,
+            (common / k).mean(),
+            what,
+            hints={
+                "you compare place by place. The first expert then may be the second in the "
+                "end, and still counts": (then == final).float().mean(),
+                "only tokens whose whole set is the same count. A token that kept one expert "
+                "of two counts half": (common == k).float().mean(),
+                "every token with one expert in common counts fully. A token that kept one "
+                "of two counts half": (common > 0).float().mean(),
+                "this is the number of experts in common. Divide by k": common.mean(),
+                "sorting and comparing place by place misses a shared expert at another "
+                "place. Compare each with each": (then.sort(-1).values == final.sort(-1).values)
+                .float()
+                .mean(),
+                "this is intersection over union. The formula divides by k": (
+                    common / (2 * k - common)
+                ).mean(),
+                "this is divided by k twice: a mean over the (tokens, k, k) table has k · k "
+                "entries per token": (common / k / k).mean(),
+            },
+        )
+    same = torch.rand(12, 6, generator=generator).argsort(-1)[:, :3]
+    expect_close(
+        expect_answer(overlap(same, same.flip(1)), "overlap's answer"),
+        torch.tensor(1.0),
+        "overlap of the same sets in another order",
+    )
+    return "Sets are compared, not lists; the final model has 1."
 
 
-def check_best_answer(best_answer):
+def check_chosen(chosen):
     generator = torch.Generator().manual_seed(2)
-    for length, longest in ((9, 4), (7, 7), (12, 3), (6, 1)):
-        for _ in range(6):
-            start, end = (
-                torch.randn(length, generator=generator),
-                torch.randn(length, generator=generator),
+    for scoring, k in (("softmax", 2), ("sigmoid", 2), ("sigmoid", 3), ("softmax", 3)):
+        logits = torch.randn(50, 6, generator=generator)
+        plain = logits.softmax(-1) if scoring == "softmax" else logits.sigmoid()
+        for name, bias in (("no bias", torch.zeros(6)), ("a bias", torch.linspace(-0.25, 0.25, 6))):
+            given = logits.clone()
+            answer = expect_answer(chosen(given, scoring, bias.clone(), k), "the answer")
+            what = f"With {scoring}, k = {k} and {name}"
+            expect_true(
+                isinstance(answer, (tuple, list)) and len(answer) == 2,
+                f"{what}: return experts and weights.",
             )
-            allowed = torch.rand(length, generator=generator) > 0.3
-            allowed[length // 2] = True
-            place = _best_by_hand(start, end, allowed, longest)
-            score = float(start[place[0]] + end[place[1]])
-            inside = [i for i in range(length) if allowed[i]]
-            wrong_free = (
-                int(start.masked_fill(~allowed, -1e9).argmax()),
-                int(end.masked_fill(~allowed, -1e9).argmax()),
+            experts, weights = answer
+            expect_shape(experts, (50, k), f"{what}: experts")
+            expect_shape(weights, (50, k), f"{what}: weights")
+            expect_true(
+                torch.equal(given, logits),
+                f"{what}: your function changes the logits it was given.",
             )
-            for nowhere in (score - 1, score + 1):
-                answer = best_answer(start.clone(), end.clone(), allowed.clone(), nowhere, longest)
-                what = (
-                    f"With {length} tokens, at most {longest} in an answer, and “no answer” at "
-                    f"{nowhere:.2f}"
-                )
-                if answer is not None and isinstance(answer, (tuple, list)):
-                    answer = tuple(int(a) for a in answer)
-                    bad = [i for i in answer if i not in inside]
-                    expect_true(
-                        not bad,
-                        f"{what}: token {bad[:1]} is not allowed: it is no part of the passage.",
+            right = (plain + bias).topk(k).indices
+            expect_equal(
+                experts.tolist(),
+                right.tolist(),
+                f"{what}: the experts",
+                hints={
+                    "these are the experts of softmax plus bias. This model adds its bias to "
+                    "sigmoid scores: softmax keeps "
+                    "the order of the logits, but not the gaps that the bias must bridge": (
+                        logits.softmax(-1) + bias
                     )
-                    expect_true(
-                        answer[0] <= answer[1],
-                        f"{what}: the answer ends at {answer[1]}, before it starts at "
-                        f"{answer[0]}. The two largest logits need not belong together.",
-                    )
-                    fits = answer[1] - answer[0] < longest
-                    expect_true(fits, f"{what}: the answer has {answer[1] - answer[0] + 1} tokens.")
-                wanted = None if nowhere > score else place
-                if wanted is None:
-                    expect_true(
-                        answer is None,
-                        f"{what}: the best span has {score:.2f}, so the answer is None: the "
-                        f"passage does not say. You returned {answer}.",
-                    )
-                else:
-                    expect_true(
-                        answer is not None,
-                        f"{what}: the best span, {wanted}, has {score:.2f} and wins. You "
-                        "returned None.",
-                    )
-                    expect_equal(
-                        answer,
-                        wanted,
-                        what,
-                        hints={
-                            "start and end are the two largest logits, each by itself. Take "
-                            "the pair with the largest sum": wrong_free
-                        },
-                    )
-    return "In order, inside the passage, short enough, and silent where the passage is."
+                    .topk(k)
+                    .indices.tolist(),
+                    "these are the experts without the bias. It takes part in "
+                    "the choice": plain.topk(k).indices.tolist(),
+                    "the bias is added to the logits. It belongs to the scores": (logits + bias)
+                    .topk(k)
+                    .indices.tolist(),
+                },
+            )
+            own, biased = plain.gather(1, right), (plain + bias).gather(1, right)
+            expect_close(
+                weights,
+                own / own.sum(1, keepdim=True),
+                f"{what}: the weights",
+                hints={
+                    "the bias is in the weights. It changes the choice, never the weights": biased
+                    / biased.sum(1, keepdim=True),
+                    "these are not divided by the sum of the chosen": own,
+                },
+            )
+    return "The model's own scores, the bias in the choice, and not in the weights."
 
 
-CHECKS = {"11.1": check_head_gradient, "11.2": check_mean_loss, "11.3": check_best_answer}
+CHECKS = {"11.1": check_specialisation, "11.2": check_overlap, "11.3": check_chosen}

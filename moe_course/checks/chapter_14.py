@@ -1,115 +1,178 @@
-"""Checks of the exercises of chapter 14, overfitting and robustness."""
+"""Checks of the exercises of chapter 14, parameter-efficient tuning."""
 
 import torch
-import torch.nn.functional as F
+from torch import nn
 
-from moe_course.checks.comparisons import expect_answer, expect_close, expect_shape, expect_true
+from moe_course.checks.comparisons import (
+    expect_answer,
+    expect_close,
+    expect_equal,
+    expect_shape,
+    expect_true,
+)
 
 
-def check_perturbation(perturbation):
+def check_lora(lora):
     generator = torch.Generator().manual_seed(0)
-    for batch, length, width, epsilon in ((3, 5, 4, 0.5), (2, 7, 3, 2.0)):
-        gradient = torch.randn(batch, length, width, generator=generator)
-        ends = torch.randint(2, length, (batch,), generator=generator)
-        mask = (torch.arange(length) < ends[:, None]).long()
-        answer = perturbation(gradient.clone(), mask.clone(), epsilon)
-        what = f"The perturbation of {batch} texts, epsilon {epsilon}"
-        expect_shape(answer, (batch, length, width), what)
-        real = gradient * mask[..., None]
-        norm = real.flatten(1).norm(dim=1)[:, None, None]
-        per_token = real / real.norm(dim=-1, keepdim=True).clamp(min=1e-12)
-        padded = gradient.flatten(1).norm(dim=1)[:, None, None]
+    for rows, width_in, width_out, rank, alpha in (
+        (5, 7, 4, 2, 6.0),
+        (3, 4, 9, 3, 1.5),
+        (2, 5, 5, 5, 20.0),
+    ):
+        x, weight = (
+            torch.randn(*size, generator=generator)
+            for size in ((rows, width_in), (width_out, width_in))
+        )
+        A, B = (
+            torch.randn(*size, generator=generator)
+            for size in ((rank, width_in), (width_out, rank))
+        )
+        what = f"lora with in = {width_in}, out = {width_out}, r = {rank}, alpha = {alpha:g}"
+        answer = expect_answer(
+            lora(x.clone(), weight.clone(), A.clone(), B.clone(), alpha), "lora's answer"
+        )
+        expect_shape(answer, (rows, width_out), what)
+        base, change = x @ weight.T, x @ A.T @ B.T
         expect_close(
             answer,
-            epsilon * real / norm,
+            base + alpha / rank * change,
             what,
             hints={
-                "the sign is turned: this goes downhill, and makes the loss smaller": -epsilon
-                * real
-                / norm,
-                "every token is scaled by itself. One norm belongs to the whole text": epsilon
-                * per_token,
-                "one norm is taken over the whole batch. Each text has its own": epsilon
-                * real
-                / real.norm(),
-                "padding is perturbed. Multiply the gradient by the mask first": epsilon
-                * gradient
-                / padded,
-                "padding is left out in the end, but its gradient is still in the norm": epsilon
-                * real
-                / padded,
-                "epsilon is missing": real / norm,
-                "this is the square of the norm below": epsilon * real / norm**2,
+                "the factor is missing. The change counts alpha / r times": base + change,
+                "the factor is alpha. Divide it by r, the rows of A": base + alpha * change,
+                "you divide by r, and alpha is missing": base + change / rank,
+                "the factor is r / alpha. It is the other way round": base + rank / alpha * change,
+                "the factor is on all of it. The base's own output stays as it is": alpha
+                / rank
+                * (base + change),
+                "the base's own output is missing": alpha / rank * change,
             },
         )
-    zero = perturbation(torch.zeros(1, 3, 2), torch.ones(1, 3, dtype=torch.long), 1.0)
-    expect_true(
-        bool((zero == 0).all()),
-        "A text with gradient 0 has no uphill direction: want 0 there, not nan.",
-    )
-    return "One norm per text, uphill, nothing at padding."
+    return "W x + (alpha / r) B A x."
 
 
-def check_answered(answered):
+def check_broken_lora(Layer):
     generator = torch.Generator().manual_seed(1)
-    for n, classes, coverage in ((40, 3, 0.5), (60, 4, 0.25), (11, 3, 0.7), (20, 5, 1.0)):
-        probabilities = torch.randn(n, classes, generator=generator).mul(2).softmax(-1)
-        rank = probabilities.amax(-1).argsort(descending=True).argsort()  # 0: the most certain
-        wrong = torch.where(
-            rank < 0.4 * n, rank % 4 == 0, rank % 4 != 0
-        )  # certain texts are right more often
-        targets = (probabilities.argmax(-1) + wrong.long()) % classes
-        answer = expect_answer(
-            answered(probabilities.clone(), targets.clone(), coverage), "answered's answer"
-        )
-        confidence, right = probabilities.amax(-1), probabilities.argmax(-1) == targets
-        order, count = confidence.argsort(descending=True), round(n * coverage)
-        kept, least = right[order[:count]].float(), right[order[-count:]].float()
-        of_right = probabilities[torch.arange(n), targets].argsort(descending=True)[:count]
+
+    def make(rank=2, alpha=6.0):
+        linear = nn.Linear(6, 4, bias=False)
+        with torch.no_grad():
+            linear.weight.copy_(torch.randn(4, 6, generator=generator))
+        return linear, Layer(linear, rank, alpha), linear.weight.detach().clone()
+
+    x = torch.randn(5, 6, generator=generator)
+    _, layer, weight = make()
+    expect_close(
+        expect_answer(layer(x), "The layer's answer").detach(),
+        x @ weight.T,
+        "The output of a fresh layer",
+        hints={
+            "the first bug is still there. Training should start at the base: so one of the "
+            "two must be "
+            "zero at the start (in the paper it is B)": lambda y: (
+                not torch.allclose(y, x @ weight.T)
+            )
+        },
+    )
+    expect_true(
+        bool(layer.A.abs().max() > 0 or layer.B.abs().max() > 0),
+        "A and B are both zero. Then neither gets a gradient, and nothing is ever learned.",
+    )
+    trained = {name for name, parameter in layer.named_parameters() if parameter.requires_grad}
+    named = ", ".join(sorted(trained))
+    expect_true(
+        trained == {"A", "B"},
+        f"These get gradients: {named}. Only A and B may: freeze the linear layer.",
+    )
+    for rank, alpha in ((2, 6.0), (3, 3.0)):
+        linear, layer, weight = make(rank, alpha)
+        with torch.no_grad():
+            layer.A.copy_(torch.randn(rank, 6, generator=generator))
+            layer.B.copy_(torch.randn(4, rank, generator=generator))
+        change = layer.B.detach() @ layer.A.detach()
+        wanted = x @ (weight + alpha / rank * change).T
+        expect_close(layer(x).detach(), wanted, f"The output with r = {rank}, alpha = {alpha:g}")
+        layer.merge()
         expect_close(
-            answer,
-            kept.mean(),
-            f"The accuracy at coverage {coverage}",
+            layer(x).detach(),
+            wanted,
+            "The output after merge()",
             hints={
-                "these are the least certain texts. The others are to be answered": least.mean(),
-                "you divide by all texts. Accuracy here is a share of the answered ones": kept.sum()
-                / n,
-                "you sort by the probability of the right class. That needs the answers: "
-                "sort by the largest probability": right[of_right].float().mean(),
+                "after merge() the change is in the weight, and forward adds it once more": x
+                @ (weight + 2 * alpha / rank * change).T,
+                "merge() did nothing, and forward no longer adds the change": x @ weight.T,
+                "merge() forgot the factor alpha / r": x @ (weight + change).T,
             },
         )
-    return "Sorted by what the model itself can know."
+        expect_close(
+            linear.weight.detach(),
+            weight + alpha / rank * change,
+            "The weight after merge()",
+            hints={"merge() did not add the change to the weight": weight},
+        )
+        layer.merge()
+        expect_close(
+            layer(x).detach(),
+            wanted,
+            "The output after a second merge()",
+            hints={
+                "a second merge() adds the change again. Remember that it is merged": x
+                @ (weight + 2 * alpha / rank * change).T
+            },
+        )
+    return "It starts at the base, trains A and B alone, and counts the change once."
 
 
-def check_measured(measured):
+def check_choose_experts(choose_experts):
     generator = torch.Generator().manual_seed(2)
-    for sizes in ((4, 4, 1), (3, 3, 3), (16, 2)):
-        batches = [
-            (torch.randn(n, 5, generator=generator), torch.randint(5, (n,), generator=generator))
-            for n in sizes
-        ]
-        answer = expect_answer(
-            measured([(x.clone(), y.clone()) for x, y in batches]), "measured's answer"
+    for layers, n_experts, p in ((3, 8, 0.2), (2, 5, 0.5), (4, 16, 0.35), (2, 6, 1.0)):
+        scores = (
+            torch.rand(layers, n_experts, generator=generator) ** 3 + 0.01
+        )  # none so small that rounding decides
+        scores = scores * torch.arange(1, layers + 1)[:, None]
+        answer = expect_answer(choose_experts(scores.clone(), p), "choose_experts' answer")
+        what = f"The experts of {layers} layers with {n_experts} experts, p = {p:g}"
+        is_list = isinstance(answer, (list, tuple)) and all(
+            isinstance(row, (list, tuple)) for row in answer
         )
-        logits, labels = (torch.cat(part) for part in zip(*batches, strict=True))
-        means = torch.stack([F.cross_entropy(x, y) for x, y in batches])
-        rows = len(labels)
-        expect_close(
-            answer,
-            F.cross_entropy(logits, labels),
-            f"The loss of batches of {', '.join(map(str, sizes))}",
+        expect_true(is_list, f"{what}: return a list with one list of numbers per layer.")
+        given = [sorted(int(expert) for expert in row) for row in answer]
+        within = scores / scores.sum(1, keepdim=True)
+        expect_equal(
+            given,
+            _smallest(within, p),
+            what,
             hints={
-                "a sum of batch means divided by the number of texts: far too small": means.sum()
-                / rows,
-                "the mean of the batch means. A last, smaller batch then counts as much as a "
-                "full one": means.mean(),
-                "this is a sum. Divide by the number of texts": F.cross_entropy(
-                    logits, labels, reduction="sum"
-                ),
-                "this is the sum of the batch means": means.sum(),
+                "you divided by the sum over the layers (down a column). A layer's shares "
+                "must sum to 1, so divide by "
+                "the sum over its experts": _smallest(scores / scores.sum(0, keepdim=True), p),
+                "the scores are not divided by their sum: p is a share of the "
+                "layer's total": _smallest(scores, p),
+                "these are the experts that have p alone. It is their sum that must reach p": [
+                    (row >= p).nonzero().flatten().tolist() for row in within
+                ],
+                "one expert per layer is missing: stop when the sum has reached p, not "
+                "before it would": [
+                    sorted(row.argsort(descending=True)[: len(full) - 1].tolist())
+                    for row, full in zip(within, _smallest(within, p), strict=True)
+                ],
+                "you began with the least relevant experts": _smallest(within, p, descending=False),
             },
         )
-    return "Every text counts once, in whatever batch it comes."
+    return "The fewest experts of each layer that together hold a share p."
 
 
-CHECKS = {"14.1": check_perturbation, "14.2": check_answered, "14.3": check_measured}
+def _smallest(share, p, descending=True):
+    found = []
+    for row in share:
+        order, total, taken = row.argsort(descending=descending).tolist(), 0.0, []
+        for expert in order:
+            taken.append(expert)
+            total += float(row[expert])
+            if total >= p - 1e-6:
+                break
+        found.append(sorted(taken))
+    return found
+
+
+CHECKS = {"14.1": check_lora, "14.2": check_broken_lora, "14.3": check_choose_experts}

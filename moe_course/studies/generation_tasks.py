@@ -1,4 +1,4 @@
-"""Chapter 12's four tasks: rows to train on, rows to be tested on, and what needs no training to be
+"""Chapter 13's four tasks: rows to train on, rows to be tested on, and what needs no training to be
 compared with."""
 
 import csv

@@ -1,4 +1,4 @@
-"""What the study of chapter 14 trains on, and the ways it trains: the data, the settings, and a
+"""What the study of chapter 15 trains on, and the ways it trains: the data, the settings, and a
 Case per remedy.
 
 STEPS was chosen by the accuracy on the validation set, one seed, without a remedy (50, 100 steps at

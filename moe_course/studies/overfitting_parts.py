@@ -1,4 +1,4 @@
-"""The parts of the study of chapter 14 that are no comparison of cases. Each takes (seed, steps),
+"""The parts of the study of chapter 15 that are no comparison of cases. Each takes (seed, steps),
 and gives rows."""
 
 import re

@@ -188,6 +188,8 @@ def _check_expressible(config: ModelConfig) -> None:
     )
     if not config.n_routed_experts:
         return
+    kinds, wants = config.mlp_layer_types, '"hash_moe" nowhere: DeepSeek-V2 has no table of tokens'
+    require("hash_moe" not in (kinds or ()), "mlp_layer_types", kinds, wants)
     require(config.router in _ROUTERS, "router", config.router, '"topk" or "group_limited"')
     require(
         config.scoring_func == "softmax",

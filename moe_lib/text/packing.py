@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.model_inputs import checked_lists
 from moe_lib.validation import Choice, Count, checked, whole
 
 Id = Annotated[int, whole(0, 2**63 - 1)]  # what int64 holds
@@ -47,7 +48,7 @@ def pack(token_lists: Any, sequence_length: Count, end_token_id: Id) -> Packed:
     out. A row may hold the end of one document and the start of the next; the end token tells them
     apart. Raises ValueError if there are too few tokens for one row.
     """
-    token_lists = _checked_lists(token_lists)
+    token_lists = checked_lists(token_lists)
     lengths = np.array([len(tokens) + 1 for tokens in token_lists], dtype=np.int64)
     total = int(lengths.sum())
     wants = f"enough for one row of sequence_length={sequence_length}"
@@ -75,7 +76,7 @@ def pad_batch(
     padding. Rows longer than `max_length` lose their end. Pad on the left to generate: the last
     position is then text. Raises ValueError for an unknown side, no lists, `max_length` below 1.
     """
-    rows = [tokens[:max_length] for tokens in _checked_lists(token_lists)]
+    rows = [tokens[:max_length] for tokens in checked_lists(token_lists)]
     require(len(rows) > 0, "token_lists", "no lists", "at least one")
     longest = max(len(row) for row in rows)
     require(longest > 0, "token_lists", "no tokens", "lists with at least one token in all")
@@ -86,23 +87,6 @@ def pad_batch(
         input_ids[index, place] = torch.from_numpy(row)
         attention_mask[index, place] = 1
     return input_ids, attention_mask
-
-
-def _checked_lists(token_lists) -> list[np.ndarray]:
-    """The lists as int64 arrays. TypeError or ValueError naming the first that is none of ids."""
-    wants = "a list of lists of token ids, whole numbers of at least 0"
-    a_list = isinstance(token_lists, list | tuple)
-    require(a_list, "token_lists", token_lists, wants, TypeError)
-    checked = []
-    for place, tokens in enumerate(token_lists):
-        name = f"token_lists[{place}]"
-        a_list = hasattr(tokens, "__len__") and not isinstance(tokens, str | bytes | dict)
-        require(a_list, name, tokens, wants, TypeError)
-        array = np.asarray(tokens if len(tokens) else np.zeros(0, dtype=np.int64))
-        require(array.dtype.kind in "iu" and array.ndim == 1, name, tokens, wants, TypeError)
-        require(not len(array) or array.min() >= 0, name, tokens, wants)
-        checked.append(array.astype(np.int64))
-    return checked
 
 
 def encode_corpus(dataset: Any, tokenizer: Any, sequence_length: int) -> Packed:

@@ -1,29 +1,27 @@
 """The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all
 domains) and "mixture-small" (the same texts, fewer tokens).
-
-`python -m moe_lib.text.tokenizer NAME` trains one again into data/tokenizer/.
+`tokenizer_training` makes them anew.
 """
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from moe_lib.console import Parser, run_command
 from moe_lib.errors import require, require_texts
+from moe_lib.files import finish_folder
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
-from moe_lib.text_files import path_of
+from moe_lib.text_files import path_of, require_regular_files
 from moe_lib.validation import Count, checked
 
-# Their order is their id: <|pad|> is 0, <|end|> is 1, and so on.
+# The place in the list is the id: <|pad|> is 0, <|end|> is 1, and so on.
 _WORDS = ("pad", "end", "mask", "start", "system", "user", "assistant", "sep")
 _WORDS += tuple(f"reserved_{number}" for number in range(8))
 SPECIAL_TOKENS = tuple(f"<|{word}|>" for word in _WORDS)
 VOCAB_SIZE = 4096
 MIXTURE_VOCAB_SIZE = 6144
 SMALL_VOCAB_SIZE = 1024
-_FOLDERS = {"course": DATA / "tokenizer"}
-_FOLDERS |= {name: DATA / "tokenizer" / name for name in ("mixture", "mixture-small")}
+FOLDERS = {"course": DATA / "tokenizer"}
+FOLDERS |= {name: DATA / "tokenizer" / name for name in ("mixture", "mixture-small")}
 _ROLES = {"pad_token": "<|pad|>", "eos_token": "<|end|>", "mask_token": "<|mask|>"}
 _ROLES |= {"bos_token": "<|start|>", "sep_token": "<|sep|>"}
 _OTHERS = [token for token in SPECIAL_TOKENS if token not in _ROLES.values()]
@@ -75,10 +73,11 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     from tokenizers import Tokenizer
 
     given = path_of("name_or_folder", name_or_folder)
-    folder = _FOLDERS.get(str(name_or_folder), given)
+    folder = FOLDERS.get(str(name_or_folder), given)
     path = folder / "tokenizer.json"
+    finish_folder(folder)
     if not path.is_file():
-        wants = f"{', '.join(_FOLDERS)} or a folder with a tokenizer.json"
+        wants = f"{', '.join(FOLDERS)} or a folder with a tokenizer.json"
         raise FileNotFoundError(f"{path}: no such file; wants {wants}")
     try:
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
@@ -86,30 +85,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
         raise ValueError(f"{path}: not a readable tokenizer.json ({error})") from error
     if all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS):
         return LightTokenizer(tokenizer, _ROLES, _OTHERS)
+    require_regular_files(folder)
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Train on the training side of the texts and write tokenizer.json."""
-    from moe_lib.text.corpora.load import load_corpus
-    from moe_lib.text.corpora.mixture import mixture_texts
-
-    parser = Parser(prog="python -m moe_lib.text.tokenizer", description=__doc__.split("\n")[0])
-    parser.add_argument("name", nargs="?", choices=sorted(_FOLDERS), default="course")
-    parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
-    chosen = parser.parse_args(arguments)
-    if chosen.name == "course":
-        texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
-    else:
-        size = MIXTURE_VOCAB_SIZE if chosen.name == "mixture" else SMALL_VOCAB_SIZE
-        texts = mixture_texts()
-    path = (chosen.out or _FOLDERS[chosen.name]) / "tokenizer.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    train_tokenizer(texts, size).backend_tokenizer.save(str(path))
-    print(f"wrote {size} tokens, learned from {len(texts)} texts, to {path}")
-
-
-if __name__ == "__main__":
-    sys.exit(run_command(main))

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
+from moe_lib.training import diagnosis
+from moe_lib.training.bias_update import update_selection_biases
 from moe_lib.training.counts import RoutingCounts
-from moe_lib.training.diagnosis import TrainingDiverged, first_bad_gradient, first_bad_module
-from moe_lib.training.load_balance import update_selection_biases
 
 
 def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
@@ -24,8 +24,8 @@ def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
 
 @dataclass(frozen=True)
 class StepResult:
-    """loss in nats per example, without the balance loss, 0 over a batch without a label;
-    gradient_norm before clipping; n_examples that were labelled."""
+    """loss: in nats per example, without the balance loss; 0 over a batch without a label.
+    gradient_norm: before clipping. n_examples: how many had a label."""
 
     loss: float
     balance_loss: float
@@ -47,7 +47,7 @@ class OptimiserStep:
     objective     (model, part, options) -> an output with loss, balance_loss and routing
     attached      a method of `moe_lib.tuning.methods`; any of its extra_loss(), before_step(step,
                   steps) and after_step(step, steps) are called
-    first_step    the number of the first step in messages
+    first_step    what messages call step 0
     """
 
     model: nn.Module
@@ -72,7 +72,7 @@ class OptimiserStep:
         if step == 0:  # later ones may be smaller: an epoch seldom divides evenly
             wants = f"at most the rows of a batch ({rows})"
             require(self.accumulation <= rows, "accumulation", self.accumulation, wants)
-        self._said, self._plain = f"step {step + self.first_step}", uncompiled(self.model)
+        self._said, self._plain = f"step {step + self.first_step}", bare(self.model)
         loss, balance_loss, n_examples, counts = self._accumulate(batch, rows)
         norm = self._update(step)
         if self.balance:  # once per optimiser step, from the loads of all its parts
@@ -95,7 +95,7 @@ class OptimiserStep:
             part_balance = output.balance_loss * (len(part["input_ids"]) / rows)
             if not torch.isfinite(part_loss + part_balance):
                 again = partial(self._forward, self._plain, part, count)
-                cause = first_bad_module(self._plain, again)
+                cause = diagnosis.first_bad_module(self._plain, again)
                 self._stop(f"the loss is {part_loss.item()}; {cause}")
             total = part_loss + part_balance if self.balance else part_loss
             if total.requires_grad:
@@ -112,7 +112,7 @@ class OptimiserStep:
             output = self.objective(model, part, self.options)
             return output.loss, output
         if part["input_ids"].dim() == 2:
-            base = getattr(model, "base", model)
+            base = getattr(self._plain, "base", self._plain)
             output = base.hidden_states(part["input_ids"], part.get("attention_mask"))[1]
         else:  # several texts a row: only its head knows how to read them
             output = model(**{name: tensor for name, tensor in part.items() if name != "labels"})
@@ -128,21 +128,16 @@ class OptimiserStep:
         trained = [p for p in self.model.parameters() if p.requires_grad]
         norm = nn.utils.clip_grad_norm_(trained, self.clip)
         if not torch.isfinite(norm):
-            cause = first_bad_gradient(self._plain)
+            cause = diagnosis.first_bad_gradient(self._plain)
             self._stop(f"the gradient is not finite although the loss is; first: {cause}")
-        low = [p for p in trained if p.dtype in (torch.float16, torch.bfloat16)]
-        before = [p.detach().clone() for p in low]
-        self.optimiser.step()
+        if too_short := diagnosis.step_if_it_fits(self.optimiser, trained):
+            self._stop(f"the new weights do not fit into {too_short}; train model.float()")
         self.optimiser.zero_grad()
-        if not all(bool(torch.isfinite(p).all()) for p in low):
-            for parameter, value in zip(low, before, strict=True):
-                parameter.data.copy_(value)
-            self._stop(f"the new weights do not fit into {low[0].dtype}; train model.float()")
         return float(norm)
 
     def _stop(self, what: str):
         self.optimiser.zero_grad()
-        raise TrainingDiverged(f"{self._said}: {what}")
+        raise diagnosis.TrainingDiverged(f"{self._said}: {what}")
 
 
 def split(batch: dict[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:

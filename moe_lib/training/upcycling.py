@@ -33,6 +33,7 @@ _FREE = {
     "n_shared_experts",
     "moe_intermediate_size",
     "first_k_dense_replace",
+    "mlp_layer_types",
     "router",
     "scoring_func",
     "norm_topk_prob",
@@ -97,6 +98,10 @@ def upcycle(
                 "experts hold"
             )
             require(getattr(config, name) % routed_slices == 0, name, getattr(config, name), wanted)
+        for layer, router in config.routers.items():
+            got, wanted = f'True with router "{router.name}" in block {layer}', "False: a table"
+            wanted += " of token ids chooses without the rows that virtual groups share"
+            require(not router.by_token_id, "virtual_groups", got, wanted)
 
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         torch.manual_seed(seed)
@@ -222,10 +227,11 @@ def _check(dense: ModelConfig, config: ModelConfig) -> None:
 
 def _check_sum(config: ModelConfig) -> None:
     """A token's weights need a constant sum: with another per token no scale keeps the function."""
-    router = config.router_class
-    if "norm_topk_prob" in router.options:
-        wants = "True: raw weights have another sum for every token"
-        require(config.norm_topk_prob, "norm_topk_prob", False, wants)
-    else:
-        wants = "one whose weights have the same sum for every token, or that takes norm_topk_prob"
-        require(router.sums_to_one, "router", config.router, wants)
+    for router in config.routers.values():
+        if "norm_topk_prob" in router.options:
+            wants = "True: raw weights have another sum for every token"
+            require(config.norm_topk_prob, "norm_topk_prob", False, wants)
+        else:
+            wants = "one whose weights have the same sum for every token, or that takes "
+            wants += "norm_topk_prob"
+            require(router.sums_to_one, "router", router.name, wants)

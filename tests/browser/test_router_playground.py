@@ -27,12 +27,12 @@ def middle(locator):
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
-def circle(playground, token):
-    return playground.get_by_test_id(f"router-token-{token}").locator("circle")
+def shape(playground, token):
+    return playground.get_by_test_id(f"router-token-{token}").locator("rect")
 
 
 def fill(playground, token):
-    return circle(playground, token).evaluate("circle => getComputedStyle(circle).fill")
+    return shape(playground, token).evaluate("shape => getComputedStyle(shape).fill")
 
 
 def test_tokens_and_experts_are_dragged_with_the_mouse(page, playground):
@@ -56,7 +56,7 @@ def test_tokens_and_experts_are_dragged_with_the_mouse(page, playground):
     wait_for_value(page, "playground.selected", 2)
     page.wait_for_function(
         "([two, other]) => getComputedStyle(two).fill === getComputedStyle(other).fill",
-        arg=[circle(playground, number).element_handle() for number in (2, 0)],
+        arg=[shape(playground, number).element_handle() for number in (2, 0)],
     )
     assert fill(playground, 2) != before
 

@@ -8,8 +8,8 @@ from moe_course import CHAPTERS, course_map
 from moe_course.chapters import find_chapter
 
 
-def test_numbers_run_from_00_to_18_and_needs_point_back():
-    assert [chapter.number for chapter in CHAPTERS] == [f"{n:02d}" for n in range(19)]
+def test_numbers_run_from_00_to_19_and_needs_point_back():
+    assert [chapter.number for chapter in CHAPTERS] == [f"{n:02d}" for n in range(20)]
     for chapter in CHAPTERS:
         assert all(need < chapter.number for need in chapter.needs)
         assert chapter.needs or chapter.number == "00"

@@ -7,7 +7,7 @@ from moe_course.checkpoints.rate_trial import main as rate_trial
 from moe_course.checkpoints.recipes import main as recipes
 from moe_course.data_tools.quality import main as quality
 from moe_lib.console import BROKEN_PIPE, run_command
-from moe_lib.text.tokenizer import main as tokenizer
+from moe_lib.text.tokenizer_training import main as tokenizer
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LEGAL = {
     "biased_topk": dict(scoring_func="sigmoid", norm_topk_prob=True, n_group=4, topk_group=2),
     "expert_choice": dict(causal=False),
     "hash": dict(),
+    "gated_hash": dict(scoring_func="sqrtsoftplus", norm_topk_prob=True, capacity_factor=1.0),
     "base": dict(num_experts_per_tok=1),
 }
 

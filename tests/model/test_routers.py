@@ -12,6 +12,7 @@ OPTIONS = {
     "group_limited": dict(n_group=4, topk_group=2),
     "biased_topk": dict(n_group=4, topk_group=2),
     "hash": dict(vocab_size=VOCABULARY),
+    "gated_hash": dict(vocab_size=VOCABULARY),
 }
 K = {"switch": 1, "base": 1, "gshard": 2, "dense": E}
 
@@ -85,6 +86,10 @@ def one_token(name, router, logits, token_id):
         return {e: s[e] / sum(s[c] for c in chosen) for e in chosen}
     if name == "hash":
         return {e: 1 / k for e in router.table[token_id].tolist()}
+    if name == "gated_hash":
+        s = [math.sqrt(math.log1p(math.exp(v))) for v in logits]
+        chosen = router.table[token_id].tolist()
+        return {e: s[e] / sum(s[c] for c in chosen) for e in chosen}
     if name == "base":
         return {e: sigmoid(logits)[e] for e in best(logits, 1)}
     raise AssertionError(name)
@@ -245,6 +250,26 @@ def test_hash_needs_ids_and_learns_nothing():
     assert all(len(set(row)) == 3 for row in router.table.tolist()), "k different experts per id"
     counts = torch.bincount(build("hash", vocab_size=4000).table.flatten(), minlength=E)
     assert counts.max() / counts.min() < 1.15, "ids fall evenly"
+
+
+def test_a_table_with_learned_weights_lists_the_heaviest_first():
+    router, (x, ids) = build("gated_hash"), inputs()
+    routing = router(x, ids)
+    assert (routing.weights.diff(dim=1) <= 0).all()
+    assert torch.equal(routing.experts.sort().values, router.table[ids].sort().values)
+    assert not torch.equal(routing.experts, router.table[ids]), "they were put in order"
+    (routing.weights * torch.arange(3)).sum().backward()
+    assert router.weight.grad.abs().max() > 0
+
+
+def test_affinities_of_v4_have_a_gradient_however_low_the_logit():
+    logits = torch.tensor([[-200.0, -50.0, 0.0, 30.0, -torch.inf, 1.0]], requires_grad=True)
+    scores = make_router("topk", D, 6, 2, scoring_func="sqrtsoftplus").affinities(logits)
+    assert scores[0, 2].item() == pytest.approx(math.sqrt(math.log(2)))
+    assert scores[0, 1].item() == pytest.approx(math.exp(-25), rel=1e-4)
+    assert scores[0, 3].item() == pytest.approx(math.sqrt(30))
+    scores.sum().backward()
+    assert torch.isfinite(logits.grad).all() and logits.grad[0, 1] > 0
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_every_method_is_the_librarys_router(method):
     settings = PlaneSettings(method=method, training=False, temperature=2.0)
     result = route_plane(POINTS, DIRECTIONS, settings)
     options = dict(METHODS[method].options) | (
-        {"vocab_size": len(POINTS)} if method == "hash" else {}
+        {"vocab_size": len(POINTS)} if METHODS[method].router_class.by_token_id else {}
     )
     router = make_router(
         METHODS[method].router, 2, len(DIRECTIONS), settings.k(len(DIRECTIONS)), **options
@@ -85,7 +85,7 @@ def test_k_stays_within_what_a_router_can_train_with():
     assert ranges.pop("group_limited") == (1, 4)
     for name in ("switch", "base"):
         assert ranges.pop(name) == (1, 1)
-    for name in ("topk_normalised", "biased_topk", "topk_softmax"):
+    for name in ("topk_normalised", "biased_topk", "sqrtsoftplus", "gated_hash", "topk_softmax"):
         assert ranges.pop(name) == (2, 6)
         assert route_plane(POINTS, DIRECTIONS, PlaneSettings(name, num_experts_per_tok=1)).k == 2
     assert set(ranges.values()) == {(1, 6)}
@@ -95,7 +95,9 @@ def test_k_stays_within_what_a_router_can_train_with():
 def test_regions_exist_just_where_a_tokens_place_decides_alone(method):
     for training in (True, False):
         result = route_plane(POINTS, DIRECTIONS, PlaneSettings(method=method, training=training))
-        missing = method in ("hash", "expert_choice") or (method == "base" and training)
+        missing = method in ("hash", "gated_hash", "expert_choice") or (
+            method == "base" and training
+        )
         assert (result.regions is None) == missing == bool(result.why_none)
 
 

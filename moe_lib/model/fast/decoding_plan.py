@@ -133,7 +133,7 @@ class DecodingPlan:
             token, self.embedding
         )  # (batch, hidden_size), the residual stream; each layer adds to it
         for layer in self.layers:
-            layer.add_to(x, self.position)
+            layer.add_to(x, self.position, token)
         self.position += 1
         return self.head(self.norm(x))
 

@@ -1,5 +1,5 @@
 """The layers of a `DecodingPlan`: each reads the residual stream x (batch, hidden_size) of one
-token per row and adds its update to it, in place.
+token (batch,) per row and adds its update to it, in place.
 
 What makes them fast, with the same result:
 
@@ -150,7 +150,7 @@ class HeadsStep:
         )
         self.hide = None if setting.hide is None else setting.hide.repeat_interleave(kv, dim=0)
 
-    def add_to(self, x: Tensor, position: int) -> None:
+    def add_to(self, x: Tensor, position: int, token: Tensor) -> None:
         self.into(self.norm(x), out=self.product)
         self.turning.mul_(self.factors[position - self.past])
         torch.add(*self.query_parts, out=self.query)
@@ -226,7 +226,7 @@ class LatentStep:
         self.memory[:, : setting.past] = cache.keys[attention.layer][:, 0]
         self.latents, self.keys = self.memory.split((rank, turned), dim=-1)
 
-    def add_to(self, x: Tensor, position: int) -> None:
+    def add_to(self, x: Tensor, position: int, token: Tensor) -> None:
         self.into(self.norm(x), out=self.from_x)
         if self.q_norm is not None:
             self.into_queries(self.q_norm(self.q_latent), out=self.from_q_latent)
@@ -254,7 +254,7 @@ class DenseStep:
         self.gate, self.up = self.product.chunk(2, dim=1)
         self.down = Product(layer.down_proj.weight, layer.down_proj.bias, setting.batch)
 
-    def add_to(self, x: Tensor, position: int) -> None:
+    def add_to(self, x: Tensor, position: int, token: Tensor) -> None:
         self.into(self.norm(x), out=self.product)
         self.down.add_to(x, F.silu(self.gate).mul_(self.up))
 
@@ -284,10 +284,13 @@ class MixtureStep:
                 self.down_proj.unbind(0),
             )
 
-    def add_to(self, x: Tensor, position: int) -> None:
+    def add_to(self, x: Tensor, position: int, token: Tensor) -> None:
         hidden = self.norm(x)
         self.into(hidden, out=self.product)
-        routing = self.router.route(self.logits)
+        if self.router.by_token_id:
+            routing = self.router.gate(self.logits, self.router.table[token])
+        else:
+            routing = self.router.route(self.logits)
         x.add_(choose_way(hidden, routing)(hidden, routing, self.gate_up_proj, self.down_proj))
         if self.down is not None:
             gate, up = self.gate_and_up

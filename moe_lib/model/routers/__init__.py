@@ -5,7 +5,12 @@ To add one: write its class in a file of this folder (`base` says what a router 
 """
 
 from moe_lib.errors import require_one_of
-from moe_lib.model.routers.assigned import BASERouter, ExpertChoiceRouter, HashRouter
+from moe_lib.model.routers.assigned import (
+    BASERouter,
+    ExpertChoiceRouter,
+    GatedHashRouter,
+    HashRouter,
+)
 from moe_lib.model.routers.base import Router
 from moe_lib.model.routers.early import DenseRouter, GShardRouter, NoisyTopKRouter, SwitchRouter
 from moe_lib.model.routers.topk import (
@@ -22,12 +27,15 @@ ROUTERS: dict[str, type[Router]] = {
     "switch": SwitchRouter,
     "base": BASERouter,
     "hash": HashRouter,
+    "gated_hash": GatedHashRouter,
     "expert_choice": ExpertChoiceRouter,
     "topk": TopKRouter,
     "group_limited": GroupLimitedRouter,
     "biased_topk": BiasedTopKRouter,
     "topk_softmax": TopKSoftmaxRouter,
 }
+# The routers of single blocks, by what `mlp_layer_types` says; the others have the model's.
+LAYER_ROUTERS = {"hash_moe": GatedHashRouter}
 
 
 def make_router(
@@ -35,7 +43,7 @@ def make_router(
 ) -> Router:
     """A router by its name in `ROUTERS`, with the options of its class. ValueError for another name
     and for options out of range, TypeError for an option that this router does not have."""
-    require_one_of("router", name, ROUTERS)
+    require_one_of("name", name, ROUTERS)
     return ROUTERS[name](hidden_size, n_routed_experts, num_experts_per_tok, **options)
 
 

@@ -68,7 +68,8 @@ class HashRouter(Router):
         require_whole("seed", self.seed, at_least=0)
         require(self.seed < 2**63, "seed", self.seed, "a whole number below 2**63")
         # Drawn and thrown away: what is drawn after a router is the same whether it learns or not.
-        nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
+        if not self.learned:
+            nn.init.kaiming_uniform_(torch.empty(n_routed_experts, hidden_size), a=math.sqrt(5))
         # On the CPU also while a model is built without memory: a generator is of one device.
         generator = torch.Generator().manual_seed(self.seed)
         draws = torch.rand(self.vocab_size, n_routed_experts, generator=generator, device="cpu")
@@ -76,15 +77,39 @@ class HashRouter(Router):
         self.register_buffer("table", table)  # (vocab_size, k) int64
 
     def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Routing:
+        experts = self.look_up(input_ids)  # (tokens, k)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        weights = torch.ones(experts.shape, device=x.device, dtype=dtype) / experts.shape[1]
+        scores = weights.new_zeros(len(experts), self.n_routed_experts).scatter(1, experts, weights)
+        return self.routing(experts, weights, scores, scores.log())
+
+    def look_up(self, input_ids: Tensor | None) -> Tensor:
+        """input_ids (tokens,) -> (tokens, k) int64"""
         wants = "the token ids (tokens,): a hash router looks them up"
         require(input_ids is not None, "input_ids", input_ids, wants)
         require_tensor("input_ids", input_ids, low=0, high=self.vocab_size - 1)
-        experts = self.table[input_ids]  # (tokens, k)
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        weights = torch.ones(experts.shape, device=x.device, dtype=dtype) / experts.shape[1]
-        scores = weights.new_zeros(len(experts), self.n_routed_experts)  # (tokens, E)
-        scores = scores.scatter(1, experts, weights)
-        return self.routing(experts, weights, scores, scores.log())
+        return self.table[input_ids]
+
+
+class GatedHashRouter(HashRouter):
+    """DeepSeek-V4's first MoE layers ("hash_moe"): the table says which experts, a learned row per
+    expert how much each counts. There is nothing to balance, and no choice that could collapse."""
+
+    name, title = "gated_hash", "Hash of the token, learned weights (DeepSeek-V4, 2026)"
+    learned, sums_to_one = ("weight",), False
+    options = (*HashRouter.options, "scoring_func", "norm_topk_prob")
+    scoring_func, norm_topk_prob = "sqrtsoftplus", True
+    follows_decoding_plan = True
+
+    def choose(self, x: Tensor, input_ids: Tensor | None, mask: Tensor | None) -> Routing:
+        return self.gate(self.logits(x), self.look_up(input_ids))
+
+    def gate(self, logits: Tensor, experts: Tensor) -> Routing:
+        """logits (tokens, E) of the chosen (tokens, k) -> Routing, the heaviest first"""
+        scores = self.affinities(logits)
+        heaviest = scores.detach().gather(1, experts).argsort(dim=-1, descending=True, stable=True)
+        experts = experts.gather(1, heaviest)
+        return self.routing(experts, self.weigh(scores, experts), scores, logits)
 
 
 class BASERouter(Router):

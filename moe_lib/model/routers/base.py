@@ -153,14 +153,30 @@ class Router(nn.Module):
         """The choice, from the logits (tokens, E); -inf keeps an expert from being chosen."""
         raise NotImplementedError
 
+    def affinities(self, logits: Tensor) -> Tensor:
+        """logits -> scores, (tokens, E) each, by scoring_func."""
+        if self.scoring_func == "softmax":
+            return logits.softmax(-1)
+        if self.scoring_func == "sigmoid":
+            return logits.sigmoid()
+        smallest = torch.finfo(logits.dtype).tiny  # the root of 0 has no gradient
+        return F.softplus(logits).clamp(min=smallest).sqrt()  # DeepSeek-V4
+
+    def weigh(self, scores: Tensor, experts: Tensor) -> Tensor:
+        """Scores (tokens, E) of the chosen experts (tokens, k), divided by their sum if wanted."""
+        weights = scores.gather(1, experts)  # (tokens, k)
+        if not self.norm_topk_prob:
+            return weights
+        return weights / weights.sum(-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+
     def routing(self, experts, weights, scores, logits, chosen=None) -> Routing:
         """The record, before any dropping."""
         kept = torch.ones_like(experts, dtype=torch.bool) if chosen is None else chosen
         return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
 
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity. In training only: else a token's experts would depend
-        on what stands beside it."""
+        """Drop what is beyond the capacity. In training only, as DeepSeek-V2 does: a token's
+        experts depend on what stands beside it. (Mesh-TensorFlow limits evaluation too, to 2.)"""
         if self.capacity_factor is None or not self.training:
             return routing
         if self.capacity_per == "expert":
@@ -171,7 +187,7 @@ class Router(nn.Module):
         return limit_devices(routing, self.capacity_factor, self.n_group, mask, protected)
 
     def room(self, routing: Routing) -> int | None:
-        """How many tokens one expert, or device, could take in this pass; None: all of them."""
+        """Tokens that one expert (or device) can take of a pass without padding; None: all."""
         if self.training and self.assigns:
             return capacity(*routing.logits.shape, 1.0)
         if self.capacity_factor is None or not self.training:

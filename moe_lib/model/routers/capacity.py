@@ -15,15 +15,15 @@ from moe_lib.model.routing import Routing
 
 def capacity(n_choices: int, n_places: int, factor: float) -> int:
     """Room of one place (an expert or a device): `factor` times its even share of the choices,
-    tokens · k, rounded up. Rounded down, the one token of a generation step would find no room.
+    tokens · k, rounded up. Rounded down, a small batch would find none.
     GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation 3)."""
     return max(1, math.ceil(factor * n_choices / n_places))
 
 
 def limit_experts(routing: Routing, factor: float, mask: Tensor | None = None) -> Routing:
-    """Capacity per expert, first come, first served (GShard algorithm 1, Switch section 2.2): all
-    first choices are seated before the second choices, each in the order of the tokens. Padding
-    (mask False) takes no seat and keeps its own."""
+    """Capacity per expert, first come, first served: all first choices are seated before the second
+    choices (GShard, algorithm 1; Switch, section 2.2, has no second), each in the order of the
+    tokens. Padding (mask False) takes no seat and keeps its own."""
     choices = routing.choices(mask)  # (tokens, k)
     room = capacity(int(choices.sum()), routing.n_experts, factor)
     order = torch.arange(choices.numel(), device=choices.device).view(choices.T.shape).T
@@ -44,8 +44,7 @@ def limit_devices(routing: Routing, factor: float, n_devices: int, mask=None, pr
     room = capacity(int(choices.sum()), n_devices, factor)
     affinity = routing.scores.detach().gather(1, routing.experts)  # (tokens, k)
     safe = torch.zeros_like(choices) if protected is None else protected[:, None]
-    # Affinities lie between 0 and 1: 2 more seats a token first.
-    before = _waiting(device, -(affinity + 2.0 * safe), choices, n_devices)
+    before = _waiting(device, -affinity.masked_fill(safe, torch.inf), choices, n_devices)
     return replace(routing, kept=routing.kept & ((before < room) | ~choices | safe))
 
 

@@ -61,7 +61,7 @@ class GShardRouter(Router):
 
     In training mode the second expert is used with probability min(1, 2 · its weight): a weak
     second choice often is not worth its place. In eval mode it is always used, so that an output
-    never depends on a draw.
+    never depends on a draw (in Mesh-TensorFlow, GShard's ancestor, it does).
     """
 
     name, title = "gshard", "GShard top-2 (2020)"

@@ -12,9 +12,9 @@ from moe_lib.validation import require_tensor
 class TopKRouter(Router):
     """Scores over all experts, then the k largest (DeepSeekMoE equations 3 to 5; Mixtral; OLMoE).
 
-    s = softmax(W x), or sigmoid(W x) with scoring_func "sigmoid". The k experts with the largest s
-    are weighted by s itself (DeepSeek-V2, OLMoE), or by s divided by the sum of the chosen
-    (`norm_topk_prob`: Mixtral, DeepSeek-V3).
+    s = softmax(W x), sigmoid(W x) or sqrt(softplus(W x)), by `scoring_func`. The k experts with the
+    largest s are weighted by s itself (DeepSeek-V2, OLMoE), or by s divided by the sum of the
+    chosen (`norm_topk_prob`: Mixtral, DeepSeek-V3).
     """
 
     name, title = "topk", "Top-k, raw weights (DeepSeekMoE, 2024)"
@@ -26,13 +26,9 @@ class TopKRouter(Router):
     follows_decoding_plan = True  # said by a class for itself, not for its subclasses
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
-        scores = logits.softmax(-1) if self.scoring_func == "softmax" else logits.sigmoid()
+        scores = self.affinities(logits)
         experts = self.select(scores.detach(), logits == -torch.inf)  # (tokens, k)
-        weights = scores.gather(1, experts)  # (tokens, k)
-        if self.norm_topk_prob:
-            smallest = torch.finfo(weights.dtype).tiny
-            weights = weights / weights.sum(-1, keepdim=True).clamp(min=smallest)
-        return self.routing(experts, weights, scores, logits)
+        return self.routing(experts, self.weigh(scores, experts), scores, logits)
 
     def select(self, scores: Tensor, forbidden: Tensor) -> Tensor:
         """scores (tokens, E), forbidden (tokens, E) bool -> the chosen (tokens, k), best first."""
@@ -67,6 +63,9 @@ class BiasedTopKRouter(TopKRouter):
     """
 
     name, title = "biased_topk", "Sigmoid, selection bias (DeepSeek-V3, 2024)"
+    variants = {
+        "sqrtsoftplus": ("√softplus, bias (DeepSeek-V4, 2026)", {"scoring_func": "sqrtsoftplus"})
+    }
     options = (*TopKRouter.options, "topk_group")
     scoring_func, norm_topk_prob = "sigmoid", True
     balanced_by, collapses = (*Router.balanced_by, "bias_update_speed"), False

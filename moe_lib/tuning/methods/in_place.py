@@ -4,7 +4,6 @@ back and forth."""
 import torch
 from torch import Tensor, nn
 
-from moe_lib.config import ModelConfig
 from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.tuning.methods.base import Attached
 
@@ -91,10 +90,6 @@ def norm_tensors(model: LanguageModel) -> dict[str, Tensor]:
         for name, parameter in model.named_parameters()
         if name == "norm.weight" or name.endswith(block_norms)
     }
-
-
-def n_moe_layers(config: ModelConfig) -> int:
-    return sum(config.is_moe_layer(layer) for layer in range(config.num_hidden_layers))
 
 
 def _moe_layers(model: LanguageModel) -> list[tuple[str, MoELayer]]:

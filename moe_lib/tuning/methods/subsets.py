@@ -10,7 +10,7 @@ from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.tuning.methods.base import Method
-from moe_lib.tuning.methods.in_place import AttachedInPlace, n_moe_layers, router_tensors
+from moe_lib.tuning.methods.in_place import AttachedInPlace, router_tensors
 from moe_lib.tuning.methods.sublayers import AfterSublayers
 
 
@@ -97,8 +97,8 @@ class BiasOnly(Method):
     def count(self, config: ModelConfig) -> int:
         without = config.replace(attention_bias=False, mlp_bias=False)
         total = count_parameters(config).total - count_parameters(without).total
-        if "bias" in config.router_class.learned:
-            total += n_moe_layers(config) * config.n_routed_experts
+        with_bias = sum("bias" in router.learned for router in config.routers.values())
+        total += with_bias * config.n_routed_experts
         require(
             total > 0,
             "model",

@@ -1,4 +1,4 @@
-"""Against overfitting, for robustness, and with few labels (notebook 14).
+"""Against overfitting, for robustness, and with few labels (notebook 15).
 
 how = dict(objective=FGM(1.0), method=ExpertDropout(0.4, 0.1), label_smoothing=0.1)
 finetune(head, batches, epochs=3, **how)

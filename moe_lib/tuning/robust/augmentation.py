@@ -162,7 +162,7 @@ def back_translate(texts: TextList, there: Callable, back: Callable) -> BackTran
     """Each text translated and translated back: the same in other words, if the translators are
     good.
 
-    there, back   text -> text. Any will do. With the course's own model (notebook 12), whose
+    there, back   text -> text. Any will do. With the course's own model (notebook 13), whose
                   answers are text: `there = lambda text: answer(model, tokenizer, text, "Translate
                   into Chinese.")`, `back` likewise
 

@@ -17,10 +17,11 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneSettings,
 )
 from moe_lib.views.kit.lettering import drawable, plain_words, shortened
-from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.palette import DARK_INK, FAINT, VERMILION, expert_colour
 from moe_lib.views.router_playground.words import plane_words, region_words
 
-_INK, _DROPPED = "#222222", "#d55e00"
+_INK, _DROPPED = DARK_INK, VERMILION
+_BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 @plain_words
@@ -40,7 +41,7 @@ def playground_figure(
     grid = figure.add_gridspec(2, 1, height_ratios=heights)
     upper = grid[0].subgridspec(1, 2, width_ratios=(5.2, 4.8))
     plane = figure.add_subplot(upper[0])
-    draw_plane(plane, result, tokens, experts, selected)
+    draw_plane(plane, result, labels, tokens, experts, selected)
     plane.set_title(METHODS[settings.method].label, fontsize=11)
     plane.set_xlabel(fill(region_words(result, settings), 75), fontsize=8)
     by_device = result.per_device
@@ -60,13 +61,13 @@ def playground_figure(
 def draw_plane(
     ax: Axes,
     result: PlaneRouting,
+    labels: list[str],
     tokens: list,
     experts: list,
     selected: int | None = None,
-    numbers: bool = True,
 ) -> None:
-    """Regions, arrows and points; a cross marks a token with a dropped choice, a dotted ring one
-    with no expert.
+    """Regions, arrows, and tokens as their words with their numbers; a cross marks a token with a
+    dropped choice, a dotted edge one with no expert.
 
     With `selected`, lines lead from that token to its experts, dashed where the choice was dropped.
     """
@@ -125,31 +126,27 @@ def draw_plane(
     for token, (x, y) in enumerate(tokens):
         here = choices[token]
         first = colours[int(routing.experts[token][here][0])] if here.any() else None
-        ring = "solid" if here.any() else "dotted"
-        ax.scatter(
-            [x],
-            [y],
-            s=170 if numbers else 50,
-            zorder=5,
-            facecolor=first.fill if first else "white",
-            edgecolor=_INK,
-            linestyle=ring,
-            linewidth=2.5 if token == selected else 0.8,
+        ax.text(
+            x,
+            y,
+            f"{shortened(labels[token], 6)}{str(token).translate(_BELOW)}",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            zorder=5 + 0.001 * token,
+            parse_math=False,
+            color=first.text if first else _INK,
+            bbox={
+                "boxstyle": "round,pad=0.25,rounding_size=0.7",
+                "facecolor": first.fill if first else "white",
+                "edgecolor": _INK,
+                "linestyle": "solid" if here.any() else "dotted",
+                "linewidth": 2.5 if token == selected else 0.8,
+            },
         )
-        if numbers:
-            ax.text(
-                x,
-                y,
-                str(token),
-                ha="center",
-                va="center",
-                fontsize=7,
-                zorder=6,
-                color=first.text if first else _INK,
-            )
         if (here & ~kept[token]).any():
             ax.scatter(
-                [x + 0.17],
+                [x + 0.22],
                 [y + 0.17],
                 marker="X",
                 s=55,
@@ -201,7 +198,7 @@ def _draw_device_load(ax: Axes, result: PlaneRouting) -> None:
         names,
         result.device_load().numpy(),
         result.device_load(kept=True).numpy(),
-        ["#bbbbbb"] * N_GROUPS,
+        [FAINT] * N_GROUPS,
         result.even_share * size,
         result.capacity,
     )

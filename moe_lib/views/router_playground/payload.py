@@ -46,6 +46,8 @@ def routing_view(result: PlaneRouting, settings: PlaneSettings, selected: int) -
         "k": result.k,
         "k_range": method.k_range(routing.n_experts),
         "drops": method.drops,
+        "learned": bool(method.router_class.learned),
+        "biased": "bias_update_speed" in method.router_class.balanced_by,
         # per token, its choices: [expert, weight, kept]
         "choices": [
             [[e, round(w, 4), kept] for e, w, kept, chosen in zip(*row, strict=True) if chosen]

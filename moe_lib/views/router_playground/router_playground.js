@@ -4,10 +4,11 @@
 // what changes meanwhile is gathered and sent with the next one.
 
 const REST = 500; // milliseconds without a change, after which a screen reader is told the summary
-const CELL = 9; // pixels of the canvas per cell
+const LETTERS = 6; // of a word that stand on its token
 
 const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
 const short = (number) => number.toFixed(1).replace("-", "−");
+const below = (number) => String(number).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 const part = (tag, name, attributes = {}, ...children) =>
   h(tag, { class: `moe-router-${name}`, "data-testid": `router-${name}`, ...attributes }, ...children);
 
@@ -71,15 +72,20 @@ function render({ model, el }) {
 
   // The plane: a canvas for the regions, an SVG for what can be moved. The y axis points up.
 
-  const canvas = part("canvas", "regions", { width: cells * CELL, height: cells * CELL, "aria-hidden": "true" });
+  const canvas = part("canvas", "regions", { width: cells, height: cells, "aria-hidden": "true" });
   const lines = svg("g", {});
   const arrows = experts.map((_, number) => movable("expert", number,
     svg("rect", { x: -0.17, y: -0.17, width: 0.34, height: 0.34, rx: 0.04, fill: colours[number].fill }),
     svg("text", { style: `fill:${colours[number].text}` }, String(number))));
   const shafts = experts.map(() => svg("line", { class: "moe-router-shaft", x1: 0, y1: 0 }));
-  const points = tokens.map((_, number) => movable("token", number,
-    svg("circle", { r: 0.15 }), svg("text", {}, String(number)), svg("title", {}, `${number}: ${labels[number]}`),
-    svg("path", { class: "moe-router-cross", d: "M.06-.2 .2-.06M.2-.2 .06-.06" })));
+  const points = tokens.map((_, number) => { // its word, and its place in the text as a small number
+    const all = [...labels[number]], word = all.length > LETTERS ? `${all.slice(0, LETTERS - 1).join("")}…` : labels[number];
+    const wide = 0.2 + 0.095 * [...word].length + 0.065 * String(number).length, edge = wide / 2;
+    return movable("token", number,
+      svg("rect", { x: -edge, y: -0.14, width: wide, height: 0.28, rx: 0.14 }), svg("text", {}, `${word}${below(number)}`),
+      svg("title", {}, `${number}: ${labels[number]}`),
+      svg("path", { class: "moe-router-cross", transform: `translate(${edge - 0.13} 0)`, d: "M.06-.2 .2-.06M.2-.2 .06-.06" }));
+  });
   const border = svg("path", { class: "moe-router-border", transform: `translate(${-limit} ${-limit}) scale(${(2 * limit) / cells})` });
   const picture = svg("svg", { class: "moe-router-svg", viewBox: `${-limit} ${-limit} ${2 * limit} ${2 * limit}`, role: "group",
     "aria-label": "The plane: experts and tokens. Tab goes from one to the next, arrow keys move it, Shift makes larger steps." },
@@ -133,7 +139,7 @@ function render({ model, el }) {
       context.fillStyle = colours[code % experts.length].fill;
       for (let cell = start; cell < codes.length;) { // a run may go on in the next row
         const row = Math.floor(cell / cells), end = Math.min(codes.length, (row + 1) * cells);
-        context.fillRect((cell % cells) * CELL, row * CELL, (end - cell) * CELL, CELL);
+        context.fillRect(cell % cells, row, end - cell, 1);
         cell = end;
       }
     }
@@ -152,13 +158,13 @@ function render({ model, el }) {
       set(shafts[number], { x2: x, y2: -y });
     });
     tokens.forEach(([x, y], number) => {
-      const choices = view.choices[number], [circle, text] = points[number].children;
+      const choices = view.choices[number], [shape, text] = points[number].children;
       const lost = choices.filter(([, , kept]) => !kept).length;
       const colour = choices.length ? colours[choices[0][0]] : null;
       points[number].classList.toggle("moe-router-selected", number === view.selected);
       points[number].classList.toggle("moe-router-none", !choices.length);
       points[number].classList.toggle("moe-router-dropped", lost > 0);
-      circle.style.fill = colour?.fill ?? "";
+      shape.style.fill = colour?.fill ?? "";
       text.style.fill = colour?.text ?? "";
       const sent = choices.map(([expert, , kept]) => `expert ${expert}${kept ? "" : " dropped"}`).join(", ") || "no expert";
       set(points[number], { transform: `translate(${x} ${-y})`, "aria-label":
@@ -223,19 +229,19 @@ function render({ model, el }) {
   const summary = part("p", "summary");
   const live = h("p", { class: "moe-unseen", role: "status", "aria-live": "polite" });
   const problem = part("p", "problem", { role: "alert" });
-  const key = h("p", { class: "moe-router-legend" }, "● token, ■ expert, ✕ a choice was dropped, dotted ring: no expert.");
+  const key = h("p", { class: "moe-router-legend" }, "Round: a token, its small number the place in the text. Square: an expert. ✕: a choice was dropped. Dotted: no expert.");
   // JupyterLab would otherwise take the arrow keys for its own.
   const root = h("div", { class: "moe-widget moe-router", "data-testid": "router-playground", "data-lm-suppress-shortcuts": "true" },
     controls, problem, h("div", { class: "moe-router-columns" }, h("div", {}, plane, note, key), h("div", {}, load, device, token)), summary, live);
   el.append(root);
 
   function drawBars() {
-    const { settings, capacity, drops, per_device: perDevice } = view;
+    const { settings, capacity, drops, biased, per_device: perDevice } = view;
     loads.draw(view.load, view.kept, view.even, perDevice ? null : capacity);
     devices.draw(view.device_load, view.device_kept, view.even * size, perDevice ? capacity : null);
     device.hidden = !perDevice;
     legend.textContent = `Dashed: even share${capacity === null ? "" : "; solid: capacity"}${drops && capacity !== null ? "; hatched ✕: dropped" : ""}.`;
-    root.classList.toggle("moe-router-biased", settings.method === "biased_topk");
+    root.classList.toggle("moe-router-biased", biased);
     biases.forEach(({ input, output }, number) => {
       show(input, settings.selection_bias[number]);
       output.textContent = input.ariaValueText = settings.selection_bias[number].toFixed(2).replace("-", "−");
@@ -257,7 +263,7 @@ function render({ model, el }) {
     show(training, settings.training, "checked");
     set(sliders.k.input, { min: fewest, max: most });
     sliders.k.draw(fewest < most, String(view.k));
-    sliders.temperature.draw(settings.method !== "hash", settings.temperature.toFixed(1));
+    sliders.temperature.draw(view.learned, settings.temperature.toFixed(1));
     const noisy = settings.training && settings.method === "noisy_topk";
     sliders.noise.draw(noisy, noisy ? settings.noise.toFixed(1) : "none");
     again.disabled = !settings.training || !["noisy_topk", "gshard"].includes(settings.method);

@@ -130,7 +130,7 @@ def test_the_other_heads_are_for_questions_only():
 
 
 def test_run_now_fills_a_comparator(monkeypatch):
-    """The function that notebook 11 gives its comparator, cut to one step on a small test set."""
+    """The function that notebook 12 gives its comparator, cut to one step on a small test set."""
     task = make_task("sentiment")
     small = {
         "train": task.train,

@@ -1,4 +1,4 @@
-"""The stored study of chapter 12: whole, and right where it can be checked cheaply."""
+"""The stored study of chapter 13: whole, and right where it can be checked cheaply."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The study of chapter 14: its design, its arithmetic by hand, and one stored point made again."""
+"""The study of chapter 15: its design, its arithmetic by hand, and one stored point made again."""
 
 import json
 from itertools import combinations

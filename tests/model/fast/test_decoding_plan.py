@@ -53,6 +53,16 @@ CONFIGS = {
         n_shared_experts=1,
         capacity_factor=1.0,
     ),
+    "a table of tokens first": dict(
+        **EXPERTS,
+        n_shared_experts=1,
+        first_k_dense_replace=1,
+        mlp_layer_types=["dense", "hash_moe", "moe"],
+        router="biased_topk",
+        scoring_func="sqrtsoftplus",
+        norm_topk_prob=True,
+        routed_scaling_factor=1.5,
+    ),
     "one layer": dict(**LATENT, num_hidden_layers=1),
 }
 PROMPTS = {

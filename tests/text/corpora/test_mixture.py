@@ -5,7 +5,7 @@ import pytest
 
 from moe_lib.text import SPECIAL_TOKENS, load_corpus, load_task, load_tokenizer
 from moe_lib.text.corpora.mixture import mixture_texts, repeat_written
-from moe_lib.text.tokenizer import main
+from moe_lib.text.tokenizer_training import main
 
 
 def test_written_documents_stand_several_times_and_python_once():

@@ -79,6 +79,7 @@ ENTRIES = [
             "n_shared_experts": NATURAL,
             "moe_intermediate_size": COUNT,
             "first_k_dense_replace": [*NATURAL, 3],
+            "mlp_layer_types": [3, "moe", ["moe"], [3, "moe"], ["moe", "sparse"], ["moe", None]],
             "router": [*NAME, "expert_choice", "biased"],
             "scoring_func": [*NAME, "relu"],
             "norm_topk_prob": [*FLAG, None],

@@ -9,9 +9,10 @@ from moe_lib.training.preflight import routers_to_balance
 def update_selection_biases(model: nn.Module, loads: list[Tensor], speed: float) -> None:
     """Move the selection bias of every MoE layer of `model`, in order, by `Router.update_bias`.
     loads has one (E,) per MoE layer, that of the whole optimiser step. A bias stands still where
-    the weights of its router do; speed 0 moves none.
+    the weights of its router do; speed 0 moves none. A table of token ids has none.
     """
     routers = routers_to_balance(model, loads, speed)
     for router, load in zip(routers, loads, strict=True):
-        if speed and any(parameter.requires_grad for parameter in router.parameters()):
+        learns = any(parameter.requires_grad for parameter in router.parameters())
+        if speed and learns and not router.by_token_id:
             router.update_bias(load, speed)
