@@ -15,7 +15,7 @@ from moe_lib.views.kit.lettering import WIDTH, plain_words
 from moe_lib.views.kit.palette import BLUE, HUES, SOFT_INK
 from moe_lib.views.kit.placing import spread_out
 
-BLUE, GREY = HUES[4], SOFT_INK
+GREY = SOFT_INK
 COLOURS = (HUES[4], HUES[5], HUES[2], HUES[6], GREY, "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
