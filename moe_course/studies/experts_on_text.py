@@ -75,7 +75,7 @@ def text_config(design: str) -> ModelConfig:
         scoring_func="sigmoid",
         norm_topk_prob=True,
         routed_scaling_factor=2.0,  # the gates sum to the number of chosen experts
-        bias_update_speed=0.003,
+        bias_update_speed=0.005,
     )
     stored = config.n_routed_experts + config.n_shared_experts
     return {
