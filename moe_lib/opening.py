@@ -5,9 +5,10 @@ from pathlib import Path
 
 from moe_lib.console import one_line
 from moe_lib.errors import require, require_bool
-from moe_lib.files import read_json, read_shapes
+from moe_lib.files import finish_folder, read_json, read_shapes
 from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.text_files import require_regular_files
 from moe_lib.validation import PathLike, checked
 
 OURS, ADAPTER, TRANSFORMERS = "moe_lib", "adapter", "transformers"
@@ -66,6 +67,8 @@ def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
         if str(name_or_folder).count("/") != 1 or str(name_or_folder).startswith((".", "/", "~")):
             raise FileNotFoundError(f"{name_or_folder}: no such folder; {_wants()}")
         return None, TRANSFORMERS
+    finish_folder(folder)
+    require_regular_files(folder)
     if (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").exists():
         _check_weights(folder)
         return folder, ADAPTER

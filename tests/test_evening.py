@@ -16,7 +16,7 @@ HEART = (
 # checkpoints keep a run safe: without them it would learn the same.
 CORES = {
     "text": ("tokenizer", "packing", "masking", "batching"),
-    "training": ("loop", "step", "optimiser", "evaluation", "counts", "load_balance"),
+    "training": ("loop", "step", "optimiser", "evaluation", "counts", "bias_update"),
 }
 MOST = 3000  # lines, as `ruff format` leaves them
 

@@ -31,11 +31,13 @@ RECORDS = {
     "tuning.comparison.results",
     "tuning.tried_text",
 }
-STEERED = {"training.cures", "training.live"}
+STEERED = {"training.cure_settings", "training.live"}
 # A ModelConfig asks its router's class what it takes: the one late import against the stream.
 ASKED = {"config": {"model.routers"}}
-# One thing in two files, where a late import leads back: a record and its file format.
-TWINS = (("tracing.trace_files", "tracing.trace"),)
+# One thing in several files, where a late import leads back: a record, its file format, and the
+# doors through which one is made.
+_DOORS = ("trace_files", "joining", "engines.arrays", "engines.vllm", "engines.sglang")
+TWINS = tuple((f"tracing.{name}", "tracing.trace") for name in _DOORS)
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in ROOT.rglob("*.py")
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from moe_course.checkpoints.recipes import KINDS, NEXT_RECIPES, Recipe, train_design
 from moe_course.checkpoints.texts import Texts
-from moe_lib.console import Parser, run_command
+from moe_lib.console import Parser, first_paragraph, run_command
 from moe_lib.files import write_json
 
 RATES, STEPS = (2e-3, 4e-3, 8e-3), 120
@@ -49,7 +49,7 @@ def best_rate(losses: dict[str, float]) -> float:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(
-        prog="python -m moe_course.checkpoints.rate_trial", description=__doc__.split("\n")[0]
+        prog="python -m moe_course.checkpoints.rate_trial", description=first_paragraph(__doc__)
     )
     parser.add_argument("name", choices=sorted(NEXT_RECIPES))
     parser.add_argument("kind", choices=KINDS)

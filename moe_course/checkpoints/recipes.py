@@ -18,7 +18,7 @@ import torch
 from moe_course.checkpoints.cards import write_card, write_dense_card
 from moe_course.checkpoints.texts import Texts, held_out_batches
 from moe_lib.config import ModelConfig
-from moe_lib.console import Parser, run_command, whole
+from moe_lib.console import Parser, first_paragraph, run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.files import write_json
@@ -244,7 +244,7 @@ def unigram_loss(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = Parser(
-        prog="python -m moe_course.checkpoints.recipes", description=__doc__.split("\n")[0]
+        prog="python -m moe_course.checkpoints.recipes", description=first_paragraph(__doc__)
     )
     parser.add_argument(
         "names",

@@ -163,6 +163,9 @@ def _tidy_data(output) -> None:
     data = output.data
     if WIDGET in data and ("image/png" in data or "text/html" in data):
         del data[WIDGET]
+    if "image/svg+xml" in data and "image/png" in data:
+        # A page that is not trusted would tear the words out of an SVG within HTML.
+        data.pop("text/html", None)
     if "image/png" in data:
         data["image/png"] = shrink_png(data["image/png"])
     if isinstance(data.get("text/html"), str):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from moe_lib.console import Parser
+from moe_lib.console import Parser, first_paragraph
 from moe_lib.files import read_json, write_json
 from moe_lib.paths import DATA, REPOSITORY
 
@@ -24,8 +24,7 @@ def command_of(study: str, arguments: str = "") -> str:
 def parser_of(study: str, description: str) -> Parser:
     """A parser that is called as the study is; `description` is its module's docstring, of which
     the first paragraph is shown."""
-    first = " ".join(description.split("\n\n")[0].split())
-    return Parser(prog=command_of(study), description=first)
+    return Parser(prog=command_of(study), description=first_paragraph(description))
 
 
 def about(study: str, arguments: str = "", **facts) -> dict:

@@ -83,9 +83,9 @@ def load_loss(routing: NoisyRouting, mask: Tensor | None = None) -> Tensor:
 
 
 def total_balance_loss(routings: list, config: ModelConfig, n: int = 1, mask=None) -> Tensor:
-    """All balance losses that `config` has a factor for, times it, summed over the MoE layers: one
-    Routing each, None at dense layers; n sequences. A table of token ids is not balanced. Layer by
-    layer: pooled counts would call layers that collapsed onto different experts even."""
+    """Σ factor · loss over the balance losses of `config` and the MoE layers: routings has one of
+    each layer (None at dense ones), of n sequences. A table of token ids is not balanced. Layer by
+    layer, as pooled counts would call even what collapsed onto another expert in each layer."""
     devices, most = config.n_group, config.topk_group
     terms = {
         "aux_loss_alpha": lambda r: expert_balance_loss(r, n, mask),

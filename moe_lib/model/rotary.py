@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from moe_lib.model_inputs import check_rotary
+from moe_lib.model_inputs import check_rotary, check_turn
 from moe_lib.validation import require_tensor
 
 
@@ -55,7 +55,7 @@ def slowed_share(head_dim: int, theta: float, scaling: dict) -> Tensor:
 
 
 def rotary_magnitude(scaling: dict | None) -> float:
-    """Times queries and keys: `attention_factor`, the mscales' ratio, or YaRN's own value."""
+    """A factor of queries and keys: `attention_factor`, the mscales' ratio, or YaRN's own value."""
     if scaling is None:
         return 1.0
     factor, mscale, mscale_all_dim = scaling["factor"], scaling["mscale"], scaling["mscale_all_dim"]
@@ -67,7 +67,7 @@ def rotary_magnitude(scaling: dict | None) -> float:
 
 
 def softmax_factor(scaling: dict | None) -> float:
-    """What all scores are times besides 1/sqrt(d): an mscale for the query, and one for the key.
+    """What multiplies all scores besides 1/sqrt(d): an mscale for the query, one for the key.
     A model without it is right at position 0, where one key takes all the attention whatever its
     score, and wrong everywhere else."""
     if scaling is None or not scaling["mscale_all_dim"]:
@@ -83,6 +83,7 @@ def yarn_mscale(factor: float, mscale: float = 1.0) -> float:
 def rotate(x: Tensor, angles: Tensor, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence,
     head_dim / 2): (a, b) becomes magnitude · (a cos - b sin, b cos + a sin)."""
+    check_turn(x, angles)
     cos, sin = angles.cos(), angles.sin()
     cos = torch.stack((cos, cos), -1).flatten(-2)[:, None]  # (batch or 1, 1, sequence, head_dim)
     sin = torch.stack((-sin, sin), -1).flatten(-2)[:, None]  # like cos

@@ -8,8 +8,9 @@ from moe_lib.tracing.analysis.comparing_readings import (
 from moe_lib.tracing.capture import trace_generation, trace_routing
 from moe_lib.tracing.interventions.changing_k import experts_per_token, largest_k, trained_k
 from moe_lib.tracing.interventions.switching_off import experts_off
+from moe_lib.tracing.joining import join_traces
 from moe_lib.tracing.reading import Change, Prediction, Reading, changed_predictions, read_text
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace, join_traces
+from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 from moe_lib.tracing.trace_files import load_trace, save_trace
 
 __all__ = [

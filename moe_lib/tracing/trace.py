@@ -1,12 +1,11 @@
 """RoutingTrace: which expert took which token, in every MoE layer of one forward pass."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from moe_lib.errors import require, require_texts
@@ -26,8 +25,9 @@ class LayerTrace:
     n_experts  E, the experts to choose from
     experts    (batch, sequence, k) int64, best first (in another library's model: largest weight
                first)
-    weights    (batch, sequence, k) float, what multiplies each chosen expert's output
-    scores     (batch, sequence, E) float, affinity of every expert before selection
+    weights    (batch, sequence, k) float, what multiplies each chosen expert's output; None where
+               nobody recorded it (serving engines return the experts alone)
+    scores     (batch, sequence, E) float, affinity of every expert before selection; None likewise
     kept       (batch, sequence, k) bool, False where a capacity limit dropped the pair; None:
                nothing was dropped
     chosen     (batch, sequence, k) bool, False where a column holds no choice, because tokens have
@@ -43,8 +43,8 @@ class LayerTrace:
     index: int
     n_experts: int
     experts: Tensor
-    weights: Tensor
-    scores: Tensor
+    weights: Tensor | None = None
+    scores: Tensor | None = None
     kept: Tensor | None = None
     chosen: Tensor | None = None
     shared: bool = False
@@ -75,7 +75,7 @@ class RoutingTrace:
     """Routing of a batch of texts through a model; everything on the CPU.
 
     layers            a LayerTrace per MoE layer, in the model's order
-    input_ids         (batch, sequence) int64
+    input_ids         (batch, sequence) int64; -1 where a serving engine did not name the token
     real              (batch, sequence) bool, False at padding; padding takes no part in counts
     domains           one name per text of the batch, or None
     attention_layers  a LayerTrace per layer whose attention heads are experts too (JetMoE); else
@@ -103,6 +103,75 @@ class RoutingTrace:
                 f"{len(self.domains)} names",
                 f"one per text ({texts})",
             )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        experts: Any,
+        input_ids: Any = None,
+        *,
+        weights: Any = None,
+        n_experts: int | None = None,
+        layers: Sequence[int] | None = None,
+        config: Any = None,
+        domains: Sequence[str] | None = None,
+    ) -> "RoutingTrace":
+        """The trace of one text, or of several in a list: arrays, tensors or nested lists.
+
+        experts    (tokens, MoE layers, k) whole numbers, best first
+        input_ids  as many token ids, or one more: the last one was written and never read, and has
+                   no expert in the trace; None: unknown, -1 in the trace
+        weights    like experts; None: unknown
+        n_experts  of each layer; None: one more than the largest number that occurs
+        layers     the layers' numbers in the model; None: 0, 1, …
+        config     says the last two: a configuration of transformers, a ModelConfig, a dict, or the
+                   folder of a model
+        domains    a name per text
+
+        Raises TypeError or ValueError naming what is wrong: an expert out of range or twice at one
+        token, layers that the configuration does not have, tokens and routing of different length.
+        """
+        from moe_lib.tracing.engines.arrays import trace_from_arrays
+
+        facts = {"n_experts": n_experts, "layers": layers, "config": config, "domains": domains}
+        return trace_from_arrays(experts, input_ids, weights=weights, **facts)
+
+    @classmethod
+    def from_vllm(cls, response: Any, **facts: Any) -> "RoutingTrace":
+        """The routing in answers of vLLM (`--enable-return-routed-experts`): one text per choice,
+        its prompt and what was written after it.
+
+        response  an answer of its server (dict, JSON text, object of the OpenAI client) or of
+                  `LLM.generate`, a list of them, or a file: JSON, or .jsonl with an answer a line
+        facts     n_experts, layers, config: as in `from_arrays`; tokenizer: to find the tokens of a
+                  completion that has its text alone; n_layers, k: the MoE layers and the experts
+                  per token, where a version returns the numbers without their shape
+
+        vLLM numbers MoE layers only and returns no weights; earlier versions leave out the prompt.
+        Token ids are there if the request asked for them ("return_token_ids": true). Raises
+        ValueError naming the answer and the field for one without routing, cut short, or damaged.
+        """
+        from moe_lib.tracing.engines.vllm import trace_from_vllm
+
+        return trace_from_vllm(response, **facts)
+
+    @classmethod
+    def from_sglang(
+        cls, response: Any, n_layers: int | None = None, k: int | None = None, **facts: Any
+    ) -> "RoutingTrace":
+        """The routing in answers of SGLang (`--enable-return-routed-experts`, and
+        "return_routed_experts": true in the request), native or OpenAI-compatible.
+
+        response     as in `from_vllm`
+        n_layers, k  MoE layers and experts per token: SGLang returns its numbers in a row.
+                     n_layers follows from layers or config, k from the number of tokens
+        facts        n_experts, layers, config, tokenizer: as in `from_vllm`
+
+        Raises as `from_vllm` does.
+        """
+        from moe_lib.tracing.engines.sglang import trace_from_sglang
+
+        return trace_from_sglang(response, n_layers, k, **facts)
 
     @checked
     def layer(self, index: Natural) -> LayerTrace:
@@ -197,6 +266,8 @@ class RoutingTrace:
 
         Raises ValueError if the layers differ, or only some of the traces name domains.
         """
+        from moe_lib.tracing.joining import join_traces
+
         return join_traces([self, *others])
 
     @checked
@@ -217,69 +288,3 @@ class RoutingTrace:
         from moe_lib.tracing.trace_files import save_trace
 
         return save_trace(self, path)
-
-
-@checked
-def join_traces(traces: Sequence[RoutingTrace]) -> RoutingTrace:
-    """Traces of the same model as one batch, see `RoutingTrace.join`."""
-    require(len(traces) > 0, "traces", "none", "at least one RoutingTrace")
-    first, longest = traces[0], max(trace.input_ids.shape[1] for trace in traces)
-    for trace in traces[1:]:
-        same = _outline(trace) == _outline(first)
-        require(
-            same,
-            "traces",
-            _outline(trace),
-            f"the layers of the first one, (name, E, k): {_outline(first)}",
-        )
-    named = {trace.domains is not None for trace in traces}
-    require(
-        len(named) == 1,
-        "traces",
-        "domains in some of them only",
-        "domains in all of them or in none",
-    )
-    return replace(
-        first,
-        layers=[
-            _join_layers([trace.layers[i] for trace in traces], longest)
-            for i in range(len(first.layers))
-        ],
-        input_ids=_stack((trace.input_ids for trace in traces), longest),
-        real=_stack((trace.real for trace in traces), longest),
-        domains=first.domains and tuple(domain for trace in traces for domain in trace.domains),
-        attention_layers=tuple(
-            _join_layers([trace.attention_layers[i] for trace in traces], longest)
-            for i in range(len(first.attention_layers))
-        ),
-    )
-
-
-def _outline(trace: RoutingTrace) -> list[tuple[str, int, int]]:
-    return [
-        (part.name, part.n_experts, part.experts.shape[-1])
-        for part in (*trace.layers, *trace.attention_layers)
-    ]
-
-
-def _join_layers(parts: list[LayerTrace], longest: int) -> LayerTrace:
-    names = {
-        name for part in parts for name in part.tensors()
-    }  # kept or chosen may be missing in some: all True
-    whole = [
-        {
-            **{name: torch.ones(part.experts.shape, dtype=torch.bool) for name in names},
-            **part.tensors(),
-        }
-        for part in parts
-    ]
-    return replace(
-        parts[0], **{name: _stack((part[name] for part in whole), longest) for name in names}
-    )
-
-
-def _stack(tensors: Iterable[Tensor], longest: int) -> Tensor:
-    """Batches one below the other, (batch, sequence, …), each filled up with zeros to the longest
-    sequence."""
-    filled = [F.pad(t, (0, 0) * (t.dim() - 2) + (0, longest - t.shape[1])) for t in tensors]
-    return torch.cat(filled)

@@ -21,7 +21,8 @@ def frame_of(trace: "RoutingTrace", tokenizer=None) -> pd.DataFrame:
         )
     if tokenizer is not None:
         tokens = {
-            number: tokenizer.decode([number]) for number in frame["token_id"].unique().tolist()
+            number: tokenizer.decode([number]) if number >= 0 else None
+            for number in frame["token_id"].unique().tolist()
         }
         frame["token"] = frame["token_id"].map(tokens)
     return frame
@@ -40,7 +41,7 @@ def _layer_frame(trace: "RoutingTrace", layer: "LayerTrace") -> pd.DataFrame:
             "token_id": trace.input_ids[text, position],
             "rank": column + 1,
             "expert": layer.experts[place],
-            "weight": layer.weights[place].float(),
+            "weight": float("nan") if layer.weights is None else layer.weights[place].float(),
             "kept": kept,
         }
     )

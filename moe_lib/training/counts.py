@@ -8,7 +8,7 @@ from moe_lib.model import Routing, load_entropy, max_violation
 
 class RoutingCounts:
     """Loads and drops of all MoE layers. They come from the `Routing` that a forward pass returns:
-    one that activation checkpointing repeats for the backward pass is not counted again.
+    a pass that activation checkpointing repeats for the backward pass is not counted again.
 
     loads    one (E,) int64 tensor per MoE layer, on the CPU
     """

@@ -52,13 +52,13 @@ def first_bad_gradient(model: nn.Module) -> str:
 
 
 def step_if_it_fits(optimiser: torch.optim.Optimizer, trained: list) -> torch.dtype | None:
-    """One step of the optimiser. Where it makes weights of 16 bits infinite, their values from
-    before are put back; their type then, else None."""
+    """One step of the optimiser. Where it makes weights of 16 bits infinite, all of `trained` get
+    their values from before back; the type of the short ones then, else None."""
     low = [p for p in trained if p.dtype in (torch.float16, torch.bfloat16)]
-    before = [p.detach().clone() for p in low]
+    before = [p.detach().clone() for p in trained if low]  # no copy where nothing can overflow
     optimiser.step()
     if all(bool(torch.isfinite(p).all()) for p in low):
         return None
-    for parameter, value in zip(low, before, strict=True):
+    for parameter, value in zip(trained, before, strict=True):
         parameter.data.copy_(value)
     return low[0].dtype

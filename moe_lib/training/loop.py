@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from moe_lib.devices import usable_device
-from moe_lib.errors import require
-from moe_lib.modules import uncompiled
 from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import evaluate
 from moe_lib.training.interrupt import FinishStepOnInterrupt
@@ -30,8 +28,8 @@ class BatchSource(Protocol):
 @dataclass(frozen=True)
 class StepReport:
     """What a callback gets after each step: the row of the history, and the loads, one (E,) tensor
-    per MoE layer. It may change factors for the steps to come, e.g. model.config =
-    model.config.replace(aux_loss_alpha=0.0)."""
+    per MoE layer. It may give the model another config for the steps to come, by
+    `model.config.replace(aux_loss_alpha=0.0)`."""
 
     row: dict
     loads: list[Tensor]
@@ -39,9 +37,9 @@ class StepReport:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """history: a DataFrame, a row per step: loss in nats per token, without balance_loss, which are
-    the balance losses; max_violation and load_entropy of the worst layer; dropped_share over all
-    layers. interrupted: stopped early."""
+    """history: a DataFrame, a row per step: loss, in nats per token, of the language alone;
+    balance_loss, the sum of the balance losses; max_violation and load_entropy of the worst layer;
+    dropped_share over all layers. interrupted: stopped early."""
 
     model: nn.Module
     history: Any
@@ -92,8 +90,7 @@ def train(
     the first loss or gradient that is not finite names the step and the cause; ValueError or
     TypeError for bad settings comes before the first step.
     """
-    plain = uncompiled(model)
-    require(hasattr(plain, "config"), "model", type(model).__name__, "a LanguageModel", TypeError)
+    plain = checking.trained_model(model)
     checking.require_batches(batches)
     checking.require_reusable("evaluation", evaluation)
     checking.warn_of_half_precision(model, frames=4)  # `checked` is one of them
@@ -107,6 +104,7 @@ def train(
     identity = run_identity(plain, settings)
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
     autocast = _autocast(next(plain.parameters()).device, bf16)
+    labels = checking.FirstEpoch(batches, steps)
     take_step = OptimiserStep(model, optimiser, steps, accumulation, clip, autocast)
 
     def keep() -> None:
@@ -125,6 +123,7 @@ def train(
                 group["lr"] = rate
             batch = checking.batch_on(next(plain.parameters()).device, batches.at(step))
             result = take_step(batch, step)
+            labels.see(step, result.n_examples)
             history.append(row := _row(step, result, rate, batch))
             last = step + 1 == steps
             try:

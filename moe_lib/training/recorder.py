@@ -7,7 +7,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.model import load_entropy, max_violation
-from moe_lib.training.cures import cure_words
+from moe_lib.training.cure_settings import cure_words
 from moe_lib.training.loop import StepReport
 from moe_lib.validation import Count, Natural, checked
 

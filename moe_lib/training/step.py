@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.training import diagnosis
+from moe_lib.training.bias_update import update_selection_biases
 from moe_lib.training.counts import RoutingCounts
-from moe_lib.training.load_balance import update_selection_biases
 
 
 def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
@@ -24,8 +24,8 @@ def model_loss(model: nn.Module, batch: dict[str, Tensor], options: dict):
 
 @dataclass(frozen=True)
 class StepResult:
-    """loss in nats per example, without the balance loss, 0 over a batch without a label;
-    gradient_norm before clipping; n_examples that were labelled."""
+    """loss: in nats per example, without the balance loss; 0 over a batch without a label.
+    gradient_norm: before clipping. n_examples: how many had a label."""
 
     loss: float
     balance_loss: float
@@ -47,7 +47,7 @@ class OptimiserStep:
     objective     (model, part, options) -> an output with loss, balance_loss and routing
     attached      a method of `moe_lib.tuning.methods`; any of its extra_loss(), before_step(step,
                   steps) and after_step(step, steps) are called
-    first_step    the number of the first step in messages
+    first_step    what messages call step 0
     """
 
     model: nn.Module
@@ -72,7 +72,7 @@ class OptimiserStep:
         if step == 0:  # later ones may be smaller: an epoch seldom divides evenly
             wants = f"at most the rows of a batch ({rows})"
             require(self.accumulation <= rows, "accumulation", self.accumulation, wants)
-        self._said, self._plain = f"step {step + self.first_step}", uncompiled(self.model)
+        self._said, self._plain = f"step {step + self.first_step}", bare(self.model)
         loss, balance_loss, n_examples, counts = self._accumulate(batch, rows)
         norm = self._update(step)
         if self.balance:  # once per optimiser step, from the loads of all its parts
@@ -112,7 +112,7 @@ class OptimiserStep:
             output = self.objective(model, part, self.options)
             return output.loss, output
         if part["input_ids"].dim() == 2:
-            base = getattr(model, "base", model)
+            base = getattr(self._plain, "base", self._plain)
             output = base.hidden_states(part["input_ids"], part.get("attention_mask"))[1]
         else:  # several texts a row: only its head knows how to read them
             output = model(**{name: tensor for name, tensor in part.items() if name != "labels"})

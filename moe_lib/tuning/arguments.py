@@ -9,15 +9,17 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.tuning.task_head import TaskHead
 from moe_lib.validation import Block, number, require_tensor
 
 
 def _inside(model: object) -> object:
     """The module behind torch.compile or peft, which both pass attributes through."""
-    model = uncompiled(model) if isinstance(model, nn.Module) else model
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    try:
+        return bare(model)
+    except ValueError:  # a prompt of peft in front of it, which would get lost
+        return None
 
 
 def _converter(good):

@@ -31,9 +31,8 @@ def encode_questions(
     max_length   tokens of a row. A longer passage gets several windows, none of it is lost
     stride       tokens that neighbouring windows share, as in transformers; make it longer than an
                  answer, or one at the seam is whole in no window
-    mark_shared_words   True: context_mask is 2 at the tokens of words that the question has too
-                        (`shared_places`), for
-                 a SpanExtractor with a match_vector
+    mark_shared_words  True: context_mask is 2 at the tokens of words that the question has too
+                 (`shared_places`), for a SpanExtractor with a match_vector
 
     Row by row: "example" (which question), "context_mask" (1 in the passage), "offsets" (first and
     last + 1 character of each token in the passage, spaces in front left out; (0, 0) elsewhere),

@@ -171,3 +171,11 @@ def test_report_names_an_unknown_table(results):
 def test_readme_is_up_to_date():
     text = report.README.read_text(encoding="utf-8")
     assert report.fill(text) == text, "run python -m benchmarks.report"
+
+
+def test_share_of_products_tells_a_product_from_a_sum():
+    numbers = torch.rand(400, 400)
+    products = train_step.share_of_products(lambda: (numbers @ numbers @ numbers, 0.0)[1])
+    sums = train_step.share_of_products(lambda: (numbers + numbers).sum().item())
+    assert products > 0.8
+    assert sums == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moe_lib import train
-from moe_lib.training.cures import Cure, cure_words
+from moe_lib.training.cure_settings import Cure, cure_words
 from moe_lib.training.live import LiveTraining, fresh_model
 from moe_lib.training.recorder import BalanceRecorder
 from tests.training.small import RandomBatches, make_model

@@ -2,12 +2,14 @@
 colour vision."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
 
 from moe_lib.views import contrast, expert_colour
-from moe_lib.views.kit.palette import HUES
+from moe_lib.views.kit.assets import VIEWS, style
+from moe_lib.views.kit.palette import HUES, variables
 
 # Machado, Oliveira and Fernandes (2009), severity 1.0, on linear RGB.
 DEFICIENCIES = {
@@ -64,3 +66,23 @@ def test_the_eight_hues_stay_apart_for_colour_blind_readers(name):
     seen = [to_lab(np.array(DEFICIENCIES[name]) @ linear(hue)) for hue in HUES]
     nearest = min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2))
     assert nearest > 5  # about 2.3 is just noticeable
+
+
+def test_every_colour_has_its_name_in_the_palette_alone():
+    """A hue or a grey of the house, spelt out anywhere else, would drift."""
+    named = set(re.findall(r"#[0-9a-f]{6}", variables()))
+    assert len(named) == 13 and set(HUES) < named
+    for path in sorted(VIEWS.rglob("*.*")):
+        if path.suffix in (".py", ".css", ".js") and path.name != "palette.py":
+            spelt = {one.lower() for one in re.findall(r"#[0-9a-fA-F]{6}\b", path.read_text())}
+            assert not spelt & named, f"{path}: {sorted(spelt & named)}; wants the palette's names"
+
+
+def test_stylesheets_use_only_names_that_are_defined():
+    for path in sorted(VIEWS.rglob("*.css")):
+        sheet = style(path.stem)
+        used = set(re.findall(r"var\((--[a-z0-9-]+)[,)]", sheet))
+        set_by_scripts = {"--jp", "--fill", "--hatch", "--runs"}
+        own = {name for name in used if not name.startswith("--jp-")} - set_by_scripts
+        defined = set(re.findall(r"(--[a-z0-9-]+)\s*:", sheet))
+        assert own <= defined, f"{path.name}: {sorted(own - defined)}"

@@ -52,7 +52,7 @@ DOORS = [
         "tracing.analysis.information",
         "tracing.analysis.saturation",
         "tracing.analysis.specialisation",
-        "training.cures",
+        "training.cure_settings",
         "training.live",
         "training.recorder",
         "training.routing_record",

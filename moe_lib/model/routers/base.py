@@ -175,8 +175,8 @@ class Router(nn.Module):
         return Routing(experts, weights * self.routed_scaling_factor, scores, logits, kept, chosen)
 
     def limit(self, routing: Routing, mask: Tensor | None = None, n_sequences: int = 1) -> Routing:
-        """Drop what is beyond the capacity. In training only, as DeepSeek-V2 does: a token's experts
-        depend on what stands beside it. (Mesh-TensorFlow has a limit at evaluation too, of 2.)"""
+        """Drop what is beyond the capacity. In training only, as DeepSeek-V2 does: a token's
+        experts depend on what stands beside it. (Mesh-TensorFlow limits evaluation too, to 2.)"""
         if self.capacity_factor is None or not self.training:
             return routing
         if self.capacity_per == "expert":
@@ -187,7 +187,7 @@ class Router(nn.Module):
         return limit_devices(routing, self.capacity_factor, self.n_group, mask, protected)
 
     def room(self, routing: Routing) -> int | None:
-        """How many tokens one expert, or device, could take in this pass; None: all of them."""
+        """Tokens that one expert (or device) can take of a pass without padding; None: all."""
         if self.training and self.assigns:
             return capacity(*routing.logits.shape, 1.0)
         if self.capacity_factor is None or not self.training:

@@ -15,7 +15,7 @@ from moe_lib.model.routing import Routing
 
 def capacity(n_choices: int, n_places: int, factor: float) -> int:
     """Room of one place (an expert or a device): `factor` times its even share of the choices,
-    tokens · k, rounded up. Rounded down, the one token of a generation step would find no room.
+    tokens · k, rounded up. Rounded down, a small batch would find none.
     GShard: factor 1 with k = 2; Switch: 1.0 to 1.25 with k = 1 (equation 3)."""
     return max(1, math.ceil(factor * n_choices / n_places))
 

@@ -39,6 +39,7 @@ from moe_lib.tuning.saving import fingerprint
 from moe_lib.validation import PathLike, checked
 
 KIND = "moe_lib adapter"
+CARD = ("kind", "method", "settings", "base", "n_trainable")  # fields of adapter.json
 
 
 class Attached:

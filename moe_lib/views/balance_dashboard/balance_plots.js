@@ -42,7 +42,7 @@ function plot(title, lines, { xmax, low, high, marks, reference, dots = [] }) {
   if (reference !== undefined) line([[0, reference], [xmax, reference]], "currentColor", "", "moe-balance-reference");
   marks.forEach((step) => line([[step, low], [step, high]], "currentColor", "2 3", "moe-balance-reference"));
   lines.forEach(({ points, colour, dash }) => line(points, colour, dash, "moe-balance-line"));
-  dots.forEach(([a, b]) => line([[a, b], [a, b]], "#d55e00", "", "moe-balance-dot"));
+  dots.forEach(([a, b]) => line([[a, b], [a, b]], "var(--moe-vermilion)", "", "moe-balance-dot"));
   return h("div", { class: "moe-balance-plot" }, h("h5", {}, title),
     h("span", { class: "moe-balance-top" }, high.toFixed(high < 10 ? 1 : 0)),
     h("span", { class: "moe-balance-bottom" }, low.toFixed(low < 10 ? 1 : 0)), picture);

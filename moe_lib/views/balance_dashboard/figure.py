@@ -20,6 +20,7 @@ from moe_lib.views.balance_dashboard.payload import (
 )
 from moe_lib.views.balance_dashboard.words import run_title
 from moe_lib.views.kit.lettering import plain_words
+from moe_lib.views.kit.palette import SOFT_INK, VERMILION
 
 
 @checked
@@ -136,7 +137,7 @@ def _draw_line(ax: Axes, run: BalanceRecorder, line: str, first: bool) -> None:
     values = _values(run, line)
     steps = range(1, len(values) + 1)
     if line in ("MaxVio", "entropy"):
-        ax.axhline(0 if line == "MaxVio" else 1, color="#595959", lw=0.8)  # even
+        ax.axhline(0 if line == "MaxVio" else 1, color=SOFT_INK, lw=0.8)  # even
         for place, number in enumerate(run.layer_numbers):
             colour, style = LAYER_LINES[place % len(LAYER_LINES)]
             ax.plot(
@@ -165,7 +166,7 @@ def _draw_line(ax: Axes, run: BalanceRecorder, line: str, first: bool) -> None:
             ax.plot(
                 *zip(*held_out, strict=True),
                 "D",
-                color="#d55e00",
+                color=VERMILION,
                 markersize=4,
                 label="held-out text",
             )
@@ -182,7 +183,7 @@ def _draw_line(ax: Axes, run: BalanceRecorder, line: str, first: bool) -> None:
         ax.set_ylabel(_LINES[line], fontsize=8)
     ax.tick_params(labelsize=8)
     ax.spines[["top", "right"]].set_visible(False)
-    _mark_changes(ax, run, "#595959")
+    _mark_changes(ax, run, SOFT_INK)
 
 
 def _mark_changes(ax: Axes, run: BalanceRecorder, colour: str) -> None:

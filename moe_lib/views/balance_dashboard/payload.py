@@ -2,20 +2,21 @@
 
 from math import sqrt
 
-from moe_lib.training.cures import CURES, SCOPES
+from moe_lib.training.cure_settings import CURES, SCOPES
 from moe_lib.training.recorder import BalanceRecorder
 from moe_lib.views.balance_dashboard.words import run_title, run_words
 from moe_lib.views.kit.finite import finite
+from moe_lib.views.kit.palette import BLUE, GREEN, MID_GREY, VERMILION
 
 # Blue is less than an even share, vermilion is more: a pair that colour-blind readers tell apart.
 # Even is pale.
 LOAD_COLOURS = ("#00314f", "#4a9bd1", "#f5f5f2", "#ee9a4d", "#8c2d00")
 # One line per layer: colours of at least 3:1 on light and on dark ground, and different strokes.
 LAYER_LINES = (
-    ("#0072b2", "solid"),
-    ("#d55e00", (0, (4, 2))),
-    ("#009e73", (0, (1, 1.5))),
-    ("#7f7f7f", (0, (5, 1, 1, 1))),
+    (BLUE, "solid"),
+    (VERMILION, (0, (4, 2))),
+    (GREEN, (0, (1, 1.5))),
+    (MID_GREY, (0, (5, 1, 1, 1))),
 )
 MAX_RUNS = 4
 

@@ -5,9 +5,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_lib.views.kit.lettering import plain_words
+from moe_lib.views.kit.palette import BLUE, GREY, SKY, VERMILION
 
 # Okabe and Ito's colours; the kinds also differ in hatching.
-COLOURS = {"MHA": "#999999", "GQA": "#56b4e9", "MQA": "#0072b2", "MLA": "#d55e00"}
+COLOURS = {"MHA": GREY, "GQA": SKY, "MQA": BLUE, "MLA": VERMILION}
 HATCHES = {"MHA": "", "GQA": "..", "MQA": "//", "MLA": "xx"}
 
 

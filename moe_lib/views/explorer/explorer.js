@@ -106,7 +106,7 @@ function render({ model, el }) {
         other ? " The bars show shares of all choices: the first reading plain, the second hatched." : "",
         shown.shared ? ` Besides these, every token passes ${shown.shared > 1 ? `${shown.shared} shared experts` : "the shared expert"}.` : "",
         shown.nGroup > 1 ? ` A token may use experts of at most ${shown.topkGroup} of the ${shown.nGroup} groups.` : ""),
-      group, sharedRows(shown, data.tokens.length) ?? "", expertPanel(shown, expert));
+      group, sharedRows(shown, data.tokens.length, reach, Boolean(other)) ?? "", expertPanel(shown, expert));
   }
 
   function onRowKey(event) {
@@ -204,7 +204,7 @@ function render({ model, el }) {
     const ordered = [...rows, ...dense].sort((a, b) => place(a) - place(b));
     const shared = data.layers.some((one) => one.shared), groups = data.layers.some((one) => one.nGroup > 1);
     overview.replaceChildren(h("h4", {}, "All layers"), h("p", { class: "moe-hint" }, `One ${compared ? "pair of bars" : "bar"} per expert, from 0 on; the dashed line is an even split.`,
-      shared ? " Hatched and full: shared experts, which every token passes." : "", groups ? " Upright lines part the groups." : "",
+      shared ? " Hatched, cut short: shared experts, which every token passes." : "", groups ? " Upright lines part the groups." : "",
       compared ? " Distance: total variation of the two loads, 0 to 1." : ""), ...ordered);
   }
 

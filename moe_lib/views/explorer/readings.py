@@ -42,7 +42,7 @@ class Readings:
         other_tokenizer,
         names: tuple[str, str],
     ):
-        self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        self._model, self._tokenizer, self.max_tokens = model, tokenizer, max_tokens
         require(
             other_model is None or isinstance(other_model, nn.Module),
             "compare_model",
@@ -83,11 +83,11 @@ class Readings:
         check_text("text", text)
         if other_text is not None:
             check_text("compare_text", other_text)
-        arguments = (self._model, self._tokenizer, text, self._max_tokens)
-        known = self._asked[:1] == (text,)
+        arguments = (self._model, self._tokenizer, text, self.max_tokens)
+        known = self._asked[:1] == (text,) and self._asked[4] == self.max_tokens
         baseline = self.baseline if known else read_text(*arguments)
         changed = any(off.values()) or k is not None
-        same = known and self._asked[2:] == (off, k)
+        same = known and self._asked[2:4] == (off, k)
         reading = self.reading if same else read_text(*arguments, off, k) if changed else baseline
         compared = self._read_other(text, other_text, off, k)
         both = compared is not None and len(reading) and len(compared)
@@ -95,18 +95,18 @@ class Readings:
             self.comparison = compare_readings(reading, compared) if both else None
         self.baseline, self.reading, self.compared = baseline, reading, compared
         self.changes = changed_predictions(baseline, reading) if reading is not baseline else []
-        self._asked = (text, other_text, off, k)
+        self._asked = (text, other_text, off, k, self.max_tokens)
 
     def _read_other(
         self, text: str, other_text: str | None, off: dict, k: int | None
     ) -> Reading | None:
         if self.two_models:
-            if self._asked[:1] == (text,):
+            if self._asked[:1] + self._asked[4:] == (text, self.max_tokens):
                 return self.compared
-            return read_text(self._other_model, self._other_tokenizer, text, self._max_tokens)
-        if other_text is None or self._asked[1:] == (other_text, off, k):
+            return read_text(self._other_model, self._other_tokenizer, text, self.max_tokens)
+        if other_text is None or self._asked[1:] == (other_text, off, k, self.max_tokens):
             return None if other_text is None else self.compared
-        return read_text(self._model, self._tokenizer, other_text, self._max_tokens, off, k)
+        return read_text(self._model, self._tokenizer, other_text, self.max_tokens, off, k)
 
     def find_k(self) -> None:
         """Set ks, trained_k and k_note."""

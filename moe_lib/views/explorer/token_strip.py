@@ -9,7 +9,7 @@ from moe_lib.validation import Count, Natural, checked
 from moe_lib.views.explorer.layer_facts import choices_of, layer_of, require_choice
 from moe_lib.views.explorer.words import NO_TEXT
 from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
-from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.palette import SOFT_INK, expert_colour
 from moe_lib.views.kit.wording import ordinal
 
 ROW = 0.44  # inches per line of tokens
@@ -82,7 +82,7 @@ def draw_tokens(
     last = sum(map(len, rows))
     if last < len(reading):
         ax.set_title(
-            f"and {len(reading) - last} more tokens", fontsize=9, loc="right", color="#595959"
+            f"and {len(reading) - last} more tokens", fontsize=9, loc="right", color=SOFT_INK
         )
 
 

@@ -12,6 +12,7 @@ from moe_lib.validation import checked
 from moe_lib.views.figures.arguments import require_columns
 from moe_lib.views.figures.preferences import COLOURS
 from moe_lib.views.kit.lettering import named, plain_words
+from moe_lib.views.kit.palette import SOFT_INK
 
 _MARKERS = ("o", "s", "^", "D")
 
@@ -81,7 +82,7 @@ def effects_figure(
         for place, values in enumerate(remedies.values()):
             ax.barh(place, np.mean(values), color=COLOURS[5], height=0.5)
             ax.scatter(values, [place] * len(values), color=COLOURS[0], s=20, zorder=3)
-        ax.axvline(0, color="#666666", linewidth=1)
+        ax.axvline(0, color=SOFT_INK, linewidth=1)
         ax.set(
             title=title,
             xlabel=units[title],

@@ -13,8 +13,9 @@ from moe_lib.errors import require
 from moe_lib.validation import Finite, Natural, Positive, checked, require_tensor
 from moe_lib.views.figures.arguments import require_columns, require_numbers
 from moe_lib.views.kit.lettering import named, plain_words
+from moe_lib.views.kit.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, SOFT_INK, VERMILION
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, SOFT_INK)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -203,7 +204,7 @@ def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
         rows,
         random.min(),
         random.max(),
-        color="#999999",
+        color=GREY,
         linewidth=5,
         label="random experts, all draws",
     )

@@ -16,8 +16,9 @@ from matplotlib.patches import Patch
 from moe_lib.errors import require
 from moe_lib.validation import Natural, checked
 from moe_lib.views.kit.lettering import named, plain_words
+from moe_lib.views.kit.palette import BLUE, GREEN, ORANGE, SOFT_INK
 
-COLOURS = ("#0072b2", "#e69f00", "#009e73")  # Okabe and Ito: blue, orange, green
+COLOURS = (BLUE, ORANGE, GREEN)  # Okabe and Ito: blue, orange, green
 _HATCHES = ("", "////", "....")
 _MARKERS = ("o", "s", "^")
 MOST = len(COLOURS)
@@ -105,7 +106,7 @@ def reaching_p_figure(selections: Mapping[str, object]) -> Figure:
                 label=named(f"{name}: trained by ESFT"),
             )
         for p in sorted({one.p for one in selections.values()}):
-            ax.axhline(p, color="#666666", linewidth=0.9)
+            ax.axhline(p, color=SOFT_INK, linewidth=0.9)
             ax.annotate(f"p = {p:g}", (n_experts, p), ha="right", va="bottom", fontsize=8)
         ax.set_title(f"layer {layer}", fontsize=10)
         ax.set(ylim=(0, 1.03), xlim=(0, n_experts + 0.3))

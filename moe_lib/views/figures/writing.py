@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 from moe_lib.errors import require
 from moe_lib.validation import Natural, checked
 from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
-from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.palette import SOFT_INK, expert_colour
 
 _LINE = 92  # characters per line of tokens
 _CHIP = 1.5  # least width of a chip per layer of numbers, in characters
@@ -65,7 +65,7 @@ def writing_figure(
                 ha="right",
                 va="center",
                 fontsize=7,
-                color="#595959",
+                color=SOFT_INK,
             )
         for token, left, width in line:
             _draw_token(ax, labels[token], experts[token], left, width, top)

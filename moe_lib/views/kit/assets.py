@@ -3,6 +3,8 @@ for each widget."""
 
 from pathlib import Path
 
+from moe_lib.views.kit.palette import variables
+
 VIEWS = Path(__file__).parents[1]
 
 
@@ -13,8 +15,9 @@ def script(*names: str) -> str:
 
 
 def style(*names: str) -> str:
-    """One stylesheet: NAME.css of each name, then kit/theme.css, which holds for all widgets."""
-    return _joined([f"{name}.css" for name in (*names, "theme")])
+    """One stylesheet: the colours, NAME.css of each name, then kit/theme.css, which holds for all
+    widgets."""
+    return f"{variables()}\n{_joined([f'{name}.css' for name in (*names, 'theme')])}"
 
 
 def _joined(files: list[str]) -> str:

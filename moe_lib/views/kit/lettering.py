@@ -18,6 +18,8 @@ from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
+from moe_lib.views.kit.palette import SOFT_INK
+
 WIDTH = 10.0  # inches
 MONO = "DejaVu Sans Mono"
 
@@ -63,7 +65,7 @@ def plain_words(draw: Callable[..., Figure]) -> Callable[..., Figure]:
         figure = draw(*arguments, **options)
         keep_words(figure)
         if any(_ESCAPED.search(text.get_text()) for text in figure.findobj(Text)):
-            style = {"ha": "right", "va": "bottom", "fontsize": 6.5, "color": "#595959"}
+            style = {"ha": "right", "va": "bottom", "fontsize": 6.5, "color": SOFT_INK}
             figure.text(0.995, 0.002, _NOTE, **style)
         return figure
 

@@ -10,12 +10,13 @@ from matplotlib.patches import Rectangle
 from moe_lib.tracing.masked_words import rows_of
 from moe_lib.views.kit.finite import LOST
 from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, shortened
+from moe_lib.views.kit.palette import BLUE, DARK_INK, VERMILION
 from moe_lib.views.kit.wording import percent
 from moe_lib.views.mask_playground.words import is_lost
 
 # Two of Okabe and Ito's colours, 3:1 or more on light and on dark ground; the true token also
 # carries a tick.
-GUESS, TRUE = "#0072b2", "#d55e00"
+GUESS, TRUE = BLUE, VERMILION
 COLUMNS, MAX_CARDS = 3, 6
 _CHARACTER = 0.602 * 10 / 72  # inches of one DejaVu Sans Mono character at 10 points
 _LINE, _ROW, _CARD, _MAX_LINES = 112, 0.27, 1.75, 8
@@ -84,7 +85,7 @@ def _draw_text(ax: Axes, words: list, lines: list, masked: list[int]) -> None:
             if hidden:
                 ax.add_patch(
                     Rectangle(
-                        (column - 0.15, y + 0.1), columns(text) + 0.3, 0.8, facecolor="#222222"
+                        (column - 0.15, y + 0.1), columns(text) + 0.3, 0.8, facecolor=DARK_INK
                     )
                 )
             ax.text(

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from moe_lib.views.kit.lettering import plain_words
+from moe_lib.views.kit.palette import BLUE, GREEN, GREY, ORANGE, SKY, VERMILION
 from moe_lib.views.parameter_explorer.account import (
     BATCHES,
     CONTEXT,
@@ -17,9 +18,9 @@ from moe_lib.views.parameter_explorer.account import (
 
 # Okabe and Ito's colours; the parts also differ in hatching. The smaller panels: this model, the
 # dense one, all of it.
-COLOURS = dict(zip(PARTS, ("#999999", "#0072b2", "#56b4e9", "#009e73", "#e69f00"), strict=True))
+COLOURS = dict(zip(PARTS, (GREY, BLUE, SKY, GREEN, ORANGE), strict=True))
 HATCHES = dict(zip(PARTS, ("", "//", "..", "xx", "--"), strict=True))
-THIS, DENSE, ALL = "#d55e00", "#0072b2", "#999999"
+THIS, DENSE, ALL = VERMILION, BLUE, GREY
 
 
 @plain_words

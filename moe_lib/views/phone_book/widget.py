@@ -13,7 +13,7 @@ from moe_lib.views.kit.background import BackgroundCall
 from moe_lib.views.kit.finite import finite
 from moe_lib.views.kit.page_messages import Form, MessageWidget, one_of
 from moe_lib.views.kit.static_display import StaticDisplay
-from moe_lib.views.phone_book.recall import COLOURS, Recall
+from moe_lib.views.phone_book.recall import COLOURS, Recall, columns_of
 from moe_lib.views.phone_book.words import plan_words, race_words, side_words
 
 FACTS = (1024, 2048, 4096, 8192)
@@ -201,6 +201,7 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         return {
             **self._shown_plan,
             "choices": {"facts": FACTS, "experts": EXPERTS, "chosen": CHOSEN},
+            "columns": columns_of(self.facts),
             "colours": COLOURS,
             "running": self.state == "running",
             "status": _STATES[self.state],

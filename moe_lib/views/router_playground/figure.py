@@ -17,10 +17,10 @@ from moe_lib.tracing.routing_in_the_plane import (
     PlaneSettings,
 )
 from moe_lib.views.kit.lettering import drawable, plain_words, shortened
-from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.palette import DARK_INK, FAINT, VERMILION, expert_colour
 from moe_lib.views.router_playground.words import plane_words, region_words
 
-_INK, _DROPPED = "#222222", "#d55e00"
+_INK, _DROPPED = DARK_INK, VERMILION
 _BELOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -198,7 +198,7 @@ def _draw_device_load(ax: Axes, result: PlaneRouting) -> None:
         names,
         result.device_load().numpy(),
         result.device_load(kept=True).numpy(),
-        ["#bbbbbb"] * N_GROUPS,
+        [FAINT] * N_GROUPS,
         result.even_share * size,
         result.capacity,
     )

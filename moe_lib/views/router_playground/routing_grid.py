@@ -1,12 +1,17 @@
 """A Routing as a grid of tokens and experts."""
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 
 from moe_lib.model.routing import Routing
 from moe_lib.views.kit.lettering import drawable, keep_words
+from moe_lib.views.kit.palette import RULE, VERMILION
 
-_DROPPED = "#d55e00"
+_DROPPED = VERMILION
+# Of a weight: even one near 0 stands out from the white of what was not chosen.
+WEIGHTS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.3, 1, 256)))
 
 
 def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | None = None) -> None:
@@ -19,12 +24,12 @@ def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | Non
     experts = routing.experts.cpu().numpy()
     stays = chosen & kept
     weights[rows[stays], experts[stays]] = routing.weights.detach().cpu().numpy()[stays]
-    ax.imshow(weights, cmap="viridis_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    ax.imshow(weights, cmap=WEIGHTS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     lost = chosen & ~kept
     ax.plot(experts[lost], rows[lost], "x", color=_DROPPED, markersize=4, markeredgewidth=1.6)
     ax.set_xticks(np.arange(-0.5, n_experts), minor=True)
     ax.set_yticks(np.arange(-0.5, tokens), minor=True)
-    ax.grid(which="minor", color="#dddddd", linewidth=0.4)
+    ax.grid(which="minor", color=RULE, linewidth=0.4)
     ax.tick_params(which="both", length=0, labelsize=7)
     ax.set_xticks(range(0, n_experts, max(1, n_experts // 8)))
     ax.set_yticks(

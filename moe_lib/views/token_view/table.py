@@ -6,6 +6,7 @@ from html import escape
 from moe_lib.errors import require
 from moe_lib.views.kit.page_messages import number
 from moe_lib.views.kit.page_messages import text as check_text
+from moe_lib.views.kit.palette import BLUE
 from moe_lib.views.token_view.widget import KINDS, cut, legend_html, tokens_html
 
 
@@ -66,8 +67,7 @@ class TokenTable:
         rate = self.rates[name]
         bar = (
             f'<div style="width:{max(1, round(150 * rate / longest))}px; height:12px; '
-            "background-color:#0072b2; "
-            'border:1px solid #888888"></div>'
+            f'background-color:{BLUE}; border:1px solid #888888"></div>'
         )
         return (
             f'<tr><th scope="row" style="text-align:left; vertical-align:top">{escape(name)}</th>'

@@ -8,10 +8,10 @@ from matplotlib.patches import Rectangle
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.kit.finite import finite
 from moe_lib.views.kit.lettering import MONO, WIDTH, columns, drawable, plain_words, shortened
-from moe_lib.views.kit.palette import expert_colour
+from moe_lib.views.kit.palette import BLUE, MID_GREY, YELLOW, expert_colour
 from moe_lib.views.kit.wording import percent
 
-BAR, FIRST = "#7f7f7f", "#0072b2"
+BAR, FIRST = MID_GREY, BLUE
 _LINE, _MAX_LINES, _MAX_BARS, _MAX_TOKENS = 118, 9, 8, 14
 _CHARACTER = 0.602 * 9.5 / 72  # inches of one DejaVu Sans Mono character at 9.5 points
 
@@ -90,7 +90,7 @@ def _draw_text(ax: Axes, text: str, lines: list, span: tuple[int, int] | None) -
                     (left - 0.2, y + 0.08),
                     width + 0.4,
                     0.84,
-                    facecolor="#f0e442",
+                    facecolor=YELLOW,
                     edgecolor="black",
                     lw=0.8,
                 )

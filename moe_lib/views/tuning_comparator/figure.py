@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from moe_lib.tuning.comparison.results import Comparison
 from moe_lib.views.kit.lettering import WIDTH, drawable, plain_words, shortened
+from moe_lib.views.kit.palette import FAINT, RULE
 from moe_lib.views.tuning_comparator.payload import chart_payload, table_payload
 
 _COLUMNS = (
@@ -69,7 +70,7 @@ def _draw_table(ax: Axes, table: dict) -> None:
         text, quality, colour = row["text"], row["quality"], row["colour"]
         ax.plot([0.002, 0.034], [y, y], color=colour, ls=_stroke(row["dash"]), lw=1.8)
         ax.text(0.042, y, shortened(row["case"], 26), fontsize=9, va="center", parse_math=False)
-        ax.axhline(y - 0.5, color="#dddddd", lw=0.6)
+        ax.axhline(y - 0.5, color=RULE, lw=0.6)
         if quality["ends"]:
             ax.plot(
                 [x(end) for end in quality["ends"]],
@@ -92,7 +93,7 @@ def _draw_table(ax: Axes, table: dict) -> None:
         for column, _, place in _COLUMNS:
             ax.text(place, y, text[column], fontsize=8, ha="right", va="center")
     for place, name in table["ticks"]:
-        ax.plot([x(place)] * 2, [-0.5, len(rows) - 0.4], color="#bbbbbb", lw=0.6, zorder=0)
+        ax.plot([x(place)] * 2, [-0.5, len(rows) - 0.4], color=FAINT, lw=0.6, zorder=0)
         ax.text(x(place), len(rows) - 0.2, name, fontsize=8, ha="center", va="top")
 
 

@@ -6,6 +6,7 @@ import math
 import pandas as pd
 
 from moe_lib.tuning.comparison.results import Comparison, interval, thinned
+from moe_lib.views.kit.palette import BLUE, GREEN, MID_GREY, VERMILION
 from moe_lib.views.tuning_comparator.words import (
     comparator_words,
     interval_of,
@@ -18,7 +19,7 @@ from moe_lib.views.tuning_comparator.words import (
 
 # Colours of at least 3:1 on light and on dark ground, each with every stroke: sixteen methods that
 # differ.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#7f7f7f")
+COLOURS = (BLUE, VERMILION, GREEN, MID_GREY)
 DASHES = ("", "5 3", "1.5 3", "8 2 2 2")
 CURVE_NAMES = {
     "loss": "training loss (nats)",

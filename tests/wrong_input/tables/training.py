@@ -301,7 +301,7 @@ ENTRIES = [
         {"path": [*PATH, "", "a\0b"]},
     ),
     Entry(
-        "moe_lib.training.cures.Cure",
+        "moe_lib.training.cure_settings.Cure",
         lambda: dict(kind="none"),
         {
             "kind": [None, 3, "prayer", ["none"], True],
@@ -312,7 +312,7 @@ ENTRIES = [
         says={"kind": "cure"},
     ),
     Entry(
-        "moe_lib.training.load_balance.update_selection_biases",
+        "moe_lib.training.bias_update.update_selection_biases",
         lambda: dict(model=biased(), loads=[torch.ones(4)] * 2, speed=0.1),
         {
             "model": MODEL,
@@ -324,7 +324,9 @@ ENTRIES = [
 ]
 RECORD = "a record that the library fills in; readers look at it and do not make it"
 EXEMPT = {f"moe_lib.training.{name}": RECORD for name in ("StepReport", "TrainingRun")}
-EXEMPT["moe_lib.training.cures.cure_words"] = "words for the fields of a checked ModelConfig"
+EXEMPT["moe_lib.training.cure_settings.cure_words"] = (
+    "words for the fields of a checked ModelConfig"
+)
 EXEMPT["moe_lib.training.TrainingDiverged"] = "an error: it is raised, not called"
 
 

@@ -359,6 +359,26 @@ ENTRIES = [
         layers=[1, 2],
         xlabel="load",
     ),
+    figure(
+        "seeds.dots_figure",
+        {
+            "rows": [*MAPS, {"a": []}, {"a": ["b"]}, {"a": 3}, {3: [1.0]}],
+            "xlabel": TEXT,
+            "hollow": [None, 3, [3]],
+            "digits": NATURAL,
+        },
+        rows={"a": [0.1, 0.2]},
+        xlabel="recall",
+        hollow=["a"],
+        digits=2,
+    ),
+    figure(
+        "seeds.curves_figure",
+        {"curves": [*MAPS, {"a": 3}, {"a": WORDS}, {3: TABLE}], "xlabel": TEXT, "ylabel": TEXT},
+        curves={"a": TABLE.set_index(pd.Index([1, 2]))},
+        xlabel="facts",
+        ylabel="recall",
+    ),
     figure("text.cost_figure", {"cost": [*WRONG_TABLE, WORDS]}, cost=TABLE),
     figure(
         "text.vocabulary_figure",
