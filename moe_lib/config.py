@@ -121,6 +121,7 @@ class ModelConfig:
     def _check_experts(self):
         dense, layers = self.first_k_dense_replace, self.num_hidden_layers
         require_whole("num_hidden_layers", layers, at_most=10_000)  # each is made one by one
+        require_whole("n_routed_experts", self.n_routed_experts, 0, at_most=2**20)
         wants = f"at most num_hidden_layers ({layers})"
         require(dense <= layers, "first_k_dense_replace", dense, wants)
         shared, wants = self.n_shared_experts, "0 when n_routed_experts is 0"

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.engines.moe_layers import MoELayers
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, LayerTrace, RoutingTrace
 from moe_lib.validation import Count, Natural, checked
 
-UNKNOWN_TOKEN = -1  # in input_ids, where the engine did not say which token it was
 _LARGEST_EXPERT = 2**16 - 1  # no model has more; a larger number is a damaged answer
 
 
