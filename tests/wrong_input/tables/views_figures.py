@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import torch
 
+from moe_lib.model import make_router
 from moe_lib.text import pack
 from tests.views.comparisons import made_up
 from tests.wrong_input.table import (
@@ -24,6 +25,10 @@ TABLE = pd.DataFrame([[0.1, 0.9], [0.5, 0.5]], columns=["a", "b"], index=["a", "
 WRONG_TABLE = [None, 3, "table", [[0.1]], {}, torch.zeros(2, 2), TABLE[[]], TABLE[:0]]
 
 WORDS = TABLE.astype(str)
+
+RECORD = make_router("topk", 4, 6, 2).eval()(torch.randn(3, 4))
+
+RUN = SimpleNamespace(moves=2.0, recall=0.5)
 
 
 def selection(n_experts: int = 4) -> SimpleNamespace:
@@ -133,6 +138,34 @@ ENTRIES = [
         panels={"a": (torch.rand(2, 4), torch.rand(2, 4))},
         layers=[1, 2],
         xlabel="load",
+    ),
+    figure("routing.busiest", {"routing": [None, 3, "routing", {}]}, routing=RECORD),
+    figure(
+        "routing.routings_figure",
+        {
+            "routings": [*MAPS, {"a": 3}, {3: RECORD}, {"a": None}],
+            "words": [3, "words", [1, 2, 3], ["one"]],
+            "per_row": COUNT,
+        },
+        routings={"a": RECORD},
+        words=["a", "b", "c"],
+        per_row=2,
+    ),
+    figure(
+        "routing.moves_figure",
+        {
+            "runs": [
+                *MAPS,
+                {"a": []},
+                {"a": [3]},
+                {"a": 3},
+                {3: [RUN]},
+                dict.fromkeys("abcdefg", [RUN]),
+            ],
+            "hollow": [None, 3, [3]],
+        },
+        runs={"a": [RUN]},
+        hollow=["a"],
     ),
     figure(
         "seeds.dots_figure",
