@@ -25,7 +25,7 @@ Two SETTINGS: "once" reads 16 million tokens, none of them twice; "again" reads 
 times over, as many steps in all. The learning rate is constant after the warm-up, so every point of
 a curve is the end of a training of that length. Each design has the rate, out of RATES, that ends
 lowest after an eighth of the steps with a seed that no other run uses. Runs of one seed share their
-batches. A run takes 10 to 17 minutes of one core.
+batches. A run takes 13 to 17 minutes of one core.
 """
 
 import sys
