@@ -186,23 +186,6 @@ def run_study(
     return rounded({"about": facts, "parameters": sizes, "runs": runs})
 
 
-def passing_share(faster: dict, slower: dict) -> float | None:
-    """The share of the steps after which `faster` is as low as `slower` at its end; None if it
-    never is.
-
-    Both are curves: held-out loss by step, with the same last step. The first measured step counts.
-    """
-    require(
-        len(faster) > 0 and len(slower) > 0,
-        "faster, slower",
-        "an empty curve",
-        "held-out losses by step",
-    )
-    last = max(slower, key=int)
-    passed = [int(step) for step, loss in faster.items() if loss <= slower[last]]
-    return min(passed) / int(last) if passed else None
-
-
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("pretraining_study", __doc__)
     parser.add_argument("--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out")
