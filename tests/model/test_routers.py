@@ -277,7 +277,7 @@ def test_affinities_of_v4_have_a_gradient_however_low_the_logit():
 @pytest.mark.parametrize(
     ("name", "k", "options", "message"),
     [
-        ("best", 2, {}, "router: got 'best'; wants one of dense"),
+        ("best", 2, {}, "name: got 'best'; wants one of dense"),
         ("switch", 2, {}, "num_experts_per_tok: got 2; wants 1"),
         ("gshard", 3, {}, "num_experts_per_tok: got 3; wants 2"),
         ("base", 2, {}, "num_experts_per_tok: got 2; wants 1"),

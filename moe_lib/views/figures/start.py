@@ -132,7 +132,7 @@ def single_experts_figure(single: pd.DataFrame) -> Figure:
         ax.set_title(f"layer {layer}", fontsize=10)
         ax.set_xlabel("share of the layer's choices")
         ax.xaxis.set_major_formatter("{x:.0%}")
-        ax.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10]))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
         ax.set_xlim(0, 1.1 * part["share"].max())
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("nats lost without it")
