@@ -36,6 +36,7 @@ from moe_course.studies.running import STUDIES, about, parser_of, rounded, runs_
 from moe_lib.config import ModelConfig
 from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
+from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_json
 from moe_lib.model import LanguageModel
@@ -118,7 +119,7 @@ def train_one(
     folder       keep the state there, so that a run that is broken off goes on
     """
     torch.manual_seed(seed)
-    model = LanguageModel(small_config(design, SETTINGS[setting].vocab_size))
+    model = LanguageModel(small_config(design, SETTINGS[setting].vocab_size)).to(device())
     warm_up = SETTINGS[setting].warmup_steps
     run = train(
         model,

@@ -25,6 +25,7 @@ import torch
 from moe_course.studies.pretraining_study import LENGTH, load_texts, small_config
 from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.console import page, run_command, whole
+from moe_lib.devices import device
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.text import Batches
@@ -74,14 +75,14 @@ def run_seed(
     """The curves of one seed, by the names in RUNS."""
     batches = Batches(practice, BATCH, seed=seed)
     torch.manual_seed(seed)
-    dense = LanguageModel(small_config("dense"))
+    dense = LanguageModel(small_config("dense")).to(device())
     curves = {"dense": train_on(dense, batches, steps, exam, every)}
     upcycled = upcycle(dense, small_config("moe"), virtual_groups=True, seed=seed)
     curves["dense, trained on"] = train_on(dense, Later(batches, steps), steps, exam, every)
     curves["upcycled"] = train_on(upcycled, Later(batches, steps), steps, exam, every)
     torch.manual_seed(seed)
     curves["from scratch"] = train_on(
-        LanguageModel(small_config("moe")), batches, 2 * steps, exam, every
+        LanguageModel(small_config("moe")).to(device()), batches, 2 * steps, exam, every
     )
     return curves
 
