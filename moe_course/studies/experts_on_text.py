@@ -39,6 +39,7 @@ from moe_course.studies.running import STUDIES, about, kept_run, parser_of, roun
 from moe_lib.config import ModelConfig
 from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
+from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_json
 from moe_lib.model import LanguageModel
@@ -138,7 +139,7 @@ def train_one(
     mean of the last tenth, and the seconds of all steps.
     """
     torch.manual_seed(seed)
-    model = LanguageModel(text_config(design))
+    model = LanguageModel(text_config(design)).to(device())
     every = max(1, steps // points)
     run = train(
         model,
