@@ -42,6 +42,9 @@ LAYER = [*NATURAL, 99]
 TABLE = pd.DataFrame([[0.1, 0.9], [0.5, 0.5]], columns=["a", "b"], index=["a", "b"])
 WRONG_TABLE = [None, 3, "table", [[0.1]], {}, torch.zeros(2, 2), TABLE[[]], TABLE[:0]]
 WORDS = TABLE.astype(str)
+PAIRS = pd.DataFrame(
+    {"model": ["trained", "seed 0"], "layer": 1, "equal tokens": [0.5, 0.2], "chance": 0.1}
+)
 MAPS = [None, 3, "maps", [], {}, [("a", 1)], {"a": None}, {"a": "b"}]
 
 
@@ -358,6 +361,20 @@ ENTRIES = [
         panels={"a": (torch.rand(2, 4), torch.rand(2, 4))},
         layers=[1, 2],
         xlabel="load",
+    ),
+    figure(
+        "start.exchange_figure",
+        {
+            "lost": [*WRONG_TABLE, WORDS, TABLE[:1]],
+            "changed": [*WRONG_TABLE, WORDS, TABLE[:1], TABLE[::-1]],
+        },
+        lost=TABLE,
+        changed=TABLE[["a"]],
+    ),
+    figure(
+        "start.same_expert_figure",
+        {"results": [*WRONG_TABLE, PAIRS[1:], PAIRS.drop(columns="chance")]},
+        results=PAIRS,
     ),
     figure("text.cost_figure", {"cost": [*WRONG_TABLE, WORDS]}, cost=TABLE),
     figure(
