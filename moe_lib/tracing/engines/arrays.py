@@ -105,6 +105,9 @@ def _ids(input_ids: Any, lengths: list[int]) -> list[Tensor]:
     wrote and never read."""
     if input_ids is None:
         return [torch.full((length,), UNKNOWN_TOKEN) for length in lengths]
+    listed = isinstance(input_ids, list | tuple | np.ndarray | Tensor)
+    wants = "token ids, a list for each text"
+    require(listed, "input_ids", type(input_ids).__name__, wants, TypeError)
     flat = len(lengths) == 1 and _depth(input_ids) == 1
     rows = [input_ids] if flat else list(input_ids)
     require(len(rows) == len(lengths), "input_ids", f"{len(rows)} texts", f"{len(lengths)}")

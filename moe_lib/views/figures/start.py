@@ -4,6 +4,7 @@ and what a single expert is worth."""
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from moe_lib.errors import require
 from moe_lib.validation import checked
@@ -30,6 +31,7 @@ def exchange_figure(lost: pd.DataFrame, changed: pd.DataFrame) -> Figure:
     cases = list(dict.fromkeys(lost.index))
     require(len(cases) <= len(_LOOKS), "lost", f"{len(cases)} cases", f"at most {len(_LOOKS)}")
     figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * lost.shape[1]), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.05)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     _draw_lost(left, lost, cases)
     _draw_changed(right, changed.iloc[:, 0], cases)
@@ -68,7 +70,8 @@ def _draw_changed(ax: Axes, changed: pd.Series, cases: list) -> None:
         if len(draws) > 1:
             ax.plot([draws.min(), draws.max()], [place, place], "|-", color="black")
             words += f"\n({draws.min():.1%} to {draws.max():.1%})"
-        ax.text(draws.max(), place, f"  {words}", va="center", fontsize=8)
+        at = draws.max() + 0.03 * changed.max()
+        ax.text(at, place, words, va="center", fontsize=8)
     ax.set_yticks(range(len(cases)), [str(case) for case in cases])
     ax.invert_yaxis()
     ax.set(xlabel="share of predictions that change", xlim=(0, 1.5 * changed.max()))
@@ -129,7 +132,8 @@ def single_experts_figure(single: pd.DataFrame) -> Figure:
         ax.set_title(f"layer {layer}", fontsize=10)
         ax.set_xlabel("share of the layer's choices")
         ax.xaxis.set_major_formatter("{x:.0%}")
-        ax.set_xlim(left=0)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
+        ax.set_xlim(0, 1.1 * part["share"].max())
         ax.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("nats lost without it")
     return figure

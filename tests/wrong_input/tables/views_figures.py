@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pandas as pd
 import torch
 
+from moe_lib.model import make_router
 from moe_lib.text import pack
 from tests.views.comparisons import made_up
 from tests.wrong_input.table import (
+    COUNT,
     NAN,
     NATURAL,
     POSITIVE,
@@ -23,6 +25,10 @@ TABLE = pd.DataFrame([[0.1, 0.9], [0.5, 0.5]], columns=["a", "b"], index=["a", "
 WRONG_TABLE = [None, 3, "table", [[0.1]], {}, torch.zeros(2, 2), TABLE[[]], TABLE[:0]]
 
 WORDS = TABLE.astype(str)
+
+RECORD = make_router("topk", 4, 6, 2).eval()(torch.randn(3, 4))
+
+RUN = SimpleNamespace(moves=2.0, recall=0.5)
 
 
 def selection(n_experts: int = 4) -> SimpleNamespace:
@@ -133,6 +139,34 @@ ENTRIES = [
         layers=[1, 2],
         xlabel="load",
     ),
+    figure("routing.busiest", {"routing": [None, 3, "routing", {}]}, routing=RECORD),
+    figure(
+        "routing.routings_figure",
+        {
+            "routings": [*MAPS, {"a": 3}, {3: RECORD}, {"a": None}],
+            "words": [3, "words", [1, 2, 3], ["one"]],
+            "per_row": COUNT,
+        },
+        routings={"a": RECORD},
+        words=["a", "b", "c"],
+        per_row=2,
+    ),
+    figure(
+        "routing.moves_figure",
+        {
+            "runs": [
+                *MAPS,
+                {"a": []},
+                {"a": [3]},
+                {"a": 3},
+                {3: [RUN]},
+                dict.fromkeys("abcdefg", [RUN]),
+            ],
+            "hollow": [None, 3, [3]],
+        },
+        runs={"a": [RUN]},
+        hollow=["a"],
+    ),
     figure(
         "seeds.dots_figure",
         {
@@ -152,6 +186,35 @@ ENTRIES = [
         curves={"a": TABLE.set_index(pd.Index([1, 2]))},
         xlabel="facts",
         ylabel="recall",
+    ),
+    figure(
+        "mixture.plane_figure",
+        {
+            "points": [
+                None,
+                3,
+                [[0.5, 1.0]],
+                torch.zeros(2),
+                torch.zeros(2, 3),
+                torch.ones(2, 2).long(),
+            ],
+            "frames": [*MAPS, {"a": torch.zeros(3).long()}, {"a": torch.zeros(2)}],
+        },
+        points=torch.zeros(2, 2),
+        frames={"a": torch.zeros(2, dtype=torch.long)},
+    ),
+    figure(
+        "mixture.batch_reads_figure",
+        {
+            "touched": [*WRONG_TABLE, WORDS],
+            "n_experts": COUNT,
+            "reads": [*WRONG_TABLE, WORDS],
+            "formula": [None, 3, [], [1.0], ["a", "b"]],
+        },
+        touched=TABLE.set_index(pd.Index([1, 2])),
+        n_experts=16,
+        reads=TABLE.set_index(pd.Index([1, 2])),
+        formula=[2.0, 3.8],
     ),
     figure("text.cost_figure", {"cost": [*WRONG_TABLE, WORDS]}, cost=TABLE),
     figure(
