@@ -119,6 +119,7 @@ def train_one(
     """
     torch.manual_seed(seed)
     model = LanguageModel(small_config(design, SETTINGS[setting].vocab_size))
+    warm_up = SETTINGS[setting].warmup_steps
     run = train(
         model,
         Batches(practice, BATCH, seed=seed),
@@ -128,7 +129,7 @@ def train_one(
         evaluate_every=every,
         folder=folder,
         progress=False,
-        warmup_steps=SETTINGS[setting].warmup_steps,
+        warmup_steps=warm_up and min(warm_up, steps),
         callback=lambda report: stop_after is not None and report.row["step"] + 1 >= stop_after,
     )
     curve = run.history.set_index(run.history["step"] + 1)["heldout_loss"].dropna()

@@ -61,7 +61,7 @@ def train_on(
         steps=steps,
         learning_rate=LEARNING_RATE,
         min_learning_rate_ratio=1.0,
-        warmup_steps=WARMUP,
+        warmup_steps=min(WARMUP, steps),
         evaluation=exam,
         evaluate_every=every,
         progress=False,

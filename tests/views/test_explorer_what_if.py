@@ -141,4 +141,6 @@ def test_dense_shared_and_groups_are_sent_and_said(tokenizer):
         len(load.patches) == 8 + 2
         and "shared: every token" in load.get_legend().get_texts()[-1].get_text()
     )
+    tokens = int(explorer.reading.trace.real.sum())
+    assert [text.get_text() for text in load.texts] == [str(tokens)] * 2  # on the shared bars
     assert [text.get_text() for text in layers.texts] == ["dense, no router"]

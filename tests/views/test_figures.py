@@ -1,8 +1,10 @@
 """The pictures show the counts of a trace made by hand."""
 
 import warnings
+from dataclasses import replace
 
 import pytest
+import torch
 
 from moe_lib.views import affinity_figure, explorer_figure, load_figure, token_figure
 from moe_lib.views.explorer.words import NO_TEXT, layer_words
@@ -20,6 +22,22 @@ def test_load_bars_are_the_counts_and_the_line_the_even_split(reading):
     assert heights(second) == [0, 0, 4, 4]
     assert list(first.lines[0].get_ydata()) == [2, 2]  # 8 choices over 4 experts
     assert "MaxVio 1.00" in first.get_title()  # 4 / 2 - 1
+
+
+@pytest.mark.parametrize(
+    "n_experts, choices, cut",
+    [(4, [[0, 1], [0, 2], [0, 3], [0, 1]], False), (8, [[0, 1], [2, 3], [4, 5], [6, 7]], True)],
+)
+def test_the_shared_bar_stands_at_its_count_or_says_that_it_is_cut(
+    reading, n_experts, choices, cut
+):
+    part = replace(reading.trace.layer(1), n_experts=n_experts, shared=True, n_shared=1)
+    part = replace(part, experts=torch.tensor([choices]))  # 4 tokens
+    ax = load_figure(replace(reading.trace, layers=[part])).axes[0]
+    shared = ax.containers[1][0].get_height()
+    assert shared == 4 if not cut else max(heights(ax)) < shared < 4
+    assert [text.get_text() for text in ax.texts] == ["4"]
+    assert ("cut" in ax.get_legend().get_texts()[-1].get_text()) == cut
 
 
 @pytest.mark.parametrize("rank", [1, 2])

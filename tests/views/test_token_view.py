@@ -77,6 +77,7 @@ def test_markup_in_a_text_is_shown_and_not_obeyed(tokenizer):
             "strong",
             "div",
             "span",
+            "sub",
             "br",
             "pre",
             "table",
@@ -86,7 +87,7 @@ def test_markup_in_a_text_is_shown_and_not_obeyed(tokenizer):
             "th",
             "td",
         }
-        labels = re.findall(r'pre-wrap">(.*?)</span>', page)
+        labels = re.findall(r'space:pre">(.*?)</span>', page)
         assert "".join(unescape(label) for label in labels).replace("␣", " ") == text
 
 
@@ -109,6 +110,13 @@ def test_static_display_has_words_and_html_beside_the_widget(tokenizer):
     bundle = view._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["text/plain"] == view.summary and view.summary in bundle["text/html"]
+
+
+def test_without_styles_the_tokens_stay_a_running_text(tokenizer):
+    view = TokenView(tokenizer, "The list")  # GitHub keeps the tags and drops the styles
+    page = tokens_html(view.tokens)
+    assert "<br>" not in page and page.count("<sub") == len(view.tokens)
+    assert "pre-wrap" not in page  # a label never breaks in the middle
 
 
 def test_long_text_is_cut_and_says_so(tokenizer):

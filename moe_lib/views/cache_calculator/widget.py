@@ -65,16 +65,9 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         ),
         Form("_back", needs={"reset": one_of(True)}),
     )
-    KEPT = (
-        "model",
-        "kind",
-        "sizes",
-        "context",
-        "batch_size",
-        "precision",
-        "memory",
-        "account",
-    )
+    SETS = ("model", "kind", "context", "batch_size", "precision", "memory")
+    TELLS = ("sizes", "account")
+    KEPT = tuple(f"_{name}" for name in (*SETS, *TELLS))
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; cache_calculator.js only reads it
 
     def __init__(
@@ -87,14 +80,10 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     ):
         require_one_of("model", model, published_names(dense=True))
         sizes = published(model).sizes
-        self.model, self.kind, self.sizes = model, kind_of(sizes), cache_sizes_of(sizes)
-        self.context, self.batch_size, self.precision, self.memory = (
-            context,
-            batch_size,
-            precision,
-            memory,
-        )
-        self.account = cache_account(self.sizes, context, batch_size, precision, memory)
+        self._model, self._kind, self._sizes = model, kind_of(sizes), cache_sizes_of(sizes)
+        self._account = cache_account(self.sizes, context, batch_size, precision, memory)
+        self._context, self._batch_size = context, batch_size
+        self._precision, self._memory = precision, memory
         super().__init__(view=self._view())
 
     @property
@@ -148,12 +137,12 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         settings = {
             name: getattr(self, name) if value is None else value for name, value in given.items()
         }
-        self.account = cache_account(
+        self._account = cache_account(
             new, **settings
         )  # refuses what cannot be, before anything changes
-        self.model, self.kind, self.sizes = self.model if model is None else model, kind, new
+        self._model, self._kind, self._sizes = self.model if model is None else model, kind, new
         for name, value in settings.items():
-            setattr(self, name, value)
+            setattr(self, f"_{name}", value)
         self.view = self._view()
 
     def reset(self) -> None:

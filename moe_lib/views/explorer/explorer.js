@@ -106,7 +106,7 @@ function render({ model, el }) {
         other ? " The bars show shares of all choices: the first reading plain, the second hatched." : "",
         shown.shared ? ` Besides these, every token passes ${shown.shared > 1 ? `${shown.shared} shared experts` : "the shared expert"}.` : "",
         shown.nGroup > 1 ? ` A token may use experts of at most ${shown.topkGroup} of the ${shown.nGroup} groups.` : ""),
-      group, sharedRows(shown, data.tokens.length) ?? "", expertPanel(shown, expert));
+      group, sharedRows(shown, data.tokens.length, reach, Boolean(other)) ?? "", expertPanel(shown, expert));
   }
 
   function onRowKey(event) {
@@ -141,25 +141,31 @@ function render({ model, el }) {
       const hint = "Choose a token above to see its affinity to every expert.";
       return detail.replaceChildren(h("h4", {}, "One token"), h("p", { class: "moe-hint" }, hint), ...expectedNext(side));
     }
+    const affinities = shown.scores
+      ? [`. Affinity to every expert of layer ${shown.index}:`, inColumns(shown, affinityRows(shown, token), groupsOf(shown, token), "ul")]
+      : [". Affinities and weights were not recorded: a serving engine returns the chosen experts alone.", []];
+    const other = compared?.same && layer(1 - side) ? [h("p", { class: "moe-hint", "data-testid": "sent-in-other" },
+      "In “", h("bdi", {}, compared.names[1 - side]), "”: ", ...sentTo(layer(1 - side), token), ".")] : [];
+    detail.replaceChildren(
+      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", ...(compared ? [" of ", h("bdi", {}, compared.names[side])] : [])),
+      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), affinities[0]),
+      ...other, ...affinities[1], ...expectations(side, token), ...expectedNext(side));
+  }
+
+  function affinityRows(shown, token) {
     const experts = chosen(shown, token), scores = shown.scores.subarray(token * shown.nExperts, (token + 1) * shown.nExperts);
     const most = Math.max(...scores, 1e-9);
-    const rows = Array.from(scores, (score, e) => {
+    return Array.from(scores, (score, e) => {
       const place = experts.indexOf(e);
       return h("li", { class: `moe-row${place < 0 ? "" : " moe-picked"}`, "data-testid": `affinity-${e}` }, badge(colour(e), e),
         h("span", { class: "moe-track" }, bar(score / most, colour(e))),
         h("span", { class: "moe-value" }, percent(score) + (place < 0 ? "" : ` · ${ordinal(place + 1)}`)));
     });
-    const other = compared?.same && layer(1 - side) ? [h("p", { class: "moe-hint", "data-testid": "sent-in-other" },
-      "In “", h("bdi", {}, compared.names[1 - side]), "”: ", ...sentTo(layer(1 - side), token), ".")] : [];
-    detail.replaceChildren(
-      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", ...(compared ? [" of ", h("bdi", {}, compared.names[side])] : [])),
-      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), `. Affinity to every expert of layer ${shown.index}:`),
-      ...other, ...inColumns(shown, rows, groupsOf(shown, token), "ul"), ...expectations(side, token), ...expectedNext(side));
   }
 
   function sentTo(shown, token) {
     const sent = chosen(shown, token).flatMap((e, place) => e === NO_EXPERT ? []
-      : [place ? ", " : "", "expert ", badge(colour(e), e), ` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`]);
+      : [place ? ", " : "", "expert ", badge(colour(e), e), ...(shown.weights ? [` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`] : [])]);
     return sent.length ? sent : ["no expert"];
   }
 
@@ -171,6 +177,7 @@ function render({ model, el }) {
   }
 
   function expectations(side, token) {
+    if (!reading(side).predictions.length) return [h("p", { class: "moe-hint" }, "What the model expected here needs the model: this is a trace without it.")];
     const prediction = reading(side).predictions[token];
     const first = data.causal && token === 0;
     if (!prediction) return [h("p", { class: "moe-hint" }, first ? "Nothing stands before the first token, so it is not predicted."
@@ -204,7 +211,7 @@ function render({ model, el }) {
     const ordered = [...rows, ...dense].sort((a, b) => place(a) - place(b));
     const shared = data.layers.some((one) => one.shared), groups = data.layers.some((one) => one.nGroup > 1);
     overview.replaceChildren(h("h4", {}, "All layers"), h("p", { class: "moe-hint" }, `One ${compared ? "pair of bars" : "bar"} per expert, from 0 on; the dashed line is an even split.`,
-      shared ? " Hatched and full: shared experts, which every token passes." : "", groups ? " Upright lines part the groups." : "",
+      shared ? " Hatched, cut short: shared experts, which every token passes." : "", groups ? " Upright lines part the groups." : "",
       compared ? " Distance: total variation of the two loads, 0 to 1." : ""), ...ordered);
   }
 

@@ -18,8 +18,8 @@ function decode(payload) {
   const layers = payload.layers.map((layer) => ({
     ...layer,
     experts: unpack({ data: layer.experts }),
-    weights: unpack(layer.weights),
-    scores: unpack(layer.scores),
+    weights: layer.weights && unpack(layer.weights), // null where a serving engine did not return them
+    scores: layer.scores && unpack(layer.scores),
     choices: layer.load.reduce((sum, count) => sum + count, 0),
   }));
   return { ...payload, layers };
@@ -81,14 +81,16 @@ function inColumns(layer, rows, used, tag = "div") {
   return [h("div", { class: "moe-groups" }, ...blocks)];
 }
 
-/** Bars of the shared experts: every token passes them, so nothing is there to measure. */
-function sharedRows(layer, tokens) {
+/** Bars of the shared experts, which every token passes. `reach` is the share at the end of the track: a taller bar is cut. */
+function sharedRows(layer, tokens, reach, compared) {
   if (!layer.shared) return null;
+  const share = tokens / Math.max(1, layer.choices), cut = share > reach;
   const rows = Array.from({ length: layer.shared }, (_, place) =>
     h("div", { class: "moe-row moe-shared-row", "data-testid": `shared-${place}` }, h("span", { class: "moe-badge" }, "S"),
-      h("span", { class: "moe-track moe-shared" }), h("span", { class: "moe-value" }, "all")));
+      h("span", { class: "moe-track" }, h("span", { class: "moe-shared", style: `width: ${100 * Math.min(1, share / reach)}%` }), cut ? h("span", { class: "moe-cut" }) : null),
+      h("span", { class: "moe-value" }, compared ? "all" : String(tokens))));
   return h("div", { class: "moe-shared-rows", role: "img", "aria-label": `${plural(layer.shared, "shared expert")}: each gets all ${tokens} tokens` },
-    h("p", { class: "moe-hint" }, `Shared: all ${plural(tokens, "token")} pass ${layer.shared > 1 ? "each of them" : "it"} (bar not to scale)`), ...rows);
+    h("p", { class: "moe-hint" }, `Shared: all ${plural(tokens, "token")} pass ${layer.shared > 1 ? "each of them" : "it"}${cut ? " (bar cut short)" : ""}`), ...rows);
 }
 
 /** The small bars of one layer in the overview; of two readings in pairs. */

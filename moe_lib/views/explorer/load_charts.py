@@ -5,6 +5,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.model import max_violation
@@ -80,6 +81,8 @@ def draw_load(
         label=f"even split: {even:.1f}" if second is None else "even split",
     )
     top = max([*load, *(second or []), 1e-9 if second else 1]) * 1.4
+    passing = int(trace.real.sum())  # tokens: what a shared expert gets
+    at, count = (passing, f"{passing}") if second is None else _share(passing, trace.load(layer))
     ax.set_title(
         f"Layer {layer}: load of each expert (MaxVio {max_violation(trace.load(layer)):.2f})",
         fontsize=10,
@@ -88,7 +91,7 @@ def draw_load(
     ax.set_ylabel("times chosen" if second is None else "share of the choices")
     ax.set_xticks(range(0, len(load), max(1, len(load) // 16)))
     ax.set_ylim(0, top)
-    _draw_beside(ax, part, top)
+    _draw_beside(ax, part, top, at, count)
     if second is None:
         ax.yaxis.get_major_locator().set_params(integer=True)
     ax.tick_params(labelsize=8)
@@ -100,24 +103,37 @@ def _shares(load: list[int]) -> list[float]:
     return [count / max(1, sum(load)) for count in load]
 
 
-def _draw_beside(ax: Axes, part: LayerTrace, top: float) -> None:
-    """Lines between the groups, and the shared experts, which every token passes: no height to
-    measure."""
+def _share(passing: int, load: Tensor) -> tuple[float, str]:
+    share = passing / max(1, int(load.sum()))
+    return share, f"{share:.2f}"
+
+
+def _draw_beside(ax: Axes, part: LayerTrace, top: float, at: float, count: str) -> None:
+    """Lines between the groups, and the shared experts, which every token passes: bars of height
+    `at` that say their `count`, with a break where they are too tall for the routed ones' axis."""
     for group in range(1, part.n_group):
         ax.axvline(group * part.n_experts / part.n_group - 0.5, color="black", linewidth=1.2)
     number = max(part.n_shared, int(part.shared))
-    if number:
-        places = [part.n_experts + 0.5 + place for place in range(number)]
-        ax.bar(
-            places,
-            [top * 0.7] * number,
-            0.8,
-            color="white",
-            edgecolor="black",
-            hatch="xxx",
-            linewidth=0.8,
-            label="shared: every token",
-        )
+    if not number:
+        return
+    places = [part.n_experts + 0.5 + place for place in range(number)]
+    shown = min(at, 0.72 * top)
+    ax.bar(
+        places,
+        [shown] * number,
+        0.8,
+        color="white",
+        edgecolor="black",
+        hatch="xxx",
+        linewidth=0.8,
+        label="shared: every token" + (" (bar cut)" if shown < at else ""),
+    )
+    for place in places:
+        ax.text(place, shown, count, ha="center", va="bottom", fontsize=8)
+        if shown < at:  # the usual mark of a break: a white gap between two slanted lines
+            for low, colour, width in ((0.42, "white", 5), (0.4, "black", 1), (0.44, "black", 1)):
+                ends = [low * top, (low + 0.03) * top]
+                ax.plot([place - 0.5, place + 0.5], ends, color=colour, linewidth=width)
 
 
 def draw_all_loads(ax: Axes, trace: RoutingTrace, layer: int) -> None:
