@@ -1,8 +1,10 @@
-"""Show a matplotlib figure together with its words."""
+"""Show a matplotlib figure together with its words; one that a running cell draws again and
+again, too."""
 
 from base64 import b64encode
 from html import escape
 from io import BytesIO
+from uuid import uuid4
 
 from IPython.display import display
 
@@ -17,6 +19,30 @@ def show(figure, alt: str, dpi: int = 100) -> None:
     picture's text/plain, as its "alt" metadata (nbconvert reads it), and as a folded line of HTML
     that every reader renders. Raises ValueError if `alt` is shorter than 20 characters.
     """
+    for data, metadata in _outputs(figure, alt, dpi):
+        display(data, raw=True, metadata=metadata)
+
+
+class LivePicture:
+    """One place for a picture that changes while a cell runs, and its words.
+
+    `show(figure, alt)` is the function `show`, except that from the second time on it replaces what
+    it showed before.
+    """
+
+    def __init__(self, dpi: int = 100):
+        self._dpi, self._name, self._shown = dpi, uuid4().hex, False
+
+    def show(self, figure, alt: str) -> None:
+        outputs = _outputs(figure, alt, self._dpi)
+        for place, (data, metadata) in enumerate(outputs):
+            name = f"{self._name}-{place}"
+            display(data, raw=True, metadata=metadata, display_id=name, update=self._shown)
+        self._shown = True
+
+
+def _outputs(figure, alt: str, dpi: int) -> list[tuple[dict, dict]]:
+    """(data, metadata) of the picture and of its folded words; the figure is closed."""
     words = " ".join(str(alt).split())
     if len(words) < MIN_WORDS:
         raise ValueError(
@@ -34,10 +60,7 @@ def show(figure, alt: str, dpi: int = 100) -> None:
         metadata={"Software": None},
     )
     plt.close(figure)
-    display(
-        {"image/png": b64encode(buffer.getvalue()).decode("ascii"), "text/plain": words},
-        raw=True,
-        metadata={"image/png": {"alt": words}},
-    )
+    picture = {"image/png": b64encode(buffer.getvalue()).decode("ascii"), "text/plain": words}
     folded = f"<details><summary>The picture in words</summary><p>{escape(words)}</p></details>"
-    display({"text/html": folded, "text/plain": f"The picture in words: {words}"}, raw=True)
+    said = {"text/html": folded, "text/plain": f"The picture in words: {words}"}
+    return [(picture, {"image/png": {"alt": words}}), (said, {})]

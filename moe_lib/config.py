@@ -5,26 +5,23 @@ knows one config file can read the other.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from moe_lib.errors import require, require_bool, require_number, require_one_of, require_whole
+from moe_lib.errors import require, require_number, require_one_of, require_whole
 from moe_lib.presets import PRESETS
 from moe_lib.validation import Choice, Count, Finite, Flag, Natural, NonNegative, Positive, Share
 from moe_lib.validation.checking import checked
+from moe_lib.yarn_settings import complete_rope_scaling
 
 if TYPE_CHECKING:
     from moe_lib.model.routers import Router
 
 # Factors and speeds of what evens the load out; which of them a router takes stands on its class.
-_BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
-_BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
-# Settings of latent attention, and of YaRN within it.
+BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
+BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
+# Settings of latent attention.
 _LATENT_SIZES = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
-_YARN_DEFAULTS = {"rope_type": "yarn", "factor": None, "original_max_position_embeddings": None}
-_YARN_DEFAULTS |= {"beta_fast": 32, "beta_slow": 1, "mscale": None, "mscale_all_dim": None}
-_YARN_DEFAULTS |= {"attention_factor": None, "truncate": True}
 
 
 @checked
@@ -48,7 +45,7 @@ class ModelConfig:
     moe_intermediate_size: Count = 128  # width of one expert
     first_k_dense_replace: Natural = 0  # the first blocks that keep a dense feed-forward layer
     # Of each block (DeepSeek-V4): "dense"; "moe", experts by `router`; "hash_moe", by token id.
-    mlp_layer_types: Sequence[Choice("dense", "hash_moe", "moe")] | None = None
+    mlp_layer_types: tuple[Choice("dense", "hash_moe", "moe"), ...] | None = None
 
     router: str = "topk"  # a name of `moe_lib.model.routers.ROUTERS`
     scoring_func: Choice("softmax", "sigmoid", "sqrtsoftplus") = "softmax"  # logits to affinities
@@ -123,6 +120,8 @@ class ModelConfig:
 
     def _check_experts(self):
         dense, layers = self.first_k_dense_replace, self.num_hidden_layers
+        require_whole("num_hidden_layers", layers, at_most=10_000)  # each is made one by one
+        require_whole("n_routed_experts", self.n_routed_experts, 0, at_most=2**20)
         wants = f"at most num_hidden_layers ({layers})"
         require(dense <= layers, "first_k_dense_replace", dense, wants)
         shared, wants = self.n_shared_experts, "0 when n_routed_experts is 0"
@@ -133,7 +132,7 @@ class ModelConfig:
             one.check(self)
         wants = "another router in a causal model: a token's experts would depend on later tokens"
         require(router.causal or not self.causal, "router", self.router, wants)
-        for name in _BALANCE:
+        for name in BALANCE:
             got, wants = getattr(self, name), f'0 with router "{self.router}"'
             require(got == 0 or name in router.balanced_by, name, got, wants)
         for name in ("device_loss_alpha", "communication_loss_alpha"):
@@ -237,31 +236,3 @@ def _check_latent(config: ModelConfig) -> None:
     wants = f'num_attention_heads ({heads}) with attention "mla": every head makes its own keys'
     wants += " out of the shared latent"
     require(shared == heads, "num_key_value_heads", shared, wants)
-
-
-def complete_rope_scaling(scaling: dict | None) -> dict | None:
-    """YaRN's settings with the defaults filled in, as a new dict; None stays None.
-
-    The names are transformers'. Wanted: factor (1 or more) and original_max_position_embeddings;
-    the others have defaults. ValueError or TypeError names the setting.
-    """
-    if scaling is None:
-        return None
-    given = {("rope_type" if name == "type" else name): value for name, value in scaling.items()}
-    unknown = sorted(set(given) - set(_YARN_DEFAULTS))
-    require(not unknown, "rope_scaling", unknown, f"only these names: {', '.join(_YARN_DEFAULTS)}")
-    full = _YARN_DEFAULTS | {name: value for name, value in given.items() if value is not None}
-    require(full["rope_type"] == "yarn", "rope_scaling", full["rope_type"], 'a rope_type of "yarn"')
-    require_bool("rope_scaling['truncate']", full["truncate"])
-    length = full["original_max_position_embeddings"]
-    require_whole("rope_scaling['original_max_position_embeddings']", length)
-    require_number("rope_scaling['beta_fast']", full["beta_fast"])
-    require_number("rope_scaling['beta_slow']", full["beta_slow"])
-    require_number("rope_scaling['factor']", full["factor"], at_least=1)  # YaRN stretches
-    for name in ("mscale", "mscale_all_dim", "attention_factor"):
-        if full[name] is not None:
-            require_number(f"rope_scaling[{name!r}]", full[name], at_least=0)
-    fast, slow = full["beta_fast"], full["beta_slow"]
-    wants = f"more than 0 and at most beta_fast ({fast})"
-    require(fast >= slow > 0, "rope_scaling['beta_slow']", slow, wants)
-    return full

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from moe_lib.text_files import read_text
+
 BROKEN_PIPE = 141  # what a shell says of a program whose reader has gone, as `head` does
 
 
@@ -34,7 +36,10 @@ def whole(at_least: int = 1) -> Callable[[str], int]:
 
 
 def one_text(given: str) -> str:
-    """An argparse type: a text. Bytes that are not UTF-8 reach Python as halves of a character."""
+    """An argparse type: a text that is not empty. Bytes that are not UTF-8 reach Python as halves
+    of a character."""
+    if not given:
+        raise argparse.ArgumentTypeError("got ''; wants a text that is not empty")
     try:
         given.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -48,13 +53,12 @@ def text_file(given: str) -> str:
     Line ends become \\n.
     """
     try:
-        return Path(given).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise argparse.ArgumentTypeError(
-            f"{given}: got {error.object[error.start]:#04x} at byte {error.start}; wants UTF-8 text"
-        ) from error
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"{given}: {error.strerror or error}") from error
+        text = read_text(Path(given))
+    except (ValueError, OSError) as error:
+        raise argparse.ArgumentTypeError(one_line(error)) from error
+    if not text:
+        raise argparse.ArgumentTypeError(f"{given}: is empty; wants a text")
+    return text
 
 
 def page(given: str) -> Path:
@@ -65,10 +69,23 @@ def page(given: str) -> Path:
         is_folder = path.is_dir()
     except (OSError, ValueError) as error:  # a name too long, a zero byte
         raise argparse.ArgumentTypeError(f"got {given[:50]!r}; wants the name of a file") from error
-    if is_folder:
-        raise argparse.ArgumentTypeError(f"{given}: is a folder; wants the name of a file")
+    if is_folder or (there == path and not path.is_file()):
+        what = "folder" if is_folder else "pipe or a device"
+        raise argparse.ArgumentTypeError(f"{given}: is a {what}; wants the name of a file")
     if not (there == path or there.is_dir()) or not os.access(there, os.W_OK):
         raise argparse.ArgumentTypeError(f"{given}: cannot be written in {there}")
+    return path
+
+
+def new_folder(given: str) -> Path:
+    """An argparse type: a folder to write into. It need not be there yet."""
+    path = Path(given)
+    try:
+        wrong = given == "" or (path.exists() and not path.is_dir())
+    except (OSError, ValueError):
+        wrong = True
+    if wrong:
+        raise argparse.ArgumentTypeError(f"got {given[:50]!r}; wants a folder")
     return path
 
 

@@ -14,14 +14,22 @@ def require(
     """Raise `error` naming the argument, what it got and what it wants, unless `condition`
     holds."""
     if not condition:
-        raise error(f"{argument}: got {shown(got)}; wants {wants}")
+        raise error(refusal(argument, got, wants))
 
 
-def require_whole(argument: str, got: object, at_least: int = 1) -> None:
-    """`got` must be an int (a bool is not one) of at least `at_least`."""
-    wants = f"a whole number of at least {at_least}"
+def refusal(argument: str, got: object, wants: str) -> str:
+    """What every refusal says, in one line: names and values are cut where they are long."""
+    return f"{_cut(argument)}: got {shown(got)}; wants {_cut(wants, 5 * LONGEST)}"
+
+
+def require_whole(
+    argument: str, got: object, at_least: int = 1, at_most: int | None = None
+) -> None:
+    """`got` must be an int (a bool is not one) of at least `at_least` and of at most `at_most`."""
+    upper = "" if at_most is None else f" and at most {at_most}"
+    wants = f"a whole number of at least {at_least}{upper}"
     require(is_whole(got), argument, got, wants, TypeError)
-    require(got >= at_least, argument, got, wants)
+    require(at_least <= got and (at_most is None or got <= at_most), argument, got, wants)
 
 
 def require_divisor(argument: str, got: object, number: int, of: str) -> None:
@@ -108,9 +116,14 @@ def is_whole(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """`value` for a message: its repr where that is one short line, else the kind of thing it
-    is."""
-    return _SHORT.repr(value)
+    """`value` for a message: its repr where that is one short line, else what fits of it, or the
+    kind of thing it is."""
+    return _cut(_SHORT.repr(value))
+
+
+def _cut(text: str, longest: int = LONGEST) -> str:
+    text = " ".join(text.split("\n"))
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 class _Short(reprlib.Repr):

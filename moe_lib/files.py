@@ -7,8 +7,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:  # a damaged file is refused before torch, which is slow to im
     from torch import Tensor
 
 _ASIDE = ".part"  # ends the names of what is being written; ".NAME.PROCESS-RANDOM.part"
+_COMPLETE = ".folder.complete"  # in a folder: new files, all on disk, that are to replace others
+_VOID = ".folder.void"  # in it: names of the files that are void then
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in place in one step. OSError
     naming `path` if that fails: the old file is then as it was."""
+    _require_replaceable(path)
     with _aside(path, path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # what the umask gives; safetensors would make it 0600
@@ -32,22 +35,51 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.replace(temporary, path)
 
 
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill an empty folder, then put its files into `folder`; others there stay.
+def write_folder(
+    folder: Path, write: Callable[[Path], None], instead_of: Iterable[str] = ()
+) -> None:
+    """Let `write` fill an empty folder, then put its files into `folder`; others there stay,
+    but for those named in `instead_of`, which the new ones make void.
 
-    All of it is on disk before the first file is replaced, so that a full disk or a kill leaves the
-    old ones together. OSError naming `folder` if it fails.
+    One rename decides. A new folder gets its name by it. In a folder that is there already, the
+    new files lie complete in a folder of their own until the rename says so; only then they are
+    moved, one by one. A kill before it leaves the old files, one after it the new ones:
+    `finish_folder`, which every reader of ours and the next `write_folder` call first, moves what
+    is left to move. OSError naming `folder` if something fails.
     """
-    with _aside(folder / "folder", folder) as temporary:
+    finish_folder(folder)
+    there = folder.exists()
+    with _aside(folder / "folder" if there else folder, folder) as temporary:
         temporary.mkdir()
         write(temporary)
-        files = [path for path in temporary.rglob("*") if path.is_file()]
-        for path in files:
+        for path in _files_in(temporary):
+            _require_replaceable(folder / path.relative_to(temporary))
             _flush(path)
-        for path in files:
-            target = folder / path.relative_to(temporary)
-            target.parent.mkdir(parents=True, exist_ok=True)
+        if there:
+            void = sorted(set(instead_of) - {path.name for path in temporary.iterdir()})
+            (temporary / _VOID).write_text(json.dumps(void), encoding="utf-8")
+            _flush(temporary / _VOID)
+        os.rename(temporary, folder / _COMPLETE if there else folder)
+    finish_folder(folder)
+
+
+def finish_folder(folder: Path) -> None:
+    """Move the files that a killed `write_folder` had complete to their places; most often there
+    are none. Several processes may do so at once."""
+    complete = folder / _COMPLETE
+    if not complete.is_dir() or complete.is_symlink():
+        return
+    with suppress(FileNotFoundError):  # another process has done it
+        void = json.loads((complete / _VOID).read_text(encoding="utf-8"))
+        for name in void if isinstance(void, list) else ():
+            if isinstance(name, str) and Path(name).name == name:  # of this folder, no other
+                (folder / name).unlink(missing_ok=True)
+    for path in _files_in(complete):
+        target = folder / path.relative_to(complete)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # another process was faster
             os.replace(path, target)
+    _remove(complete)
 
 
 def write_tensors(
@@ -90,6 +122,13 @@ def require_fields(path: Path, content: dict, **fields: type | tuple[type, ...])
             raise ValueError(f"{path}: has no {name!r}")
         if not isinstance(content[name], kind):
             raise ValueError(f"{path}: {name!r} is a {type(content[name]).__name__}")
+
+
+def require_only(path: Path, content: dict, *names: str) -> None:
+    """ValueError naming the file and the fields that `content` has beside these."""
+    other = sorted(set(content) - set(names))
+    if other:
+        raise ValueError(f"{path}: {other[0]!r}: no such field; wants {', '.join(names)}")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -180,6 +219,16 @@ def _at_work(left: Path) -> bool:
     except OSError:  # somebody else's
         return True
     return True
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.name != _VOID]
+
+
+def _require_replaceable(path: Path) -> None:
+    """A pipe, a device or a folder in the place of a file is not for us to replace."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: is a folder, a pipe or a device; wants a file")
 
 
 def _remove(path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Real
 
-from moe_lib.errors import require, require_number
+from moe_lib.errors import is_number, require, require_number
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def interval(values: Iterable, confidence: float = 0.95) -> Interval:
     """mean ± t · s / √n, where s is the standard deviation with n − 1 and t the quantile with n − 1
     degrees of freedom.
 
-    NaN values are left out. With three seeds t is 4.3, and intervals are wide: that is what three
+    NaN and None are left out. With three seeds t is 4.3, and intervals are wide: that is what three
     runs can tell. Raises ValueError for a confidence outside 0 … 1, TypeError for values that are
     no numbers.
     """
@@ -42,9 +42,10 @@ def interval(values: Iterable, confidence: float = 0.95) -> Interval:
     require(usable, "values", values, "a list of numbers", TypeError)
     values = list(values)
     for place, value in enumerate(values):
-        fits = value is None or (isinstance(value, Real) and not isinstance(value, bool))
-        require(fits, f"values[{place}]", value, "a number, NaN or None", TypeError)
-    known = [float(value) for value in values if value is not None and not math.isnan(value)]
+        wants = "a finite number, NaN or None"
+        fits = value is None or _is_nan(value) or is_number(value)
+        require(fits, f"values[{place}]", value, wants, TypeError)
+    known = [float(value) for value in values if value is not None and not _is_nan(value)]
     n, nan = len(known), math.nan
     if n == 0:
         return Interval(nan, nan, nan, 0)
@@ -54,3 +55,7 @@ def interval(values: Iterable, confidence: float = 0.95) -> Interval:
     spread = math.sqrt(sum((value - mean) ** 2 for value in known) / (n - 1))
     half = float(student.ppf((1 + confidence) / 2, n - 1)) * spread / math.sqrt(n)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and value != value

@@ -3,6 +3,7 @@
 Each raises a TypeError for another type and a ValueError for another value, by argument.
 """
 
+import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from moe_lib.counting import count_parameters
 from moe_lib.errors import require, require_divisor, require_number, require_whole
 from moe_lib.validation import require_tensor
 
@@ -44,6 +46,13 @@ def check_ids(
     require(end <= limit, "input_ids", f"{end} positions", wants)
     if attention_mask is not None:
         check_mask(attention_mask, (len(input_ids), end))
+        require_real(attention_mask)
+
+
+def require_real(attention_mask: Tensor) -> None:
+    """The mask of a batch that somebody is to read marks at least one real token."""
+    real = bool(attention_mask.any())
+    require(real, "attention_mask", "0 everywhere", "1 at the real tokens, at least one")
 
 
 def check_mask(attention_mask: Tensor, shape: tuple[int, int]) -> None:
@@ -70,9 +79,12 @@ def _check_range(argument: str, word: str, ids: Tensor, size: int, besides: str 
 
 
 def check_prompt(
-    input_ids: Tensor, max_new_tokens: int, attention_mask: Tensor | None, config: "ModelConfig"
+    model: object, input_ids: Tensor, max_new_tokens: int, attention_mask: Tensor | None
 ) -> None:
     """A prompt (batch, sequence) with room behind it for max_new_tokens, padded on the left."""
+    config, wants = getattr(model, "config", None), "a causal LanguageModel"
+    readable = callable(model) and hasattr(config, "causal")
+    require(readable, "model", model, wants, TypeError)
     wants = "a causal one (config.causal = True) to generate"
     require(config.causal, "model", "a masked language model", wants)
     require_whole("max_new_tokens", max_new_tokens, at_least=0)
@@ -124,6 +136,13 @@ def check_rotary(head_dim: int, theta: float, scaling: dict | None) -> None:
     require(complete, "scaling", scaling, "None, or a ModelConfig's rope_scaling")
 
 
+def check_turn(x: Tensor, angles: Tensor) -> None:
+    """An angle for every pair of numbers of x."""
+    width = 2 * angles.shape[-1]
+    if x.shape[-1] != width:  # a message costs more than the comparison
+        require(False, "x", tuple(x.shape), f"a width of {width}, twice that of the angles")
+
+
 def check_vectors(
     x: Tensor, hidden_size: int, input_ids: Tensor | None, mask: Tensor | None
 ) -> None:
@@ -135,6 +154,48 @@ def check_vectors(
         require_tensor("input_ids", input_ids, x.shape[:-1], "whole")
     if mask is not None:  # a floating-point one may be additive: 0 at real tokens
         require_tensor("mask", mask, x.shape[:-1], (torch.bool, "whole"))
+
+
+def require_memory(config: "ModelConfig") -> None:
+    """ValueError for a model that is larger than this machine's memory, before any is asked for."""
+    if torch.get_default_device().type != "cpu" or not hasattr(os, "sysconf"):
+        return  # "meta" needs none; another device has its own memory, Windows its own ways
+    n_parameters = count_parameters(config).total
+    got = n_parameters * torch.get_default_dtype().itemsize
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    said, wants = (
+        f"{n_parameters:,} parameters, {got / 1e9:,.1f} GB",
+        f"at most {there / 1e9:,.1f} GB",
+    )
+    require(got <= there, "config", said, f"{wants}, the memory of this machine")
+
+
+def check_attention(config: "ModelConfig", kind: str) -> None:
+    wants = f'a ModelConfig with attention "{kind}"'
+    require(config.attention == kind, "config", f'attention "{config.attention}"', wants)
+
+
+def check_cache_entry(layer: object, new: object, held: int) -> None:
+    """What is the first that a cache keeps of a layer: the layers come in their order, and each
+    brings (batch, heads, positions, width)."""
+    require_whole("layer", layer, at_least=0)
+    require(layer <= held, "layer", layer, f"at most {held}, the next of the layers")
+    require_tensor("key", new, ("batch", "heads", "positions", "width"), "floating")
+
+
+def check_routing(routing: object) -> None:
+    """The fields of a Routing, all of the same tokens: see there."""
+    size, choices = ("tokens", "E"), ("tokens", "k")
+    kinds = {"experts": ("whole", choices), "weights": ("floating", choices)}
+    kinds |= {"scores": ("floating", size), "logits": ("floating", size)}
+    kinds |= {"kept": (bool, choices), "chosen": (bool, choices)}
+    fits = isinstance(routing.experts, Tensor) and routing.experts.dim() == 2
+    tokens, k = routing.experts.shape if fits else choices
+    for name, (dtype, shape) in kinds.items():
+        value = getattr(routing, name)
+        if value is not None or name != "chosen":
+            wanted = (tokens, k) if shape is choices else (tokens, "E")
+            require_tensor(name, value, wanted, dtype)
 
 
 def check_tokens(x: Tensor, hidden_size: int, input_ids, mask, n_sequences: int) -> None:

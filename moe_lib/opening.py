@@ -5,9 +5,10 @@ from pathlib import Path
 
 from moe_lib.console import one_line
 from moe_lib.errors import require, require_bool
-from moe_lib.files import read_json, read_shapes
+from moe_lib.files import finish_folder, read_json, read_shapes
 from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.text_files import require_regular_files
 from moe_lib.validation import PathLike, checked
 
 OURS, ADAPTER, TRANSFORMERS = "moe_lib", "adapter", "transformers"
@@ -45,6 +46,21 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
     return _open_transformers(str(folder), True, trust_remote_code)
 
 
+@checked
+def open_tokenizer(name_or_folder: PathLike):
+    """The tokenizer of a checkpoint of the course, a folder, or a model of the Hugging Face Hub,
+    without its weights. Raises FileNotFoundError or ValueError naming what is wrong."""
+    from transformers import AutoTokenizer
+
+    own = CHECKPOINTS / name_or_folder
+    name = str(own if own.is_dir() else name_or_folder)
+    local = Path(name).is_dir() or hub_unreachable()
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=local)
+    except Exception as error:  # files of others fail in ways of their own
+        raise _why_not(name, error, local) from error
+
+
 def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
     """(folder, kind: OURS, ADAPTER or TRANSFORMERS); the folder is None for a name of the Hub.
 
@@ -66,6 +82,8 @@ def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
         if str(name_or_folder).count("/") != 1 or str(name_or_folder).startswith((".", "/", "~")):
             raise FileNotFoundError(f"{name_or_folder}: no such folder; {_wants()}")
         return None, TRANSFORMERS
+    finish_folder(folder)
+    require_regular_files(folder)
     if (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").exists():
         _check_weights(folder)
         return folder, ADAPTER

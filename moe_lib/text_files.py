@@ -28,6 +28,14 @@ def require_regular(path: Path) -> None:
         raise ValueError(f"{path}: is a folder, a pipe or a device; wants a file")
 
 
+def require_regular_files(folder: Path) -> None:
+    """ValueError naming a pipe or a device in the folder: other libraries would open it, and
+    wait."""
+    for path in folder.iterdir():
+        if path.exists() and not path.is_dir():
+            require_regular(path)
+
+
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark; lines end in a newline alone.
 

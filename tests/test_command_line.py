@@ -54,14 +54,20 @@ def test_a_wrong_number_of_tokens(given, capsys):
     [
         ([], "verb"),
         (["fly"], "fly"),
-        (["explore"], "model"),
+        (["explore"], "MODEL"),
         (["explore", "mini-causal"], "--text"),
         ([*ASK, "--text-file", __file__], "not allowed with"),
         ([*ASK, "--compare-text", "b", "--compare-model", "mini-v2"], "not allowed with"),
         ([*ASK, "--colour", "red"], "--colour"),
         (["explore", "mini-causal", "--text", "a\udcff"], r"--text: got 'a\udcff'; wants text"),
         (["explore", "nothing", "--text", "a"], "nothing: no such folder"),
-        (["explore", "", "--text", "a"], "name_or_folder: got ''"),
+        (["explore", "", "--text", "a"], "model: got ''"),
+        (
+            ["explore", "mini-causal", "--text", ""],
+            "--text: got ''; wants a text that is not empty",
+        ),
+        ([*ASK, "--compare-text", ""], "--compare-text: got ''"),
+        ([*ASK, "--compare-model", ""], "--compare-model: got ''"),
         (["explore", "a/b/c", "--text", "a"], "a/b/c: no such folder"),
         ([*ASK, "--compare-model", "nothing"], "nothing: no such folder"),
     ],
@@ -74,12 +80,16 @@ def test_texts_and_pages_that_cannot_be(tmp_path, capsys):
     (tmp_path / "utf16.txt").write_bytes("some text".encode("utf-16"))
     (tmp_path / "latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
     file = ["explore", "mini-causal", "--text-file"]
-    assert "utf16.txt: got 0xff at byte 0; wants UTF-8" in refused(
+    assert "utf16.txt: line 1 is not valid UTF-8" in refused(
         capsys, [*file, tmp_path / "utf16.txt"]
     )
-    assert "latin1.txt: got 0xe9 at byte 3" in refused(capsys, [*file, tmp_path / "latin1.txt"])
-    assert "none.txt: No such file" in refused(capsys, [*file, tmp_path / "none.txt"])
-    assert f"{tmp_path}: Is a directory" in refused(capsys, [*file, tmp_path])
+    assert "latin1.txt: line 1 is not valid UTF-8 (byte 0xe9)" in refused(
+        capsys, [*file, tmp_path / "latin1.txt"]
+    )
+    assert "none.txt: no such file" in refused(capsys, [*file, tmp_path / "none.txt"])
+    assert f"{tmp_path}: is a folder" in refused(capsys, [*file, tmp_path])
+    (tmp_path / "empty.txt").touch()
+    assert "empty.txt: is empty" in refused(capsys, [*file, tmp_path / "empty.txt"])
     assert "is a folder" in refused(capsys, [*ASK, "--out", tmp_path])
     below = tmp_path / "latin1.txt" / "page.html"
     assert "cannot be written" in refused(capsys, [*ASK, "--out", below])

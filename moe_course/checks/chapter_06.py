@@ -33,10 +33,32 @@ def _squared_shares(experts, n_experts):
     return (n_experts * _share_of_choices(experts, n_experts).square().sum()).float()
 
 
+def _drawn(tokens, n_experts, k):
+    """Scores that sum to 1, and choices that are not the k best of them: a bias or a limit may
+    have had its say."""
+    scores = (2 * torch.randn(tokens, n_experts)).softmax(-1)
+    return scores, torch.rand(tokens, n_experts).topk(k, dim=-1).indices
+
+
+def _expect_gradient(answer, scores, what):
+    """Raise NotYet unless `answer` is a tensor through which a gradient reaches every score."""
+    expect_true(
+        not isinstance(answer, (int, float)),
+        f"{what} is a Python number; want a tensor: its gradient is needed, and .item() cuts it "
+        "off.",
+    )
+    reached = getattr(answer, "requires_grad", False)
+    gradients = torch.autograd.grad(answer, scores, allow_unused=True) if reached else [None]
+    expect_true(
+        all(gradient is not None and bool(gradient.abs().sum() > 0) for gradient in gradients),
+        f"{what}: the value is right, but no gradient reaches the scores. Without one the loss "
+        "changes nothing.",
+    )
+
+
 def check_balance_loss(balance_loss):
     for tokens, n_experts, k, n_sequences in ((20, 5, 1, 1), (24, 6, 3, 1), (24, 4, 2, 4)):
-        scores = (2 * torch.randn(tokens, n_experts)).softmax(-1)
-        experts = scores.topk(k, dim=-1).indices
+        scores, experts = _drawn(tokens, n_experts, k)
         expected = _loss(scores, experts, n_sequences)
         what = (
             f"the loss of {tokens} tokens, {n_experts} experts, k = {k}, in {n_sequences} "
@@ -44,36 +66,38 @@ def check_balance_loss(balance_loss):
         )
         scores.requires_grad_()
         answer = balance_loss(scores, experts, n_sequences)
-        said = (
-            f"{what} is a Python number; want a tensor: its gradient is needed, and .item() "
-            "cuts it off."
-        )
-        expect_true(not isinstance(answer, (int, float)), said)
-        first_choice = _loss(scores.detach(), experts[:, :1], n_sequences)
+        plain, again = scores.detach(), scores.topk(k, dim=-1).indices
+        mixed = torch.arange(tokens).view(-1, n_sequences).T.flatten()
         expect_close(
             answer,
             expected,
             what,
             hints={
+                "the experts are chosen again, as the best scores. Count the choices that you are "
+                "given: a bias may have made them": _loss(plain, again, n_sequences),
                 "it is k times too large: there are k · T choices, so f divides by k as "
                 "well as by T": expected * k,
                 "E is missing in f: an even share must be f = 1": expected / n_experts,
                 "this is the loss over all tokens together: cut into sequences first": _loss(
-                    scores.detach(), experts
+                    plain, experts
                 ),
                 "this is the sum over the sequences: take the mean": expected * n_sequences,
-                "only the first choice of each token is counted: there are k": first_choice,
+                "the sequences lie one after the other; this takes every n-th token": _loss(
+                    plain[mixed], experts[mixed], n_sequences
+                ),
+                "only the first choice of each token is counted: there are k": _loss(
+                    plain, experts[:, :1], n_sequences
+                ),
                 "P is a sum over the tokens; it should be their mean": expected
                 * tokens
                 / n_sequences,
                 "this is f times f: P is the mean of the scores, not of "
                 "the choices": _squared_shares(experts, n_experts),
+                "this is P times P: f counts the choices, not the scores": n_experts
+                * plain.mean(0).square().sum(),
             },
         )
-        expect_true(
-            answer.requires_grad,
-            f"{what}: no gradient reaches the scores. Without one the loss changes nothing.",
-        )
+        _expect_gradient(answer, [scores], what)
     return "Counted per sequence, divided by k, and its gradient reaches the scores."
 
 
@@ -106,15 +130,34 @@ def check_model_balance_loss(model_balance_loss):
             "it is the sum over the layers: take their mean": 16.0,
         },
     )
-    scores = [torch.randn(10, 6).softmax(-1) for _ in range(3)]
-    experts = [layer.topk(2, dim=-1).indices for layer in scores]
-    expected = torch.stack([_loss(*pair) for pair in zip(scores, experts, strict=True)]).mean()
-    expect_close(model_balance_loss(scores, experts), expected, "three random layers")
-    return "Each layer by itself, and 1 at balance whatever k."
+    drawn = sorted((_drawn(10, 6, 2) for _ in range(3)), key=lambda pair: float(_loss(*pair)))
+    drawn = [drawn[0], drawn[2], drawn[1]]  # the worst is neither the first nor the last
+    scores, experts = [pair[0].requires_grad_() for pair in drawn], [pair[1] for pair in drawn]
+    losses = torch.stack([_loss(s.detach(), e) for s, e in drawn])
+    answer = model_balance_loss(scores, experts)
+    expect_close(
+        answer,
+        losses.mean(),
+        "three random layers",
+        hints={
+            "this is the loss of the worst layer; want the mean of all": losses.max(),
+            "this is the loss of the last layer": losses[-1],
+            "this is the loss of the first layer": losses[0],
+            "the experts are chosen again, as the best scores. Count the choices that you are "
+            "given": torch.stack(
+                [_loss(s.detach(), s.topk(2, dim=-1).indices) for s in scores]
+            ).mean(),
+            "only the first choice of each token is counted: there are k": torch.stack(
+                [_loss(s.detach(), e[:, :1]) for s, e in drawn]
+            ).mean(),
+        },
+    )
+    _expect_gradient(answer, scores, "The loss of three random layers")
+    return "Each layer by itself, 1 at balance whatever k, and its gradient reaches every layer."
 
 
 def check_bias_step(bias_step):
-    scores = torch.tensor([[0.9, 0.5, 0.4], [0.8, 0.6, 0.1], [0.7, 0.2, 0.3], [0.6, 0.5, 0.4]])
+    scores = torch.tensor([[0.9, 0.5, 0.4], [0.8, 0.6, 0.1], [0.7, 0.2, 0.3], [0.5, 0.6, 0.55]])
     bias = torch.tensor([-0.35, 0.1, 0.0])
     _check_one_step(bias_step, scores, bias, 1, 0.01)
     for tokens, n_experts, k in ((40, 6, 2), (30, 5, 3)):
@@ -150,6 +193,8 @@ def _check_one_step(bias_step, scores, bias, k, speed):
             not leaked,
             "The choice uses the new bias. It is for the next batch: its load is not past yet.",
         )
+        subtracted = torch.equal(experts, (scores - bias).topk(k, dim=-1).indices)
+        expect_true(not subtracted, "The bias is subtracted: add it to the scores.")
         another_order = torch.equal(experts.sort(-1).values, right.sort(-1).values)
         expect_true(
             not another_order, "The right experts in another order: best first, by score + bias."
@@ -181,6 +226,8 @@ def _check_one_step(bias_step, scores, bias, k, speed):
         hints={
             "it moves the wrong way: up for experts with too little load": before - speed * sign,
             "it does not move": before,
+            "the load is compared with T / E: there are k · T choices, so the mean load is "
+            "k · T / E": before + speed * (len(scores) / n_experts - load).sign().float(),
             "it moves by the load's distance from the mean: only the sign "
             "counts here": proportional,
             "this is the move alone: add it to the old bias": speed * sign,

@@ -4,24 +4,35 @@ import math
 from types import SimpleNamespace
 
 import torch
-from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from moe_course.checks.comparisons import expect_answer, expect_close, expect_shape, expect_true
 from moe_lib.model.rotary import yarn_mscale
 
 
-class _Sizes(TorchFunctionMode):
-    """Notes the largest number of elements of any tensor that torch makes meanwhile."""
+class _Made(TorchDispatchMode):
+    """Counts the numbers in all new tensors that torch makes meanwhile, inside its functions, too.
+    A view of an argument is nothing new."""
 
     def __init__(self):
         super().__init__()
-        self.largest = 0
+        self.numbers = 0
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, torch.Tensor):
-            self.largest = max(self.largest, result.numel())
+        given = {_storage(one) for one in tree_leaves((args, kwargs)) if _is_tensor(one)}
+        made = [one for one in tree_leaves(result) if _is_tensor(one)]
+        self.numbers += sum(one.numel() for one in made if _storage(one) not in given)
         return result
+
+
+def _is_tensor(value) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _attend(scores, value):
@@ -29,12 +40,19 @@ def _attend(scores, value):
     return torch.einsum("hs,hsv->hv", scores.softmax(-1), value)
 
 
+def _through(matrix, c, scores, v):
+    """The mix of latents sent through another matrix (heads, n, R); no answer if n is not v."""
+    if matrix.shape[1] != v:
+        return torch.empty(0)
+    return torch.einsum("hnR,hR->hn", matrix, scores.softmax(-1) @ c)
+
+
 def check_absorbed(absorbed_attention):
-    for heads, n, v, R, S in ((3, 7, 5, 4, 6), (2, 4, 4, 4, 1), (4, 30, 30, 5, 60)):
+    for heads, n, v, R, S in ((3, 7, 5, 4, 6), (2, 4, 4, 4, 1), (4, 60, 60, 5, 300)):
         q, c = torch.randn(heads, n), torch.randn(S, R)
         W_UK, W_UV = torch.randn(heads, n, R), torch.randn(heads, v, R)
         scale = 0.7 / math.sqrt(n)
-        with _Sizes() as made:
+        with _Made() as made:
             answer = expect_answer(
                 absorbed_attention(q, c, W_UK, W_UV, scale), "absorbed_attention's answer"
             )
@@ -52,16 +70,24 @@ def check_absorbed(absorbed_attention):
                 "before, so the scale stays": _attend(scores / math.sqrt(R), value),
                 "the softmax runs over the heads. Every head spreads its attention over the "
                 "past tokens": torch.einsum("hs,hsv->hv", (scores * scale).softmax(0), value),
+                "the mix stays in the space of the latents, or goes back through W_UK: the mix of "
+                "latents wants W_UV": _through(W_UK, c, scores * scale, v),
+                "the query is scaled twice": _attend(scores * scale**2, value),
+                "the scores are divided by `scale`; multiply": _attend(scores / scale, value),
+                "only the newest token is read: the weights belong to all S of them": value[:, -1],
+                "all past tokens count alike: where are the scores?": value.mean(1),
                 "the weights are not a softmax: they are the scores themselves": torch.einsum(
                     "hs,hsv->hv", scores * scale, value
                 ),
             },
         )
+        # What must be made grows with S as the scores do, a few numbers a head and token.
         expect_true(
-            made.largest < S * min(n, v) or S < 60,
-            f"{what}: the numbers are right. But your code makes a tensor of "
-            f"{made.largest:,} numbers: "
-            "keys or values for every past token. Carry the query to the latents instead.",
+            made.numbers < 0.9 * heads * S * min(n, v) or S < 300,
+            f"{what}: the numbers are right. But your code makes {made.numbers:,} numbers on the "
+            f"way, {made.numbers / (heads * S):.0f} for every head and past token: keys or values "
+            "for all of them, at once or one after the other. Carry the query to the latents "
+            "instead, and bring the mix of latents back.",
         )
     return "One query per head is carried, and no past key or value is made."
 
@@ -83,7 +109,7 @@ def check_cache_bytes(cache_bytes):
         "a model with MLA": model(4, 8, 8, None, 96, 32),
     }
     for name, sizes in cases.items():
-        for bits in (16, 6):
+        for bits in (6, 16):
             answer = expect_answer(cache_bytes(sizes, bits), "cache_bytes's answer")
             layers, kept, what = (
                 sizes.num_hidden_layers,
@@ -114,6 +140,12 @@ def check_cache_bytes(cache_bytes):
                     * (2 * sizes.kv_lora_rank + sizes.qk_rope_head_dim)
                     * bits
                     / 8,
+                    "MLA's latent and rotary key are counted for every head; what is kept "
+                    "belongs to no head": 2 * kept * numbers * bits / 8,
+                    "MLA's latent is counted for every head; it belongs to no head": kept
+                    * numbers
+                    * bits
+                    / 8,
                     "the rotary key is kept too": layers * sizes.kv_lora_rank * bits / 8,
                     "the rotary key is shared by all heads: it is kept once": layers
                     * (sizes.kv_lora_rank + kept * sizes.qk_rope_head_dim)
@@ -125,6 +157,7 @@ def check_cache_bytes(cache_bytes):
                 "this is one layer; want all of them": right / layers,
                 "these are bits; a byte has 8": right * 8,
                 "these are numbers; each takes bits / 8 bytes": float(numbers),
+                "all numbers take two bytes each here; `bits` says what they take": 2.0 * numbers,
                 "part of a byte is lost: 6 bits are 0.75 bytes. Divide with /, and "
                 "at the end": numbers * (bits // 8),
             }
@@ -135,6 +168,12 @@ def check_cache_bytes(cache_bytes):
                 hints={text: wrong for text, wrong in hints.items() if wrong != right},
             )
     return "Two formulas cover them all: what is kept per layer, times layers, times bits."
+
+
+def _mscale_base_10(scaling) -> float:
+    if not scaling:
+        return 1.0
+    return 0.1 * scaling["mscale_all_dim"] * math.log10(scaling["factor"]) + 1
 
 
 def check_attend(attend):
@@ -171,6 +210,21 @@ def check_attend(attend):
                 )
                 if scaling
                 else 0,
+                "the scores are divided by mscale², so they shrink": _attend(
+                    scores / mscale**2, value
+                ),
+                "mscale is there four times: once for the query, once for the key": _attend(
+                    scores * mscale**4, value
+                ),
+                "the scores are multiplied by the factor itself; want mscale²": _attend(
+                    scores * (scaling["factor"] if scaling else 1), value
+                ),
+                "the logarithm is to base 10; want the natural logarithm, math.log": _attend(
+                    scores * _mscale_base_10(scaling) ** 2, value
+                ),
+                "the scores are not divided by the square root of the width": _attend(
+                    scores * mscale**2 * math.sqrt(width), value
+                ),
                 "the values are scaled, not the scores": _attend(scores, value) * mscale**2,
             }
             expect_close(answer, _attend(scores * mscale**2, value), what, hints=hints)

@@ -12,14 +12,16 @@ start, so that their differences can be taken seed by seed.
 """
 
 import sys
+from pathlib import Path
 
+import pandas as pd
 import torch
 
 from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.config import ModelConfig
 from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
-from moe_lib.files import write_json
+from moe_lib.files import read_json, write_json
 from moe_lib.model import LanguageModel
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, train_tokenizer
 from moe_lib.training import train
@@ -77,6 +79,14 @@ def make_model(config: ModelConfig, seed: int) -> LanguageModel:
     outside = {name: weight for name, weight in common.items() if ".feed_forward." not in name}
     model.load_state_dict(outside, strict=False)
     return model
+
+
+def stored_losses(study: Path = STUDY) -> pd.DataFrame:
+    """The stored study: held-out loss in nats per byte, a row per (design, scaled_gates, seed), a
+    column per step."""
+    runs = pd.DataFrame(read_json(study)["runs"])
+    curves = runs.set_index(["design", "scaled_gates", "seed"])["heldout_loss"].apply(pd.Series)
+    return curves.rename(columns=int).sort_index()
 
 
 def run_study(

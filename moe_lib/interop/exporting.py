@@ -57,18 +57,16 @@ def save_transformers(
             setattr(official, name, getattr(tokenizer, name))
     folder = Path(folder)
     require(not folder.is_file(), "folder", str(folder), "a folder; this is a file")
-    old = _old_weight_files(folder)
-    shards, written = list(_shards(model, max_shard_bytes)), set()
+    shards = list(_shards(model, max_shard_bytes))
 
     def write(aside: Path) -> None:
-        written.update(_write_shards(shards, aside))
+        _write_shards(shards, aside)
         if tokenizer is not None:
             tokenizer.save_pretrained(aside)
         write_json(aside / "config.json", official.to_dict())
 
-    write_folder(folder, write)
-    for name in old - written:  # transformers would prefer an older model's single file
-        (folder / name).unlink(missing_ok=True)
+    # transformers would prefer an older model's single file
+    write_folder(folder, write, instead_of=_old_weight_files(folder))
     return folder
 
 
@@ -133,12 +131,11 @@ def _shards(model: LanguageModel, max_bytes: int) -> Iterator[dict[str, Tensor]]
     yield shard
 
 
-def _write_shards(shards: list[dict[str, Tensor]], folder: Path) -> set[str]:
-    """Write one file per shard, and an index if there are several; returns the names of the
-    files."""
+def _write_shards(shards: list[dict[str, Tensor]], folder: Path) -> None:
+    """Write one file per shard, and an index if there are several."""
     if len(shards) == 1:
         write_tensors(folder / WEIGHTS, shards[0], {"format": "pt"})
-        return {WEIGHTS}
+        return
     home = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05d}-of-{len(shards):05d}.safetensors"
@@ -148,4 +145,3 @@ def _write_shards(shards: list[dict[str, Tensor]], folder: Path) -> set[str]:
         tensor.numel() * tensor.element_size() for shard in shards for tensor in shard.values()
     )
     write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": home})
-    return {INDEX, *home.values()}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.files import read_json
+from moe_lib.files import finish_folder, read_json
 from moe_lib.interop.configs import config_from_transformers
 from moe_lib.interop.names import per_expert_pieces, stacked_name
 from moe_lib.interop.sources import FolderSource, ModelSource
@@ -37,6 +37,7 @@ def from_transformers(
     require(floating, "dtype", dtype, "None, or a floating-point type of 16 or 32 bits")
     if not isinstance(model_or_folder, nn.Module):
         folder = Path(model_or_folder)
+        finish_folder(folder)
         config = _read_config(folder)
         source = FolderSource(folder)
     else:

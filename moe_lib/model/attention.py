@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.rotary import rotate
+from moe_lib.model_inputs import check_attention
+from moe_lib.validation import Natural, checked
 
 
 class Attention(nn.Module):
@@ -18,8 +20,10 @@ class Attention(nn.Module):
         cache    a KVCache, which keeps keys and values of the tokens before
     """
 
-    def __init__(self, config: ModelConfig, layer: int):
+    @checked
+    def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
+        check_attention(config, "mha")
         self.layer, self.causal, self.head_dim = layer, config.causal, config.head_dim
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         d, kv_width = config.hidden_size, self.kv_heads * self.head_dim

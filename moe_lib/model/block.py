@@ -8,12 +8,14 @@ from moe_lib.model.latent_attention import LatentAttention
 from moe_lib.model.layers import RMSNorm, SwiGLU
 from moe_lib.model.moe import MoELayer, moe_layer
 from moe_lib.model.routing import Routing
+from moe_lib.validation import Natural, checked
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)): a dense layer or an MoE."""
 
-    def __init__(self, config: ModelConfig, layer: int):
+    @checked
+    def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
         attention = LatentAttention if config.attention == "mla" else Attention
         self.attention_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.model.fast.room import Room
+from moe_lib.model_inputs import check_cache_entry
 from moe_lib.validation import Count, checked
 
 
@@ -41,10 +42,11 @@ class KVCache:
 
     def _extend(self, name: str, layer: int, new: Tensor) -> Tensor:
         held: list[Tensor] = getattr(self, name)
-        if layer == len(held):
+        if not (type(layer) is int and 0 <= layer < len(held)):
+            check_cache_entry(layer, new, len(held))
             held.append(new[:, :, :0])
         past, got = held[layer], tuple(held[layer].shape)
-        fits = (*got[:2], got[3]) == (*new.shape[:2], new.shape[3])
+        fits = new.dim() == 4 and (*got[:2], got[3]) == (*new.shape[:2], new.shape[3])
         require(fits, "cache", f"{name} {got}", f"{name} of this model, for {len(new)} rows")
         if self._set_aside is None:
             held[layer] = torch.cat((past, new), dim=2)  # (batch, heads, past + new, width)

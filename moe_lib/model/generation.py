@@ -100,7 +100,7 @@ class Writer:
         use_cache: Flag = True,
         generator: torch.Generator | None = None,
     ):
-        check_prompt(input_ids, max_new_tokens, attention_mask, model.config)
+        check_prompt(model, input_ids, max_new_tokens, attention_mask)
         if attention_mask is not None and bool(attention_mask.all()):
             attention_mask = None  # nothing is padded: no mask to build, step by step
         self.model, self.ids, self.mask, self.unread = model, input_ids, attention_mask, input_ids

@@ -16,7 +16,7 @@ from moe_lib.model.block import Block
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_angles
 from moe_lib.model.routing import Routing
-from moe_lib.model_inputs import check_ids, check_labels
+from moe_lib.model_inputs import check_ids, check_labels, require_memory
 from moe_lib.validation import checked, require_tensor
 
 
@@ -49,6 +49,7 @@ class LanguageModel(nn.Module):
     @checked
     def __init__(self, config: ModelConfig):
         super().__init__()
+        require_memory(config)
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, i) for i in range(config.num_hidden_layers))

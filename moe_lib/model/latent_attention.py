@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from moe_lib.config import ModelConfig
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
+from moe_lib.model_inputs import check_attention
+from moe_lib.validation import Natural, checked
 
 LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: so the official code builds these two norms
 
@@ -39,8 +41,10 @@ class LatentAttention(nn.Module):
     cache=None) -> like x, all as in `Attention`.
     """
 
-    def __init__(self, config: ModelConfig, layer: int):
+    @checked
+    def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
+        check_attention(config, "mla")
         self.layer, self.causal, self.heads = layer, config.causal, config.num_attention_heads
         self.nope_dim, self.rope_dim = config.qk_nope_head_dim, config.qk_rope_head_dim
         self.value_dim, self.rank = config.v_head_dim, config.kv_lora_rank

@@ -3,10 +3,10 @@
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_one_of
 from moe_lib.model.experts import Experts
 from moe_lib.model.layers import SwiGLU
-from moe_lib.model.routers import Router, make_router
+from moe_lib.model.routers import ROUTERS, Router, make_router
 from moe_lib.model.routing import Routing
 from moe_lib.model_inputs import check_vectors
 from moe_lib.validation import Count, Flag, Natural, checked
@@ -46,6 +46,7 @@ class MoELayer(nn.Module):
         super().__init__()
         self.hidden_size, sizes = hidden_size, (n_routed_experts, num_experts_per_tok)
         if isinstance(router, str):
+            require_one_of("router", router, ROUTERS)
             router = make_router(router, hidden_size, *sizes, **router_options)
         elif router_options:
             require(False, "router_options", sorted(router_options), "none with a ready router")

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from moe_lib.model_inputs import check_rotary
+from moe_lib.model_inputs import check_rotary, check_turn
 from moe_lib.validation import require_tensor
 
 
@@ -83,6 +83,7 @@ def yarn_mscale(factor: float, mscale: float = 1.0) -> float:
 def rotate(x: Tensor, angles: Tensor, magnitude: float = 1.0) -> Tensor:
     """Turn adjacent pairs of x (batch, heads, sequence, head_dim) by angles (batch or 1, sequence,
     head_dim / 2): (a, b) becomes magnitude · (a cos - b sin, b cos + a sin)."""
+    check_turn(x, angles)
     cos, sin = angles.cos(), angles.sin()
     cos = torch.stack((cos, cos), -1).flatten(-2)[:, None]  # (batch or 1, 1, sequence, head_dim)
     sin = torch.stack((-sin, sin), -1).flatten(-2)[:, None]  # like cos

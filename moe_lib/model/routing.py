@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_lib.model_inputs import checked_marks
+from moe_lib.model_inputs import check_routing, checked_marks
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Routing:
     logits: Tensor
     kept: Tensor
     chosen: Tensor | None = None
+
+    def __post_init__(self):
+        shapes = [getattr(part, "shape", None) for part in (self.experts, self.weights, self.kept)]
+        if not shapes[0] == shapes[1] == shapes[2] or len(shapes[0] or ()) != 2:
+            check_routing(self)
 
     @property
     def n_experts(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from moe_lib.devices import usable_device
 from moe_lib.errors import require
 from moe_lib.labels import IGNORED
-from moe_lib.model_inputs import check_mask
+from moe_lib.model_inputs import check_mask, require_real
 from moe_lib.text.masking import MaskingIds, Probability, mask_tokens
 from moe_lib.text.order import EVALUATION, MASK, ShuffledOrder, seeded_generator
 from moe_lib.text.packing import Packed
@@ -53,6 +53,7 @@ class Batches:
         require(0 not in shape, "packed_or_input_ids", shape, wants)
         if attention_mask is not None:
             check_mask(attention_mask, shape)
+            require_real(attention_mask)
         padded = attention_mask is not None and not bool(attention_mask.all())
         self.attention_mask = attention_mask if padded else None
         self.masking_ids = MaskingIds.of(tokenizer) if objective == "masked" else None

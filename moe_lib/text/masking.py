@@ -28,15 +28,15 @@ class MaskingIds:
     vocab_size: int
 
     @classmethod
-    def of(cls, tokenizer) -> "MaskingIds":
+    def of(cls, tokenizer, argument: str = "tokenizer") -> "MaskingIds":
         """Read them off a tokenizer; a MaskingIds is itself. Raises TypeError for something else,
         ValueError for a tokenizer without a mask token."""
         if isinstance(tokenizer, MaskingIds):
             return tokenizer
         wants = "a tokenizer or MaskingIds"
-        require(hasattr(tokenizer, "mask_token_id"), "tokenizer", tokenizer, wants, TypeError)
+        require(hasattr(tokenizer, "mask_token_id"), argument, tokenizer, wants, TypeError)
         wants = "a tokenizer with a mask token"
-        require(tokenizer.mask_token_id is not None, "tokenizer", "one without", wants)
+        require(tokenizer.mask_token_id is not None, argument, "one without", wants)
         added = tokenizer.added_tokens_decoder.items()
         special = {number for number, token in added if token.special}
         special |= set(tokenizer.all_special_ids)
@@ -64,7 +64,7 @@ def mask_tokens(
 
     Raises ValueError or TypeError naming the argument that does not fit.
     """
-    ids = MaskingIds.of(tokenizer_or_ids)
+    ids = MaskingIds.of(tokenizer_or_ids, "tokenizer_or_ids")
     limit = ids.vocab_size - 1
     require_tensor("input_ids", input_ids, dtype=torch.int64, low=0, high=limit)
     if attention_mask is not None:
@@ -72,7 +72,8 @@ def mask_tokens(
     if input_ids.numel() == 0:
         return input_ids.clone(), input_ids.clone()
     for special in (ids.mask_token_id, *ids.special_ids):
-        require(0 <= special <= limit, "tokenizer", f"the special id {special}", f"0 to {limit}")
+        got, wants = f"the special id {special}", f"ids from 0 to {limit}"
+        require(0 <= special <= limit, "tokenizer_or_ids", got, wants)
     shape, device = input_ids.shape, input_ids.device
     is_special = torch.zeros(ids.vocab_size, dtype=torch.bool, device=device)
     is_special[list(ids.special_ids)] = True

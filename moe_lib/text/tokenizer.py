@@ -1,16 +1,16 @@
 """The course's tokenizers: byte-level byte-pair encoding, "course" (Python text), "mixture" (all
 domains) and "mixture-small" (the same texts, fewer tokens).
-
-`python -m moe_lib.text.tokenizer_training NAME` trains one again into data/tokenizer/.
+`tokenizer_training` makes them anew.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from moe_lib.errors import require, require_texts
+from moe_lib.files import finish_folder
 from moe_lib.paths import DATA
 from moe_lib.text.light_tokenizer import LightTokenizer
-from moe_lib.text_files import path_of
+from moe_lib.text_files import path_of, require_regular_files
 from moe_lib.validation import Count, checked
 
 # The place in the list is the id: <|pad|> is 0, <|end|> is 1, and so on.
@@ -75,6 +75,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
     given = path_of("name_or_folder", name_or_folder)
     folder = FOLDERS.get(str(name_or_folder), given)
     path = folder / "tokenizer.json"
+    finish_folder(folder)
     if not path.is_file():
         wants = f"{', '.join(FOLDERS)} or a folder with a tokenizer.json"
         raise FileNotFoundError(f"{path}: no such file; wants {wants}")
@@ -84,6 +85,7 @@ def load_tokenizer(name_or_folder: str | Path = "course"):
         raise ValueError(f"{path}: not a readable tokenizer.json ({error})") from error
     if all(tokenizer.token_to_id(token) is not None for token in SPECIAL_TOKENS):
         return LightTokenizer(tokenizer, _ROLES, _OTHERS)
+    require_regular_files(folder)
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)

@@ -1,10 +1,8 @@
 """Train one of the course's tokenizers again: `python -m moe_lib.text.tokenizer_training NAME`."""
 
 import sys
-from pathlib import Path
 
-from moe_lib.console import Parser, first_paragraph, run_command
-from moe_lib.files import write_atomically
+from moe_lib.console import Parser, first_paragraph, new_folder, run_command
 from moe_lib.text.corpora.load import load_corpus
 from moe_lib.text.corpora.mixture import mixture_texts
 from moe_lib.text.tokenizer import (
@@ -14,6 +12,7 @@ from moe_lib.text.tokenizer import (
     VOCAB_SIZE,
     train_tokenizer,
 )
+from moe_lib.text_files import write_bytes
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m moe_lib.text.tokenizer_training", description=first_paragraph(__doc__)
     )
     parser.add_argument("name", nargs="?", choices=sorted(FOLDERS), default="course")
-    parser.add_argument("--out", type=Path, help="write it there instead of data/tokenizer/")
+    parser.add_argument("--out", type=new_folder, help="write it there instead of data/tokenizer/")
     chosen = parser.parse_args(arguments)
     if chosen.name == "course":
         texts, size = list(load_corpus("python", split="train")["text"]), VOCAB_SIZE
@@ -31,8 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
         texts = mixture_texts()
     path = (chosen.out or FOLDERS[chosen.name]) / "tokenizer.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = train_tokenizer(texts, size).backend_tokenizer
-    write_atomically(path, lambda temporary: made.save(str(temporary)))
+    learned = train_tokenizer(texts, size).backend_tokenizer
+    write_bytes(path, learned.to_str(pretty=True).encode("utf-8"))
     print(f"wrote {size} tokens, learned from {len(texts)} texts, to {path}")
 
 

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, LatentAttention, rotate, visible_keys
-from moe_lib.modules import eval_mode
+from moe_lib.modules import as_written, bare, eval_mode
 from moe_lib.tracing.token_labels import visible
-from moe_lib.tracing.wrappers import as_written, bare
 from moe_lib.validation import Count, Text, Tokenizer, checked
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, Routing
-from moe_lib.modules import eval_mode
+from moe_lib.modules import as_written, bare, eval_mode
 from moe_lib.tracing.families import warn_of_nllb
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 from moe_lib.tracing.traced_inputs import (
@@ -20,7 +20,6 @@ from moe_lib.tracing.traced_inputs import (
     text_reader,
 )
 from moe_lib.tracing.watching import layer_traces, watching
-from moe_lib.tracing.wrappers import as_written, bare
 from moe_lib.validation import Count, checked
 from moe_lib.validation.blocks import token_ids
 

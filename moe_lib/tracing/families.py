@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.tracing.wrappers import bare
+from moe_lib.modules import bare
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from moe_lib.errors import require
+from moe_lib.modules import bare, is_inside_wrapper, plain_name
 from moe_lib.tracing.families import ADAPTERS, Choice
-from moe_lib.tracing.wrappers import bare, is_inside_wrapper, plain_name
 
 _INDEX_NAMES, _WEIGHT_NAMES = (
     ("top_k_index", "router_indices"),

@@ -10,7 +10,7 @@ import scipy.optimize  # noqa: F401  BASE needs it; loaded here, its first choic
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
+from moe_lib.errors import is_number, require, require_whole
 from moe_lib.model.routers import ROUTERS, Router, make_router
 from moe_lib.model.routing import Routing
 
@@ -265,12 +265,3 @@ def _grid() -> Tensor:
 
 def _with_one(points: Tensor) -> Tensor:
     return torch.cat((points.float(), torch.ones(len(points), 1)), dim=1)
-
-
-def is_number(value) -> bool:
-    """An int or float (not a bool) that is finite."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and abs(value) < float("inf")
-    )

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.files import read_tensors, write_tensors
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, LayerTrace, RoutingTrace
 from moe_lib.validation import Count, Natural, PathLike, Text, Texts, checked, require_tensor
 
 FILE_NAME = "trace.safetensors"
 _FORMAT = "moe_lib routing trace 1"
 _PARTS = ("layers", "attention_layers")
 _FACTS = ("name", "index", "n_experts", "shared")
+_MOST_LAYERS = 10_000  # where a trace does not say how many its model has
 _LATER_FACTS = ("n_shared", "n_group", "topk_group")
 
 
@@ -27,18 +28,14 @@ def save_trace(trace: RoutingTrace, path: PathLike) -> Path:
     A crash leaves the old file or the new one, never half of one. Raises ValueError for a trace
     whose parts do not fit together or hold a NaN.
     """
-    tensors = {name: _small(name, getattr(trace, name)) for name in ("input_ids", "real")}
     header = {"domains": trace.domains, "n_layers": trace.n_layers}
     for part in _PARTS:
         header[part] = [
-            {name: getattr(layer, name) for name in (*_FACTS, *_LATER_FACTS)}
+            {name: getattr(layer, name) for name in (*_FACTS, *_LATER_FACTS)} | _missing(layer)
             for layer in getattr(trace, part)
         ]
-        for number, layer in enumerate(getattr(trace, part)):
-            tensors |= {
-                f"{part}.{number}.{name}": _small(name, t) for name, t in layer.tensors().items()
-            }
     check_trace(trace)
+    tensors = {name: _small(name, tensor) for name, tensor in _tensors(trace).items()}
     target = _file(path)
     write_tensors(target, tensors, {"format": _FORMAT, "trace": json.dumps(header)})
     return target
@@ -72,6 +69,12 @@ def load_trace(path: PathLike) -> RoutingTrace:
     return trace
 
 
+def _missing(layer: LayerTrace) -> dict[str, list[str]]:
+    """What nobody recorded of a layer, so that a file without it is known to be whole."""
+    names = [name for name in ("weights", "scores") if getattr(layer, name) is None]
+    return {"missing": names} if names else {}
+
+
 def _file(path: str | Path) -> Path:
     path = Path(path)
     return path if path.suffix == ".safetensors" else path / FILE_NAME
@@ -80,7 +83,7 @@ def _file(path: str | Path) -> Path:
 def _small(name: str, tensor: Tensor) -> Tensor:
     """A copy, as safetensors refuses tensors that share memory; no model has more experts than 32
     bits count."""
-    return tensor.to(torch.int32 if name == "experts" else tensor.dtype, copy=True)
+    return tensor.to(torch.int32 if name.endswith(".experts") else tensor.dtype, copy=True)
 
 
 @checked
@@ -96,7 +99,19 @@ def _trace(
         for part, entries in zip(_PARTS, (layers, attention_layers), strict=True)
     ]
     ids, real = tensors["input_ids"], tensors["real"]
-    return RoutingTrace(parts[0], ids, real, domains, tuple(parts[1]), n_layers)
+    trace = RoutingTrace(parts[0], ids, real, domains, tuple(parts[1]), n_layers)
+    stray = sorted(set(tensors) - set(_tensors(trace)))
+    require(not stray, "tensors", stray, "only those of the layers that the header names")
+    return trace
+
+
+def _tensors(trace: RoutingTrace) -> dict[str, Tensor]:
+    """All tensors of a trace, by their names in the file."""
+    found = {"input_ids": trace.input_ids, "real": trace.real}
+    for part in _PARTS:
+        for number, layer in enumerate(getattr(trace, part)):
+            found |= {f"{part}.{number}.{name}": t for name, t in layer.tensors().items()}
+    return found
 
 
 @checked
@@ -110,12 +125,15 @@ def _layer(
     n_shared: Natural = LayerTrace.n_shared,  # older files do not say
     n_group: Count = LayerTrace.n_group,
     topk_group: Count = LayerTrace.topk_group,
+    missing: Texts = (),
 ) -> LayerTrace:
     own = {
         place.removeprefix(prefix): tensor
         for place, tensor in tensors.items()
         if place.startswith(prefix)
     }
+    for numbers in {"weights", "scores"} - set(missing):
+        own[numbers]  # KeyError: the file is cut
     own["experts"] = own["experts"].long() if _is_whole(own["experts"]) else own["experts"]
     groups = {"n_group": n_group, "topk_group": topk_group}
     return LayerTrace(name, index, n_experts, shared=shared, n_shared=n_shared, **groups, **own)
@@ -129,10 +147,17 @@ def check_trace(trace: RoutingTrace) -> None:
     """ValueError or TypeError naming the layer and the field for tensors that do not fit
     together, or hold numbers that are not finite at a real token."""
     shape = tuple(trace.input_ids.shape)
-    require_tensor("input_ids", trace.input_ids, dtype="whole", low=0)
+    recorded = all(layer.scores is not None for layer in trace.layers)  # by a model, with its ids
+    low = 0 if recorded else UNKNOWN_TOKEN
+    require_tensor("input_ids", trace.input_ids, dtype="whole", low=low)
     for part in (trace.layers, trace.attention_layers):
         numbers = [layer.index for layer in part]
         require(len(set(numbers)) == len(numbers), "layers", numbers, "each number once")
+        limit = _MOST_LAYERS if trace.n_layers is None else trace.n_layers
+        inside = all(0 <= number < limit for number in numbers)
+        require(
+            inside, "layers", numbers, f"numbers from 0 to {limit - 1} (n_layers {trace.n_layers})"
+        )
     for layer in (*trace.layers, *trace.attention_layers):
         require_tensor(f"{layer.name} experts", layer.experts, (*shape, "k"))
         k = layer.experts.shape[-1]
@@ -143,3 +168,20 @@ def check_trace(trace: RoutingTrace) -> None:
             if name in ("weights", "scores"):
                 require_tensor(f"{layer.name} {name}", tensor[trace.real], finite=True)
         require_tensor(f"{layer.name} experts", layer.experts, low=0, high=layer.n_experts - 1)
+        _check_choices(layer, trace.real)
+
+
+def _check_choices(layer: LayerTrace, real: Tensor) -> None:
+    """Groups that divide the experts, and no expert twice among the choices of a real token."""
+    name, groups = layer.name, layer.n_group
+    wants = f"a divisor of n_experts ({layer.n_experts})"
+    require(groups >= 1 and layer.n_experts % groups == 0, f"{name} n_group", groups, wants)
+    fits = 1 <= layer.topk_group <= groups
+    require(fits, f"{name} topk_group", layer.topk_group, f"1 to n_group ({groups})")
+    if layer.experts.shape[-1] > 1:
+        # Columns without a choice count as experts of their own, -1, -2, …
+        none = -1 - torch.arange(layer.experts.shape[-1])
+        chosen = torch.where(layer.choices(real), layer.experts, none).sort(-1).values
+        twice = int((chosen[..., 1:] == chosen[..., :-1]).any(-1).sum())
+        wants = "different experts for each token"
+        require(twice == 0, f"{name} experts", f"an expert twice at {twice} tokens", wants)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.tracing.wrappers import bare
+from moe_lib.model_inputs import require_real
+from moe_lib.modules import bare
 from moe_lib.validation import require_tensor
 
 
@@ -72,6 +73,7 @@ def check_ids(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None
     if attention_mask is not None:
         kinds = ("whole", bool)
         require_tensor("attention_mask", attention_mask, input_ids.shape, kinds, low=0, high=1)
+        require_real(attention_mask)
 
 
 def n_tokens(model: nn.Module) -> int | None:

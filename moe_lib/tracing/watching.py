@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
+from moe_lib.modules import bare
 from moe_lib.tracing.families import ADAPTERS, Choice, affinities, scale_after, without_skipped
 from moe_lib.tracing.hugging_face import (
     WatchedLayer,
@@ -24,7 +25,6 @@ from moe_lib.tracing.hugging_face import (
     number_of_shared,
 )
 from moe_lib.tracing.trace import LayerTrace
-from moe_lib.tracing.wrappers import bare
 
 
 @contextmanager

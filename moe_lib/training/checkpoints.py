@@ -8,9 +8,16 @@ import torch
 
 from moe_lib.devices import usable_device
 from moe_lib.errors import require
-from moe_lib.files import read_json, read_tensors, write_folder, write_json, write_tensors
+from moe_lib.files import (
+    finish_folder,
+    read_json,
+    read_tensors,
+    write_folder,
+    write_json,
+    write_tensors,
+)
 from moe_lib.model import LanguageModel
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.paths import CHECKPOINTS
 from moe_lib.shapes_only import shapes_only
 from moe_lib.text import load_tokenizer
@@ -33,7 +40,7 @@ def save_checkpoint(
     Raises TypeError or ValueError for anything that could not be opened again: another model, one
     with a method attached, weights that are not finite.
     """
-    model = uncompiled(model)
+    model = bare(model)
     checkpoint_checks.require_plain("model", model)
     wants = "None or a floating-point type such as torch.bfloat16"
     require(dtype is None or isinstance(dtype, torch.dtype), "dtype", dtype, wants, TypeError)
@@ -105,6 +112,7 @@ def find_checkpoint(name_or_folder: PathLike) -> Path:
     """The folder of a checkpoint, by its name in data/checkpoints/ or by its path."""
     for folder in (CHECKPOINTS / os.fspath(name_or_folder), Path(name_or_folder)):
         if folder.is_dir():
+            finish_folder(folder)
             return folder
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
     raise FileNotFoundError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from moe_lib.config import ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_number
 
 CURES = {"none": "no cure", "auxiliary": "auxiliary loss", "bias": "bias"}
 SCOPES = ("sequence", "batch")
@@ -31,10 +31,7 @@ class Cure:
         require(known, "cure", self.kind, f"one of {', '.join(CURES)}")
         require(self.scope in SCOPES, "scope", self.scope, f"one of {', '.join(SCOPES)}")
         for name in ("alpha", "bias_update_speed"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            require(number, name, value, "a number of 0 or more", TypeError)
-            require(0 <= value < float("inf"), name, value, "a number of 0 or more")
+            require_number(name, getattr(self, name), at_least=0)
 
     def fields(self, config: ModelConfig) -> dict:
         """The cure as fields of a ModelConfig like `config`. ValueError if its router does not go

@@ -8,7 +8,7 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
-from moe_lib.modules import eval_mode, uncompiled
+from moe_lib.modules import bare, eval_mode
 from moe_lib.training.diagnosis import TrainingDiverged, first_bad_module
 from moe_lib.training.preflight import batch_on
 from moe_lib.validation import checked
@@ -32,7 +32,7 @@ def measure(model: nn.Module, batches: Iterable) -> dict[str, float]:
     Raises ValueError if no batch has a label, TrainingDiverged for a loss that is not finite.
     """
     device = next(model.parameters()).device
-    head = uncompiled(model)
+    head = bare(model)
     single = hasattr(head, "count_right")
     loss = right = 0.0
     count = 0

@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from moe_lib.devices import usable_device
-from moe_lib.errors import require
-from moe_lib.modules import uncompiled
 from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import evaluate
 from moe_lib.training.interrupt import FinishStepOnInterrupt
@@ -92,8 +90,7 @@ def train(
     the first loss or gradient that is not finite names the step and the cause; ValueError or
     TypeError for bad settings comes before the first step.
     """
-    plain = uncompiled(model)
-    require(hasattr(plain, "config"), "model", type(model).__name__, "a LanguageModel", TypeError)
+    plain = checking.trained_model(model)
     checking.require_batches(batches)
     checking.require_reusable("evaluation", evaluation)
     checking.warn_of_half_precision(model, frames=4)  # `checked` is one of them
@@ -107,6 +104,7 @@ def train(
     identity = run_identity(plain, settings)
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
     autocast = _autocast(next(plain.parameters()).device, bf16)
+    labels = checking.FirstEpoch(batches, steps)
     take_step = OptimiserStep(model, optimiser, steps, accumulation, clip, autocast)
 
     def keep() -> None:
@@ -125,6 +123,7 @@ def train(
                 group["lr"] = rate
             batch = checking.batch_on(next(plain.parameters()).device, batches.at(step))
             result = take_step(batch, step)
+            labels.see(step, result.n_examples)
             history.append(row := _row(step, result, rate, batch))
             last = step + 1 == steps
             try:

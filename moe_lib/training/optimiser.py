@@ -28,6 +28,8 @@ class StepSettings:
     def __post_init__(self):
         if self.warmup_steps is None:
             object.__setattr__(self, "warmup_steps", max(1, self.steps // 10))
+        wants = f"at most steps ({self.steps})"
+        require(self.warmup_steps <= self.steps, "warmup_steps", self.warmup_steps, wants)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

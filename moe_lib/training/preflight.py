@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from moe_lib.errors import require, require_number
+from moe_lib.modules import bare
 from moe_lib.validation import Share, checked
 
 
@@ -19,6 +20,33 @@ def require_batches(batches: object) -> None:
     require(
         callable(getattr(batches, "at", None)), "batches", got, "an object with at(step)", TypeError
     )
+
+
+def trained_model(model: object, wants: str = "a LanguageModel") -> nn.Module:
+    """The model behind torch.compile, peft or nn.DataParallel, to be trained on one device."""
+    got = type(model).__name__
+    plain = bare(model) if isinstance(model, nn.Module) else None
+    fits = hasattr(getattr(plain, "config", None), "bias_update_speed")
+    require(fits, "model", got, wants, TypeError)
+    copies = getattr(model, "device_ids", None) or ()
+    alone = got != "DistributedDataParallel" and len(copies) <= 1
+    require(alone, "model", f"{got} over {len(copies)} devices", f"{wants} on one device")
+    return plain
+
+
+class FirstEpoch:
+    """The labels of the first epoch: a batch may have none, but not all of them."""
+
+    def __init__(self, batches: object, steps: int):
+        self.last = min(len(batches), steps) - 1 if hasattr(batches, "__len__") else steps - 1
+        self.first, self.labels = None, 0
+
+    def see(self, step: int, labels: int) -> None:
+        """ValueError after the last step of an epoch that was seen from its first step on."""
+        self.first = step if self.first is None else self.first
+        self.labels += labels
+        if step == self.last and self.first == 0:
+            require(self.labels > 0, "batches", f"no label in {step + 1} batches", "at least one")
 
 
 def batch_on(device: torch.device, batch: object) -> dict[str, torch.Tensor]:

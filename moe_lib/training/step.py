@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.labels import count_examples
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.training import diagnosis
 from moe_lib.training.bias_update import update_selection_biases
 from moe_lib.training.counts import RoutingCounts
@@ -72,7 +72,7 @@ class OptimiserStep:
         if step == 0:  # later ones may be smaller: an epoch seldom divides evenly
             wants = f"at most the rows of a batch ({rows})"
             require(self.accumulation <= rows, "accumulation", self.accumulation, wants)
-        self._said, self._plain = f"step {step + self.first_step}", uncompiled(self.model)
+        self._said, self._plain = f"step {step + self.first_step}", bare(self.model)
         loss, balance_loss, n_examples, counts = self._accumulate(batch, rows)
         norm = self._update(step)
         if self.balance:  # once per optimiser step, from the loads of all its parts
@@ -112,7 +112,7 @@ class OptimiserStep:
             output = self.objective(model, part, self.options)
             return output.loss, output
         if part["input_ids"].dim() == 2:
-            base = getattr(model, "base", model)
+            base = getattr(self._plain, "base", self._plain)
             output = base.hidden_states(part["input_ids"], part.get("attention_mask"))[1]
         else:  # several texts a row: only its head knows how to read them
             output = model(**{name: tensor for name, tensor in part.items() if name != "labels"})

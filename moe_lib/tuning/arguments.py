@@ -9,24 +9,18 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.tuning.task_head import TaskHead
 from moe_lib.validation import Block, number, require_tensor
+from moe_lib.validation.blocks import only
 
 
 def _inside(model: object) -> object:
     """The module behind torch.compile or peft, which both pass attributes through."""
-    model = uncompiled(model) if isinstance(model, nn.Module) else model
-    return model.get_base_model() if hasattr(model, "peft_config") else model
-
-
-def _converter(good):
-    def convert(value):
-        if not good(value):
-            raise TypeError
-        return value
-
-    return convert
+    try:
+        return bare(model)
+    except ValueError:  # a prompt of peft in front of it, which would get lost
+        return None
 
 
 def is_list(value: object) -> bool:
@@ -36,8 +30,8 @@ def is_list(value: object) -> bool:
     return listed and getattr(value, "ndim", 1) > 0
 
 
-Listed = Annotated[Sequence, Block("a list or the like", _converter(is_list))]
-TextList = Annotated[Sequence, Block("a list of texts", _converter(is_list))]
+Listed = Annotated[Sequence, Block("a list or the like", only(is_list))]
+TextList = Annotated[Sequence, Block("a list of texts", only(is_list))]
 
 
 def _device(value):
@@ -56,14 +50,14 @@ Model = Annotated[
     Any,
     Block(
         "a moe_lib LanguageModel",
-        _converter(lambda value: isinstance(_inside(value), LanguageModel)),
+        only(lambda value: isinstance(_inside(value), LanguageModel)),
     ),
 ]
 ModelOrHead = Annotated[
     Any,
     Block(
         "a LanguageModel or a task head",
-        _converter(lambda value: isinstance(_inside(value), LanguageModel | TaskHead)),
+        only(lambda value: isinstance(_inside(value), LanguageModel | TaskHead)),
     ),
 ]
 Rate = Annotated[
@@ -75,7 +69,7 @@ Batch = Annotated[
     Mapping,
     Block(
         "a batch: a dict of tensors, with input_ids",
-        _converter(lambda value: isinstance(value, Mapping)),
+        only(lambda value: isinstance(value, Mapping)),
         lambda value: (
             "input_ids" in value and all(isinstance(part, Tensor) for part in value.values())
         ),

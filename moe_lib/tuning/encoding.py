@@ -137,7 +137,7 @@ def encode_choices(
     rows, n_cut = [], 0
     for index, (prompt, texts) in enumerate(zip(prompt_ids, choices, strict=True)):
         encoded = token_lists(texts, tokenizer, f"choices[{index}]")
-        require(bool(encoded), f"choices[{index}]", list(texts), "at least one choice")
+        require(len(encoded) >= 2, f"choices[{index}]", list(texts), "at least two choices")
         room = max_length - 2 - max(map(len, encoded))
         require(
             room >= 1,

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from moe_lib.errors import require, require_number, require_whole
 from moe_lib.model import LanguageModel
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.training import make_optimiser
 from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import measure
@@ -120,7 +120,7 @@ def finetune(
     usable = method is None or (hasattr(method, "attach") and not isinstance(method, type))
     require(usable, "method", method, "a method such as LoRA(), or None", TypeError)
     checking.warn_of_half_precision(model)
-    plain = uncompiled(model)
+    plain = bare(model)
     devices = [_device(model)] if _device(model).type == "cuda" else []
     with torch.random.fork_rng(devices), FinishStepOnInterrupt() as interrupt:
         torch.manual_seed(seed)
@@ -171,8 +171,7 @@ def _rows(take_step: OptimiserStep, batches, settings: StepSettings, progress: b
     bar = tqdm(
         range(settings.steps), disable=not progress, leave=False, desc="fine-tuning", unit="step"
     )
-    epoch = len(batches) if hasattr(batches, "__len__") else settings.steps
-    labelled = 0
+    labels = checking.FirstEpoch(batches, settings.steps)
     for step in bar:
         rate = settings.rate(step)
         for group in take_step.optimiser.param_groups:
@@ -182,9 +181,7 @@ def _rows(take_step: OptimiserStep, batches, settings: StepSettings, progress: b
             needs_labels = take_step.objective is model_loss
             require_batch("batches", batch, *(["labels"] if needs_labels else []))
         result = take_step(batch, step)
-        labelled += result.n_examples
-        if step + 1 == min(epoch, settings.steps):  # one batch without a label is taken
-            require(labelled > 0, "batches", f"no label in {step + 1} batches", "at least one")
+        labels.see(step, result.n_examples)
         yield {
             "step": step + 1,
             "loss": result.loss,
@@ -241,9 +238,10 @@ def _number_of_steps(steps: int | None, epochs: int | None, batches) -> int:
 
 
 def _check(model, batches, label_smoothing, objective, validation, evaluate_every, patience):
-    plain, kind = uncompiled(model), type(model).__name__
+    wants = "a task head or a LanguageModel"
+    plain = checking.trained_model(model, wants)
     fits = isinstance(plain, TaskHead | LanguageModel)
-    require(fits, "model", kind, "a task head or a LanguageModel", TypeError)
+    require(fits, "model", type(model).__name__, wants, TypeError)
     checking.require_batches(batches)
     checking.require_callable("objective", objective)
     checking.require_reusable("validation", validation)

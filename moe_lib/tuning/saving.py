@@ -9,16 +9,18 @@ import torch
 
 from moe_lib.errors import require
 from moe_lib.files import (
+    finish_folder,
     read_json,
     read_tensors,
     require_fields,
+    require_only,
     require_weights,
     write_folder,
     write_json,
     write_tensors,
 )
 from moe_lib.model import LanguageModel
-from moe_lib.modules import uncompiled
+from moe_lib.modules import bare
 from moe_lib.training import load_checkpoint, save_checkpoint
 from moe_lib.training.checkpoint_checks import require_finite, require_plain
 from moe_lib.tuning.arguments import Device, Model
@@ -37,7 +39,7 @@ def fingerprint(model: Model) -> str:
     Another seed, one more training step or an unmerged adapter gives another one. Weights are taken
     in float32.
     """
-    model = uncompiled(model)
+    model = bare(model)
     config = model.config.to_dict()
     if config["mlp_layer_types"] is None:  # a later field: names given before it stay as they were
         del config["mlp_layer_types"]
@@ -98,6 +100,7 @@ def load_head(folder: PathLike, base: LanguageModel | None = None, device: Devic
            the head was trained on.
     """
     folder = Path(folder)
+    finish_folder(folder)
     for name in ("head.json", "head.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -108,6 +111,7 @@ def load_head(folder: PathLike, base: LanguageModel | None = None, device: Devic
     if card.get("kind") != KIND or str(card.get("head")) not in HEADS:
         raise ValueError(f"{path}: not a head of moe_lib, one of {', '.join(HEADS)}")
     require_fields(path, card, settings=dict, label_names=list, base=str)
+    require_only(path, card, "kind", "head", "settings", "label_names", "base")
     _check_names(f"{path}: label_names", card["label_names"], card["settings"])
     tokenizer = None
     if base is None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 from pydantic_core import SchemaValidator, ValidationError
 from pydantic_core import core_schema as core
 
-from moe_lib.errors import shown
+from moe_lib.errors import refusal
 from moe_lib.validation.blocks import Block, Choice, Finite, Flag, Text, whole
 
 _BRANCH = "|"  # marks a place in pydantic's path to a value that is a branch of a union
@@ -33,6 +33,7 @@ class Rules:
         self.positional: list[tuple[str, Callable | None]] = []
         self.by_name: dict[str, Callable | None] = {}
         self.rest = self.other = None  # of *args and **kwargs
+        self.open = False  # for any names
         self.unchecked = []
         for name, parameter in inspect.signature(function).parameters.items():
             hint = _resolved(function, parameter.annotation)
@@ -42,7 +43,7 @@ class Rules:
             if parameter.kind is parameter.VAR_POSITIONAL:
                 self.rest = rule and (name, rule)
             elif parameter.kind is parameter.VAR_KEYWORD:
-                self.other = rule
+                self.other, self.open = rule, True
             else:
                 if parameter.kind is not parameter.KEYWORD_ONLY:
                     self.positional.append((name, rule))
@@ -60,6 +61,10 @@ class Rules:
             for place in range(len(self.positional), len(args)):
                 checked[place] = rule(f"{name}[{place - len(self.positional)}]", args[place])
         for name, value in kwargs.items():
+            if not self.open and name not in self.by_name:
+                known = ", ".join(one for one in self.by_name if one not in ("self", "cls"))
+                wants = f"a name out of {known}" if known else "no argument by name"
+                raise TypeError(refusal(name, value, wants))
             rule = self.by_name.get(name, self.other)
             if rule is not None:
                 kwargs[name] = rule(name, value)
@@ -179,7 +184,8 @@ def _sequence(kind: type, item: Any) -> core.CoreSchema:
     }.get(kind, ("a list or tuple", abc.Sequence))
 
     def convert(value):
-        if isinstance(value, (str, bytes, bytearray)) or not isinstance(value, wanted):
+        keyed = isinstance(value, (str, bytes, bytearray, abc.Mapping))  # its keys are not meant
+        if keyed or not isinstance(value, wanted):
             raise TypeError
         # what can be read only once is left to the function
         return list(value) if isinstance(value, abc.Collection) else []
@@ -240,4 +246,4 @@ def _refusal(name: str, error: ValidationError) -> Exception:
     if path and path[-1] == "[key]":
         path, name = path[:-2], f"a key of {name}"
     place = name + "".join(f"[{step!r}]" for step in path)
-    return kind(f"{place}: got {shown(here[0]['input'])}; wants {' or '.join(wants)}")
+    return kind(refusal(place, here[0]["input"], " or ".join(wants)))

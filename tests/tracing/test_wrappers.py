@@ -8,9 +8,9 @@ from peft import LoraConfig, PrefixTuningConfig, get_peft_model
 from torch import nn
 
 from moe_lib import LanguageModel, ModelConfig, trace_routing
+from moe_lib.modules import bare, plain_name
 from moe_lib.tracing import experts_off, experts_per_token, largest_k, trace_generation, trained_k
 from moe_lib.tracing.interventions.disabling import shared_experts_off, strongest_experts_off
-from moe_lib.tracing.wrappers import bare, plain_name
 from tests.tracing.families import IDS, build
 
 EXPERTS = ["experts.gate_up_proj", "experts.down_proj"]

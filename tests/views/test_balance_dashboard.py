@@ -32,7 +32,7 @@ def dashboard_of():
         dashboard = BalanceDashboard(
             the_config or config(), batches or RandomBatches(), steps=steps, **options
         )
-        dashboard.messages = []
+        vars(dashboard)["messages"] = []
         dashboard.send = lambda content, buffers=None: dashboard.messages.append(content)
         made.append(dashboard)
         return dashboard

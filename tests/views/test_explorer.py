@@ -138,7 +138,7 @@ def test_no_text_and_long_text_say_so(explorer):
 @pytest.mark.parametrize(
     ("action", "name"),
     [
-        (lambda e: setattr(e, "layer", 7), "index"),
+        (lambda e: setattr(e, "layer", 7), "layer"),
         (lambda e: setattr(e, "rank", 3), "rank"),
         (lambda e: e.select_token(1000), "token"),
         (lambda e: e.select_expert(8), "expert"),

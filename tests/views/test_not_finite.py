@@ -48,7 +48,7 @@ def test_masked_tokens_without_numbers(masked, tokenizer):
     first, *rest = playground.predictions
     assert sent(playground.view)["cards"][0]["rows"] and rest
     lost = replace(first, probabilities=(NAN,) * 5, loss=NAN, true_rank=1)
-    playground.predictions = [lost, *rest]
+    playground._predictions = [lost, *rest]
     shown = sent(playground._view())
     assert shown["cards"][0]["loss"] is None and shown["cards"][0]["rows"] == []
     assert shown["cards"][1]["loss"] == rest[0].loss and shown["cards"][1]["rows"]

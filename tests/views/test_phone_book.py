@@ -7,8 +7,8 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from moe_lib.views.phone_book.recall import COLOURS, Recall
-from moe_lib.views.phone_book.widget import PhoneBookRace, packed
+from moe_lib.views.phone_book.recall import COLOURS, Recall, columns_of
+from moe_lib.views.phone_book.widget import FACTS, PhoneBookRace, packed
 
 THIRD = [fact % 3 == 0 for fact in range(1024)]
 MOST = [fact % 10 != 0 for fact in range(1024)]
@@ -67,6 +67,15 @@ def test_every_fact_has_its_bit_in_the_page():
     sent = b64decode(packed(facts))
     assert len(sent) == 129
     assert [bool(sent[n >> 3] >> (n & 7) & 1) for n in range(1027)] == facts
+
+
+def test_grids_are_squares_or_twice_as_wide():
+    assert {facts: columns_of(facts) for facts in FACTS} == {
+        1024: 32,
+        2048: 64,
+        4096: 64,
+        8192: 128,
+    }
 
 
 def test_stop_ends_a_run_and_what_was_learned_stays():
@@ -155,6 +164,7 @@ def test_the_picture_lights_the_facts_that_are_recalled(race):
         assert image.get_array().reshape(-1).astype(bool).tolist() == side.known
         assert to_hex(image.get_cmap()(1.0)) == colour
         assert ax.get_title() == f"{side.name}: {100 * side.share:.1f} %"
+    assert [line.get_ydata()[0] for line in chart.lines] == [0, 0]
     assert [line.get_ydata()[-1] for line in chart.lines] == [side.share for side in race.sides]
     assert len({line.get_linestyle() for line in chart.lines}) == 2  # not by colour alone
     assert [text.get_text() for text in chart.texts] == ["dense", "8 experts"]

@@ -43,7 +43,7 @@ def make_router(
 ) -> Router:
     """A router by its name in `ROUTERS`, with the options of its class. ValueError for another name
     and for options out of range, TypeError for an option that this router does not have."""
-    require_one_of("router", name, ROUTERS)
+    require_one_of("name", name, ROUTERS)
     return ROUTERS[name](hidden_size, n_routed_experts, num_experts_per_tok, **options)
 
 

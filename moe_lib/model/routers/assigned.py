@@ -80,8 +80,7 @@ class HashRouter(Router):
         experts = self.look_up(input_ids)  # (tokens, k)
         dtype = torch.promote_types(x.dtype, torch.float32)
         weights = torch.ones(experts.shape, device=x.device, dtype=dtype) / experts.shape[1]
-        scores = weights.new_zeros(len(experts), self.n_routed_experts)  # (tokens, E)
-        scores = scores.scatter(1, experts, weights)
+        scores = weights.new_zeros(len(experts), self.n_routed_experts).scatter(1, experts, weights)
         return self.routing(experts, weights, scores, scores.log())
 
     def look_up(self, input_ids: Tensor | None) -> Tensor:

@@ -59,8 +59,7 @@ class BiasedTopKRouter(TopKRouter):
 
     Experts are chosen by s + b and weighted by s. The bias is no parameter: training moves it by
     `update_bias`, once per optimiser step. With topk_group below n_group the choice is limited to
-    nodes: a group is as good as its two best experts together (V3, section 2.1.2). DeepSeek-V4 is
-    this without groups, s = sqrt(softplus(W x)).
+    nodes: a group is as good as its two best experts together (V3, section 2.1.2).
     """
 
     name, title = "biased_topk", "Sigmoid, selection bias (DeepSeek-V3, 2024)"

@@ -8,7 +8,7 @@ import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 
-from moe_lib.errors import require, require_unicode
+from moe_lib.errors import require, require_number, require_unicode
 from moe_lib.hub import hub_unreachable
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.arrow_cache import cache_folder, cached_dataset, quiet_datasets
@@ -101,10 +101,7 @@ def _check_arguments(name_or_path, text_column, domain, split, limit, held_out) 
     require(known, "split", split, "None, 'train' or 'heldout'")
     at_least_1 = limit is None or (type(limit) is int and limit > 0)
     require(at_least_1, "limit", limit, "None or a whole number of at least 1")
-    wants = "a share from 0 up to 1, not 1 itself"
-    number = isinstance(held_out, int | float) and not isinstance(held_out, bool)
-    require(number, "held_out", held_out, wants, TypeError)
-    require(0 <= held_out < 1, "held_out", held_out, wants)
+    require_number("held_out", held_out, at_least=0, below=1)
     for argument, value in (("text_column", text_column), ("domain", domain)):
         if value is not None or argument == "text_column":
             require(isinstance(value, str), argument, value, "a text", TypeError)

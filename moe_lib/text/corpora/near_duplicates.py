@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from moe_lib.errors import require, require_texts
+from moe_lib.errors import require_number, require_texts
 
 # A Chinese or Japanese character counts as a word of its own: such text has no spaces between
 # words.
@@ -67,9 +67,7 @@ def first_of_linked(n: int, pairs: Iterable[tuple[int, int]]) -> list[int]:
 
 def _check(texts: Sequence[str], threshold: float) -> None:
     require_texts("texts", texts)
-    number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
-    require(number, "threshold", threshold, "a number in (0, 1]", TypeError)
-    require(0 < threshold <= 1, "threshold", threshold, "a number in (0, 1]")
+    require_number("threshold", threshold, above=0, at_most=1)
 
 
 def _shingles(text: str) -> list[str]:

@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
-from moe_lib.modules import eval_mode
+from moe_lib.modules import as_written, bare, eval_mode
 from moe_lib.tracing.interventions.switching_off import experts_off
 from moe_lib.tracing.traced_inputs import check_ids
-from moe_lib.tracing.wrappers import as_written, bare
 from moe_lib.validation import checked
 
 _ROWS = 32  # texts per pass

@@ -50,7 +50,8 @@ def miller_madow_bias(counts: Tensor) -> float:
 def _check_counts(counts: Tensor) -> None:
     require_tensor("counts", counts, ("A", "B"), ("whole", "floating"), low=0, finite=True)
     wants = "a table (A, B) with at least one count"
-    require(bool(counts.sum() > 0), "counts", f"a table of shape {tuple(counts.shape)}", wants)
+    got = f"a table of shape {tuple(counts.shape)} without a count"
+    require(bool(counts.sum() > 0), "counts", got, wants)
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,8 @@ def routing_information(
         return _exchange_within_texts(labels, trace.real, generator)
 
     counts = table(labels)
+    wants = "a label of at least 0 at some real token that has a choice"
+    require(bool(counts.sum() > 0), "labels", "none of a real token", wants)
     bits = mutual_information(counts)
     chance = torch.tensor(
         [mutual_information(table(shuffled())) for _ in range(shuffles)], dtype=torch.float64

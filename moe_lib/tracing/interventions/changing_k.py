@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel, MoELayer
 from moe_lib.model.routers import Router
+from moe_lib.modules import bare
 from moe_lib.tracing.hugging_face import (
     WatchedLayer,
     expert_arguments,
@@ -19,7 +20,6 @@ from moe_lib.tracing.hugging_face import (
     limiting_groups,
 )
 from moe_lib.tracing.interventions.banning import number_of_experts, reads_text
-from moe_lib.tracing.wrappers import bare
 
 # A table of the experts of every token, a choice that is no top-k, or one that its authors wrote
 # for one k alone.

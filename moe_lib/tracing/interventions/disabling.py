@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer
-from moe_lib.tracing.wrappers import bare
+from moe_lib.modules import bare
 from moe_lib.validation import Natural, Seed, checked
 
 

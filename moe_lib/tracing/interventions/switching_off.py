@@ -8,8 +8,8 @@ from torch import nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel, MoELayer
+from moe_lib.modules import bare
 from moe_lib.tracing.interventions.banning import banned_experts
-from moe_lib.tracing.wrappers import bare
 from moe_lib.validation import Natural, checked
 
 

@@ -39,6 +39,7 @@ from moe_lib.tuning.saving import fingerprint
 from moe_lib.validation import PathLike, checked
 
 KIND = "moe_lib adapter"
+CARD = ("kind", "method", "settings", "base", "n_trainable")  # fields of adapter.json
 
 
 class Attached:
@@ -266,6 +267,11 @@ class Method:
     become lists)."""
 
     attached_class = Attached  # no annotation: an attribute of the class, not a setting
+
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "count" in vars(cls):  # a formula, which would go wrong in its depths
+            cls.count = checked(cls.count)
 
     def attach(self, model: LanguageModel) -> Attached:
         """Freeze `model` and put the method into it, in place. Raises TypeError for anything but a

@@ -6,10 +6,17 @@ import torch
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
-from moe_lib.files import read_json, read_tensors, require_fields, require_weights
+from moe_lib.files import (
+    finish_folder,
+    read_json,
+    read_tensors,
+    require_fields,
+    require_only,
+    require_weights,
+)
 from moe_lib.model import LanguageModel
 from moe_lib.tuning.methods.adalora import AdaLoRA
-from moe_lib.tuning.methods.base import KIND, Attached, Method, attached_to
+from moe_lib.tuning.methods.base import CARD, KIND, Attached, Method, attached_to
 from moe_lib.tuning.methods.esft import ESFT
 from moe_lib.tuning.methods.houlsby import Houlsby
 from moe_lib.tuning.methods.lora import LoRA
@@ -43,6 +50,7 @@ def load_adapter(folder: PathLike, model: LanguageModel) -> Attached:
     with other weights than those that the method was trained on, naming the fingerprints of both.
     """
     folder = Path(folder)
+    finish_folder(folder)
     for name in ("adapter.json", "adapter.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(
@@ -53,7 +61,8 @@ def load_adapter(folder: PathLike, model: LanguageModel) -> Attached:
         raise ValueError(
             f"{folder / 'adapter.json'}: not an adapter of moe_lib, one of {', '.join(METHODS)}"
         )
-    require_fields(folder / "adapter.json", card, settings=dict, base=str)
+    require_fields(folder / "adapter.json", card, settings=dict, base=str, n_trainable=int)
+    require_only(folder / "adapter.json", card, *CARD)
     here = fingerprint(model)
     require(
         here == card["base"],
@@ -79,6 +88,11 @@ def load_adapter(folder: PathLike, model: LanguageModel) -> Attached:
     if {name: (t.shape, t.is_floating_point()) for name, t in saved.items()} != shapes:
         attached.detach()
         raise ValueError(f"{path}: does not fit the settings in adapter.json")
+    if card["n_trainable"] != attached.n_trainable:
+        wants = f"{attached.n_trainable}, as its settings say"
+        attached.detach()
+        got = card["n_trainable"]
+        raise ValueError(f"{folder / 'adapter.json'}: n_trainable: got {got!r}; wants {wants}")
     with torch.no_grad():
         for name, tensor in tensors.items():
             tensor.copy_(saved[name])

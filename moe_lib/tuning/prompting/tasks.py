@@ -31,6 +31,7 @@ def translation_chats(
     """
     _check_language("source", source)
     _check_language("target", target)
+    require(source != target, "target", target, f"another language than source ({source!r})")
     require_rows("pairs", pairs, source, target)
     return [chat(pair[source], pair[target], translate_into(target)) for pair in pairs]
 

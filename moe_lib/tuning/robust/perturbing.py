@@ -8,13 +8,16 @@ from torch import Tensor, nn
 
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
+from moe_lib.model_inputs import check_ids
+from moe_lib.modules import bare
 from moe_lib.tuning.arguments import Batch, ModelOrHead
-from moe_lib.validation import checked
+from moe_lib.validation import checked, require_tensor
 
 
 def base_of(model: nn.Module) -> LanguageModel:
     """The language model of a head, or the model itself."""
-    return model if isinstance(model, LanguageModel) else model.base
+    model = bare(model)
+    return model if isinstance(model, LanguageModel) else bare(model.base)
 
 
 @checked
@@ -22,13 +25,15 @@ def base_of(model: nn.Module) -> LanguageModel:
 def perturbed(model: ModelOrHead, delta: Tensor) -> Iterator[None]:
     """Within the `with` block, delta is added to what the embedding gives.
 
-    delta  (batch, sequence, hidden_size), of the batch that goes through the model; gradients reach
-           it
+    delta  (batch, sequence, hidden_size) of finite numbers, of the batch that goes through the
+           model; gradients reach it
 
     The table of embeddings itself is never touched, so there is nothing to restore: after the block
     the model is exactly what it was, also after an error. Raises ValueError, when the model runs,
     for a delta of another shape.
     """
+
+    require_tensor("delta", delta, ("batch", "sequence", "hidden_size"), "floating", finite=True)
 
     def add(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
         require(
@@ -93,5 +98,7 @@ def random_direction(delta: Tensor, batch: dict[str, Tensor], radius: float, see
 @torch.no_grad()
 def embedding_norms(model: ModelOrHead, batch: Batch) -> Tensor:
     """‖embeddings‖₂ of each text over its real tokens, (batch,): what a radius is compared with."""
-    hidden = base_of(model).embedding(batch["input_ids"].to(base_of(model).device))
+    base = base_of(model)
+    check_ids(batch["input_ids"].to(base.device), batch.get("attention_mask"), None, base.config)
+    hidden = base.embedding(batch["input_ids"].to(base.device))
     return text_norm(hidden * real_tokens(batch).to(hidden.device)).flatten()

@@ -9,9 +9,10 @@ import ipywidgets as widgets
 from matplotlib.figure import Figure
 from torch import nn
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_whole
 from moe_lib.tracing.attention_maps import AttentionMaps, attention_maps
 from moe_lib.validation import Count, Natural, Tokenizer, checked
+from moe_lib.views.kit.attributes import KnownAttributes
 from moe_lib.views.kit.lettering import plain_words, shortened
 from moe_lib.views.kit.page_messages import said
 from moe_lib.views.kit.page_messages import text as check_text
@@ -90,13 +91,15 @@ def attention_words(maps: Mapping[str, AttentionMaps], layer: int, head: int) ->
     return " ".join(sentences)
 
 
-class AttentionViewer(StaticDisplay, widgets.VBox):
+class AttentionViewer(KnownAttributes, StaticDisplay, widgets.VBox):
     """Attention maps to play with: type a text, choose a layer and a head.
 
     Controls, also for code:  text_box, layer_slider, head_slider (ipywidgets)
     State to read:            maps (name -> AttentionMaps), layer, head, summary (what is shown, in
     words), figure()
     """
+
+    TELLS = ("maps",)
 
     @checked
     def __init__(
@@ -136,14 +139,34 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
         self.text_box.observe(self._on_text, "value")
         for slider in (self.layer_slider, self.head_slider):
             slider.observe(lambda change: self._show(), "value")
+        self._made = True
+
+    @property
+    def text(self) -> str:
+        return self._text
+
+    @text.setter
+    def text(self, text: str) -> None:
+        check_text("text", text)
+        self.text_box.value = text
 
     @property
     def layer(self) -> int:
         return self.layer_slider.value
 
+    @layer.setter
+    def layer(self, layer: int) -> None:
+        require_whole("layer", layer, 0, self.layer_slider.max)
+        self.layer_slider.value = layer
+
     @property
     def head(self) -> int:
         return self.head_slider.value
+
+    @head.setter
+    def head(self, head: int) -> None:
+        require_whole("head", head, 0, self.head_slider.max)
+        self.head_slider.value = head
 
     @property
     def summary(self) -> str:
@@ -154,7 +177,7 @@ class AttentionViewer(StaticDisplay, widgets.VBox):
 
     def _read(self) -> None:
         text, limit = self.text_box.value, self._max_tokens
-        self.maps = {
+        self._maps = {
             name: attention_maps(model, self._tokenizer, text, limit)
             for name, model in self._models.items()
         }

@@ -30,7 +30,7 @@ class DashboardMessages(MessageWidget):
         Form("_show", needs={"act": one_of("show"), "places": several(whole())}),
         Form("_forget", needs={"act": one_of("forget"), "place": whole()}),
     )
-    KEPT = ("_cure", "_seed", "runs", "_hidden")
+    KEPT = ("_cure", "_seed", "_runs", "_hidden")
 
     def receive(self, message: object) -> str:
         """Also {"act": "hello"}, of a page that has just been opened: it has no steps yet, and must

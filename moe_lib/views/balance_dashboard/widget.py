@@ -69,7 +69,8 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
     view = traitlets.Dict().tag(
         sync=True
     )  # controls and words; the numbers of the steps travel as messages
-    training: LiveTraining | None = None
+    TELLS = ("config", "runs", "ends", "status", "training")
+    _training: LiveTraining | None = None
 
     cure = _setting("kind", "what balances the load: none, auxiliary or bias")
     alpha = _setting("alpha", "factor of the auxiliary loss")
@@ -111,19 +112,19 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
         unknown = sorted(set(options) - TRAIN_OPTIONS)
         wants = f"some of {', '.join(sorted(TRAIN_OPTIONS))}"
         require(not unknown, "options", unknown, wants, TypeError)
-        self.config, self._batches = config, batches
+        self._config, self._batches = config, batches
         self._options = {"steps": steps, "learning_rate": learning_rate, **options}
         self._cure = Cure(cure, alpha, scope, bias_update_speed)
         self._cure.fields(config)  # raises if they do not go together
         self.seed = seed
-        self.runs, self._failure = [], ""
+        self._runs, self._failure = [], ""
         self._hidden: set[str] = set()
-        self.ends: dict[str, str] = {}  # how each run ended
+        self._ends: dict[str, str] = {}  # how each run ended
         self._sent: tuple[str, int] = (
             "",
             0,
         )  # the run whose steps the page has, and how many of them
-        self.status, self._last_update = "Nothing has been trained yet.", 0.0
+        self._status, self._last_update = "Nothing has been trained yet.", 0.0
         self._lock = threading.RLock()  # the training's thread publishes too
         super().__init__(view=dashboard_view(self))
 
@@ -172,7 +173,7 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
             **self._options,
         )
         self._problem = self._failure = ""
-        self.training, self.runs = training, [*self.runs, run]
+        self._training, self._runs = training, [*self.runs, run]
         self._hidden |= {old.name for old in self.shown[:-MAX_RUNS]}
         training.start()
 
@@ -228,7 +229,7 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
             place,
             "a run that has ended",
         )
-        self.runs = [run for at, run in enumerate(self.runs) if at != place]
+        self._runs = [run for at, run in enumerate(self.runs) if at != place]
         self._publish(every_row=True)
 
     @property
@@ -260,7 +261,7 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
         self._cure = cure
         if self.alive:
             self.training.change(**fields)
-            self.status = (
+            self._status = (
                 f"{self.runs[-1].name.capitalize()}: {cure_words(fields)} from the next step on."
             )
         self._publish()
@@ -274,7 +275,7 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
 
     def _follow(self, run: BalanceRecorder, training: LiveTraining) -> None:
         """After each change of the training's state, in its thread or the reader's."""
-        self.status = status_words(run, training.state, training.steps_done, training.steps)
+        self._status = status_words(run, training.state, training.steps_done, training.steps)
         if training.state == FAILED:
             error = training.error
             self._failure = f"{self.status[:-1]}: {type(error).__name__}: {error}"

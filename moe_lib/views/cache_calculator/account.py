@@ -10,6 +10,7 @@ from moe_lib.published import ModelSizes
 KINDS = ("MHA", "GQA", "MQA", "MLA")
 PRECISIONS = ("fp32", "bf16", "fp8", "6 bits", "4 bits")
 GB = 10**9
+LARGEST = 2**40  # of sizes: no model comes near, and the products stay numbers
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class CacheSizes:
 
     def __post_init__(self):
         for name in self.__dataclass_fields__:
-            require_whole(name, getattr(self, name))
+            require_whole(name, getattr(self, name), at_most=LARGEST)
         require(
             self.num_attention_heads % self.num_key_value_heads == 0,
             "num_key_value_heads",
@@ -109,7 +110,7 @@ def cache_account(
     ValueError or TypeError names the argument that cannot be.
     """
     for name, value in (("context", context), ("batch_size", batch_size), ("memory", memory)):
-        require_whole(name, value)
+        require_whole(name, value, at_most=LARGEST)
     require(
         isinstance(precision, str) and precision in PRECISIONS,
         "precision",

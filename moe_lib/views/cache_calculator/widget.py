@@ -14,6 +14,7 @@ from moe_lib.views.cache_calculator.account import (
     cache_sizes_of,
     kind_of,
 )
+from moe_lib.views.cache_calculator.scale import LogScale
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.page_messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
@@ -65,16 +66,9 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         ),
         Form("_back", needs={"reset": one_of(True)}),
     )
-    KEPT = (
-        "model",
-        "kind",
-        "sizes",
-        "context",
-        "batch_size",
-        "precision",
-        "memory",
-        "account",
-    )
+    SETS = ("model", "kind", "context", "batch_size", "precision", "memory")
+    TELLS = ("sizes", "account")
+    KEPT = tuple(f"_{name}" for name in (*SETS, *TELLS))
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; cache_calculator.js only reads it
 
     def __init__(
@@ -87,14 +81,10 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     ):
         require_one_of("model", model, published_names(dense=True))
         sizes = published(model).sizes
-        self.model, self.kind, self.sizes = model, kind_of(sizes), cache_sizes_of(sizes)
-        self.context, self.batch_size, self.precision, self.memory = (
-            context,
-            batch_size,
-            precision,
-            memory,
-        )
-        self.account = cache_account(self.sizes, context, batch_size, precision, memory)
+        self._model, self._kind, self._sizes = model, kind_of(sizes), cache_sizes_of(sizes)
+        self._account = cache_account(self.sizes, context, batch_size, precision, memory)
+        self._context, self._batch_size = context, batch_size
+        self._precision, self._memory = precision, memory
         super().__init__(view=self._view())
 
     @property
@@ -148,12 +138,12 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         settings = {
             name: getattr(self, name) if value is None else value for name, value in given.items()
         }
-        self.account = cache_account(
+        self._account = cache_account(
             new, **settings
         )  # refuses what cannot be, before anything changes
-        self.model, self.kind, self.sizes = self.model if model is None else model, kind, new
+        self._model, self._kind, self._sizes = self.model if model is None else model, kind, new
         for name, value in settings.items():
-            setattr(self, name, value)
+            setattr(self, f"_{name}", value)
         self.view = self._view()
 
     def reset(self) -> None:
@@ -188,7 +178,9 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             cache_figure,  # matplotlib waits for a picture
         )
 
-        return cache_figure(self._title(), self._rows(), self.memory * GB, self._headings())
+        return cache_figure(
+            self._title(), self._rows(), self.memory * GB, self._headings(), self._scales()
+        )
 
     def _named(self, kind: str) -> str:
         s = self.sizes
@@ -213,6 +205,13 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             f"Cache of {sequences} × {self.context:,} tokens",
             f"Sequences of {self.context:,} tokens in {self.memory} GB",
         )
+
+    def _scales(self) -> dict[str, LogScale]:
+        """The scale of each group of bars; that of the totals holds the memory, too."""
+        rows = self._rows()
+        scales = {name: [row[name] for row in rows] for name in ("token", "total", "fitting")}
+        scales["total"].append(self.memory * GB)
+        return {name: LogScale.of(numbers) for name, numbers in scales.items()}
 
     def _rows(self) -> list[dict]:
         a = self.account
@@ -258,6 +257,14 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "rows": self._rows(),
             "memory": self.memory * GB,
             "memory_words": f"{self.memory} GB",
+            "scales": {
+                field: {
+                    "places": [scale.place(row[field]) for row in self._rows()],
+                    "ticks": [scale.place(tick) for tick in scale.ticks],
+                    "limit": scale.place(self.memory * GB) if field == "total" else None,
+                }
+                for field, scale in self._scales().items()
+            },
             "summary": self.summary,
             "problem": self._problem,
         }

@@ -54,13 +54,30 @@ class ExplorerState:
         self._read(other_text=text)
 
     @property
+    def max_tokens(self) -> int:
+        """Longer texts are cut here. Set it to read with another limit."""
+        return self._readings.max_tokens
+
+    @max_tokens.setter
+    def max_tokens(self, max_tokens: int) -> None:
+        whole(1)("max_tokens", max_tokens)
+        before, self._readings.max_tokens = self.max_tokens, max_tokens
+        try:
+            self._read()
+        except BaseException:
+            self._readings.max_tokens = before
+            raise
+
+    @property
     def layer(self) -> int:
         return self.panel.layer
 
     @layer.setter
     def layer(self, layer: int) -> None:
-        require(is_whole(layer), "layer", layer, "the number of a layer", TypeError)
-        self.reading.trace.layer(layer)  # raises ValueError for a layer without experts
+        known = [one.index for one in self.reading.trace.layers]
+        wants = f"a layer with experts: {known}"
+        require(is_whole(layer), "layer", layer, wants, TypeError)
+        require(layer in known, "layer", layer, wants)
         self.layer_slider.value = layer
 
     @property

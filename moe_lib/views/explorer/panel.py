@@ -7,6 +7,7 @@ from moe_lib.errors import is_whole, require
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.page_messages import said
 
+CHOSEN = ("layer", "rank", "token", "side", "expert")  # what the page and callers choose
 SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
 
 
@@ -25,13 +26,13 @@ class RoutingPanel(anywidget.AnyWidget):
     before = traitlets.Dict().tag(
         sync=True
     )  # what was expected as trained; {} while nothing is changed
-    layer = traitlets.Int(0).tag(sync=True)  # number of the layer in the model
-    rank = traitlets.Int(1).tag(sync=True)  # 1 is the first choice
-    token = traitlets.Int(-1).tag(sync=True)  # -1: none
-    side = traitlets.Int(0).tag(
-        sync=True
-    )  # the reading that `token` belongs to: 0, or 1 for the compared one
-    expert = traitlets.Int(-1).tag(sync=True)  # -1: none
+    # Of no type, because `_check` says what is wrong better than a trait's type would.
+    layer = traitlets.TraitType(0).tag(sync=True)  # number of the layer in the model
+    rank = traitlets.TraitType(1).tag(sync=True)  # 1 is the first choice
+    token = traitlets.TraitType(-1).tag(sync=True)  # -1: none
+    # the reading that `token` belongs to: 0, or 1 for the compared one
+    side = traitlets.TraitType(0).tag(sync=True)
+    expert = traitlets.TraitType(-1).tag(sync=True)  # -1: none
     changes = traitlets.List().tag(sync=True)
     summary = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
@@ -42,12 +43,14 @@ class RoutingPanel(anywidget.AnyWidget):
         the old values back."""
         self.problem = ""
         try:
+            other = sorted(set(sync_data) - set(CHOSEN))
+            require(not other, "message", other, f"some of {', '.join(CHOSEN)}", RefusedTrait)
             super().set_state(sync_data)
         except Exception as error:  # a page has nobody to raise to
             self.problem = said(error)
             self.send_state([name for name in self.keys if name in sync_data])
 
-    @traitlets.validate("layer", "rank", "token", "side", "expert")
+    @traitlets.validate(*CHOSEN)
     def _check(self, proposal):
         """RefusedTrait, a ValueError, for what is not in the payload."""
         name, value = proposal["trait"].name, proposal["value"]

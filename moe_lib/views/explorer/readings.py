@@ -17,6 +17,8 @@ from moe_lib.tracing import (
 from moe_lib.views.explorer import words
 from moe_lib.views.kit.page_messages import text as check_text
 
+_NEEDS_MODEL = "explore(model, tokenizer, …): this is a trace without its model"
+
 
 class Readings:
     """One text in a model, or two texts in a model, or one text in two models.
@@ -42,7 +44,7 @@ class Readings:
         other_tokenizer,
         names: tuple[str, str],
     ):
-        self._model, self._tokenizer, self._max_tokens = model, tokenizer, max_tokens
+        self._model, self._tokenizer, self.max_tokens = model, tokenizer, max_tokens
         require(
             other_model is None or isinstance(other_model, nn.Module),
             "compare_model",
@@ -74,6 +76,9 @@ class Readings:
 
     def read(self, text: str, other_text: str | None, off: dict, k: int | None) -> None:
         """Read again what these four change. After an error all is as it was."""
+        if self._model is None:
+            self._refuse_without_model(text, other_text, off, k)
+            return
         require(
             other_text is None or not self.two_models,
             "compare_text",
@@ -83,11 +88,11 @@ class Readings:
         check_text("text", text)
         if other_text is not None:
             check_text("compare_text", other_text)
-        arguments = (self._model, self._tokenizer, text, self._max_tokens)
-        known = self._asked[:1] == (text,)
+        arguments = (self._model, self._tokenizer, text, self.max_tokens)
+        known = self._asked[:1] == (text,) and self._asked[4] == self.max_tokens
         baseline = self.baseline if known else read_text(*arguments)
         changed = any(off.values()) or k is not None
-        same = known and self._asked[2:] == (off, k)
+        same = known and self._asked[2:4] == (off, k)
         reading = self.reading if same else read_text(*arguments, off, k) if changed else baseline
         compared = self._read_other(text, other_text, off, k)
         both = compared is not None and len(reading) and len(compared)
@@ -95,28 +100,49 @@ class Readings:
             self.comparison = compare_readings(reading, compared) if both else None
         self.baseline, self.reading, self.compared = baseline, reading, compared
         self.changes = changed_predictions(baseline, reading) if reading is not baseline else []
-        self._asked = (text, other_text, off, k)
+        self._asked = (text, other_text, off, k, self.max_tokens)
+
+    def _refuse_without_model(self, text, other_text, off, k) -> None:
+        """ValueError for anything but what stands there already."""
+        asked = {"text": text, "compare_text": other_text, "off": off, "k": k}
+        there = {"text": self.text, "compare_text": None, "off": {}, "k": None}
+        for name, value in asked.items():
+            same = value == there[name] or (name == "off" and not any(value.values()))
+            require(
+                same, name, value, "explore(model, tokenizer, …): this is a trace without its model"
+            )
 
     def _read_other(
         self, text: str, other_text: str | None, off: dict, k: int | None
     ) -> Reading | None:
         if self.two_models:
-            if self._asked[:1] == (text,):
+            if self._asked[:1] + self._asked[4:] == (text, self.max_tokens):
                 return self.compared
-            return read_text(self._other_model, self._other_tokenizer, text, self._max_tokens)
-        if other_text is None or self._asked[1:] == (other_text, off, k):
+            return read_text(self._other_model, self._other_tokenizer, text, self.max_tokens)
+        if other_text is None or self._asked[1:] == (other_text, off, k, self.max_tokens):
             return None if other_text is None else self.compared
-        return read_text(self._model, self._tokenizer, other_text, self._max_tokens, off, k)
+        return read_text(self._model, self._tokenizer, other_text, self.max_tokens, off, k)
 
     def find_k(self) -> None:
         """Set ks, trained_k and k_note."""
         self.ks, self.trained_k, self.k_note = [], 0, ""
+        if self._model is None:
+            self.k_note = "Experts per token, and switching experts off: need the model"
+            return
         try:
             self.ks = list(range(1, largest_k(self._model) + 1))
             own = set(trained_k(self._model).values())
             self.trained_k = own.pop() if len(own) == 1 else 0
         except ValueError as error:
             self.k_note = f"Experts per token: fixed in this model ({error})"
+
+    @classmethod
+    def of_trace(cls, reading: Reading, names: tuple[str, str]) -> "Readings":
+        """What a trace holds of one text; nothing can be changed without the model."""
+        readings = cls(None, None, len(reading), None, None, names)
+        readings.baseline = readings.reading = reading
+        readings._asked = (reading.text, None, {}, None)
+        return readings
 
     def summary(
         self, index: int, rank: int, token: int | None, side: int, expert: int | None

@@ -9,15 +9,17 @@ from matplotlib.figure import Figure
 
 from moe_lib.errors import require
 from moe_lib.intervals import interval
-from moe_lib.validation import Flag, checked
+from moe_lib.validation import Flag, Natural, checked
 from moe_lib.views.figures.arguments import require_numbers
 from moe_lib.views.kit.lettering import WIDTH, plain_words
-from moe_lib.views.kit.palette import HUES, SOFT_INK
+from moe_lib.views.kit.palette import BLUE, HUES, SOFT_INK
+from moe_lib.views.kit.placing import spread_out
 
-BLUE, GREY = HUES[4], SOFT_INK
+GREY = SOFT_INK
 COLOURS = (HUES[4], HUES[5], HUES[2], HUES[6], GREY, "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_FEW = 8  # places that can be named one by one
 
 
 @checked
@@ -29,7 +31,7 @@ def dots_figure(
     hollow: Collection[str] = (),
     intervals: Flag = False,
     zero: Flag = False,
-    digits: int = 2,
+    digits: Natural = 2,
 ) -> Figure:
     """A row per name: a dot per seed, and the mean in figures at the right.
 
@@ -98,6 +100,9 @@ def curves_figure(
         ax.axhline(0, color="black", lw=1, ls=":")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xscale("log" if logx else "linear")
+    if logx and len(x) <= _FEW:  # the places themselves, for powers of ten lie elsewhere
+        ax.set_xticks(x, [f"{place:,}" for place in x])
+        ax.minorticks_off()
     ax.set_yscale("log" if logy else "linear")
     ax.spines[["top", "right"]].set_visible(False)
     _name_ends(ax, curves)
@@ -108,22 +113,6 @@ def _name_ends(ax: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     """The names of the curves at the right, in the order of their ends and none upon another."""
     ends = [(table.index[-1], table.iloc[-1].mean()) for table in curves.values()]
     heights = ax.transAxes.inverted().transform(ax.transData.transform(ends))[:, 1]
-    for name, height, colour in zip(curves, _apart(heights, 0.075), COLOURS, strict=False):
+    for name, height, colour in zip(curves, spread_out(heights, 0.075), COLOURS, strict=False):
         style = dict(color=colour, va="center", fontsize=9.5, fontweight="bold")
         ax.annotate(name, (1.01, height), xycoords="axes fraction", **style)
-
-
-def _apart(heights: Sequence[float], gap: float) -> np.ndarray:
-    """The heights moved as little as needed for neighbours to be `gap` apart."""
-    placed = np.array(heights, dtype=float)
-    for _ in range(200):
-        order = np.argsort(placed, kind="stable")
-        near = np.diff(placed[order]) < gap - 1e-9
-        if not near.any():
-            break
-        for low, high, close in zip(order, order[1:], near, strict=False):
-            if close:
-                lack = (gap - (placed[high] - placed[low])) / 2
-                placed[low] -= lack
-                placed[high] += lack
-    return placed

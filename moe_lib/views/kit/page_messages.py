@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from moe_lib.errors import is_whole, require, require_bool, require_number, require_unicode
+from moe_lib.views.kit.attributes import KnownAttributes
 
 Check = Callable[[str, object], None]  # (name, value): raises TypeError or ValueError by that name
 
@@ -38,7 +39,7 @@ class Form:
         return f"{{{', '.join([*self.needs, *(f'{name}?' for name in self.may)])}}}"
 
 
-class MessageWidget:
+class MessageWidget(KnownAttributes):
     """Mixin, placed first among the bases: takes messages from the page, and from tests.
 
     FORMS  the kinds of messages
@@ -54,6 +55,7 @@ class MessageWidget:
     def __init__(self, *arguments, **traits):
         super().__init__(*arguments, **traits)
         self.on_msg(lambda widget, content, buffers: self.receive(content))
+        self._made = True
 
     def receive(self, message: object) -> str:
         """Take a message as the page sends it -> what was wrong with it, "" if it was taken.

@@ -49,7 +49,7 @@ def expert_colour(expert: Natural) -> ExpertColour:
     """The colour of expert number `expert`, the same in every layer."""
     tier = expert // len(HUES) % 8
     towards, amount = ((_BLACK, 0.0), (_WHITE, 0.55), (_BLACK, 0.45), (_WHITE, 0.78))[tier % 4]
-    fill = _mix(HUES[expert % len(HUES)], towards, amount)
+    fill = mix(HUES[expert % len(HUES)], towards, amount)
     text = max((_BLACK, _WHITE), key=lambda ink: contrast(ink, fill))
     return ExpertColour(fill, text, _EDGES[tier % 4], "top" if tier >= 4 else "bottom")
 
@@ -67,7 +67,8 @@ def _luminance(colour: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-def _mix(colour: str, towards: str, amount: float) -> str:
+def mix(colour: str, towards: str, amount: float) -> str:
+    """`colour` with the share `amount`, 0 to 1, of `towards` in it; all of them "#rrggbb"."""
     parts = zip(_rgb(colour), _rgb(towards), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * amount):02x}" for a, b in parts)
 

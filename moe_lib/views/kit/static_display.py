@@ -2,8 +2,11 @@
 words."""
 
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
 from io import BytesIO
+from uuid import uuid4
 
 from IPython.display import display
 
@@ -28,15 +31,28 @@ class StaticDisplay:
         return data, {"image/png": {"alt": self.summary}}
 
     def _ipython_display_(self) -> None:
+        self._put()
+
+    @contextmanager
+    def on_show(self) -> Iterator[None]:
+        """Show the widget at once and let the block work on it in view; when it is done, picture
+        and words are those of the end. If it fails, they stay as they were."""
+        name = uuid4().hex
+        self._put(name)
+        yield
+        self._put(name, update=True)
+
+    def _put(self, name: str | None = None, update: bool = False) -> None:
+        """Display the widget, and its words folded; `name` is of the place, to be updated later."""
         data, metadata = self._repr_mimebundle_()
-        display(data, metadata=metadata, raw=True)
         folded = (
             "<details><summary>The picture in "
             f"words</summary><p>{escape(self.summary)}</p></details>"
         )
-        display(
-            {"text/html": folded, "text/plain": f"The picture in words: {self.summary}"}, raw=True
-        )
+        words = {"text/html": folded, "text/plain": f"The picture in words: {self.summary}"}
+        for part, (content, about) in enumerate(((data, metadata), (words, {}))):
+            place = {"display_id": f"{name}-{part}", "update": update} if name else {}
+            display(content, metadata=about, raw=True, **place)
 
     def png(self, dpi: int = 100) -> bytes:
         """The picture of what is shown now; the same bytes every time."""

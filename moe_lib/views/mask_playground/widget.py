@@ -8,8 +8,9 @@ import anywidget
 import traitlets
 from torch import nn
 
-from moe_lib.errors import require
+from moe_lib.errors import is_whole, require
 from moe_lib.tracing.masked_words import predict_masked, rows_of, split_words
+from moe_lib.tracing.token_labels import require_fast
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.page_messages import Form, MessageWidget, several, whole
 from moe_lib.views.kit.page_messages import text as check_text
@@ -44,7 +45,8 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         Form("_read", needs={"text": check_text}),
         Form("_hide", needs={"masked": several(whole())}),
     )
-    KEPT = ("_text", "_ids", "words", "_tail", "_cut", "_masked", "predictions")
+    KEPT = ("_text", "_ids", "_words", "_tail", "_cut", "_masked", "_predictions")
+    TELLS = ("words", "predictions")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; mask_playground.js only reads it
 
     def __init__(self, model: nn.Module, tokenizer, text: str = EXAMPLE):
@@ -61,13 +63,7 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "a causal model",
             "a masked one (config.causal is False)",
         )
-        require(
-            getattr(tokenizer, "is_fast", False),
-            "tokenizer",
-            type(tokenizer).__name__,
-            "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
-            TypeError,
-        )
+        require_fast(tokenizer)
         require(
             tokenizer.mask_token_id is not None,
             "tokenizer",
@@ -82,7 +78,7 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         )
         self._model, self._tokenizer = model, tokenizer
         self._max_tokens = min(MAX_TOKENS, model.config.max_position_embeddings)
-        self.words, self.predictions, self._masked = [], [], []
+        self._words, self._predictions, self._masked = [], [], []
         self._read(text)
         super().__init__(view=self._view())
 
@@ -141,18 +137,18 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
         return playground_figure(self.words, self._masked, self.predictions, self.loss)
 
-    def _known(self, words: Iterable[int]) -> set[int]:
+    def _known(self, words: Iterable[int], argument: str = "words") -> set[int]:
         wants = (
             f"word numbers from 0 to {len(self.words) - 1}"
             if self.words
             else "no number: there is no text"
         )
         listed = isinstance(words, Iterable) and not isinstance(words, str)
-        require(listed, "words", words, f"a list of {wants}", TypeError)
+        require(listed, argument, words, f"a list of {wants}", TypeError)
         chosen = list(words)
-        whole = all(isinstance(word, int) and not isinstance(word, bool) for word in chosen)
-        require(whole, "words", chosen, f"a list of {wants}", TypeError)
-        require(all(0 <= word < len(self.words) for word in chosen), "words", chosen, wants)
+        numbers = all(is_whole(word) for word in chosen)
+        require(numbers, argument, chosen, f"a list of {wants}", TypeError)
+        require(all(0 <= word < len(self.words) for word in chosen), argument, chosen, wants)
         return set(chosen)
 
     def _read(self, text: str) -> None:
@@ -165,8 +161,8 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         ).get_matching_blocks()
         moved = {block.a + step: block.b + step for block in same for step in range(block.size)}
         masked = sorted(moved[word] for word in self._masked if word in moved)
-        self.predictions = self._predicted(ids, words, masked)
-        self._text, self._ids, self.words, self._tail, self._cut = text, ids, words, tail, cut
+        self._predictions = self._predicted(ids, words, masked)
+        self._text, self._ids, self._words, self._tail, self._cut = text, ids, words, tail, cut
         self._masked = masked
 
     def _set_masked(self, words: set[int]) -> None:
@@ -175,8 +171,8 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
     def _hide(self, masked: list[int]) -> None:
         """Mask these words and no others."""
-        masked = sorted(self._known(masked))
-        self.predictions = self._predicted(self._ids, self.words, masked)
+        masked = sorted(self._known(masked, "masked"))
+        self._predictions = self._predicted(self._ids, self.words, masked)
         self._masked = masked
 
     def _predicted(self, ids: list[int], words: list, masked: list[int]) -> list:

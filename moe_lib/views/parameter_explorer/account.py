@@ -57,7 +57,7 @@ class ParameterAccount:
 def account_of(sizes: ModelSizes, batch_size: int, precision: str) -> ParameterAccount:
     """The account of one model with experts. ValueError or TypeError names the argument that cannot
     be."""
-    require_whole("batch_size", batch_size)
+    require_whole("batch_size", batch_size, at_most=2**40)
     require(
         isinstance(precision, str) and precision in PRECISIONS,
         "precision",

@@ -61,18 +61,24 @@ class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         ),
         Form("_back", needs={"reset": one_of(True)}),
     )
-    KEPT = ("account", "_state")
+    KEPT = ("_account", "_state")
+    TELLS = ("account",)
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; parameter_explorer.js only reads it
 
     def __init__(self, model: str = "DeepSeek-V2", batch_size: int = 1, precision: str = "bf16"):
         require_one_of("model", model, published_names(dense=True))
         self._state = (published(model).name, published(model).sizes, batch_size, precision)
-        self.account = account_of(*self._state[1:])
+        self._account = account_of(*self._state[1:])
         super().__init__(view=self._view())
 
     @property
     def model(self) -> str:
         return self._state[0]
+
+    @model.setter
+    def model(self, model: str) -> None:
+        require(model is not None, "model", model, "a value", TypeError)
+        self.set(model=model)
 
     @property
     def sizes(self) -> ModelSizes:
@@ -82,9 +88,19 @@ class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def batch_size(self) -> int:
         return self._state[2]
 
+    @batch_size.setter
+    def batch_size(self, batch_size: int) -> None:
+        require(batch_size is not None, "batch_size", batch_size, "a value", TypeError)
+        self.set(batch_size=batch_size)
+
     @property
     def precision(self) -> str:
         return self._state[3]
+
+    @precision.setter
+    def precision(self, precision: str) -> None:
+        require(precision is not None, "precision", precision, "a value", TypeError)
+        self.set(precision=precision)
 
     @property
     def changed(self) -> dict[str, int]:
@@ -122,7 +138,7 @@ class ParameterExplorer(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         batch_size = self.batch_size if batch_size is None else batch_size
         precision = self.precision if precision is None else precision
         new = start.replace(**sizes)
-        self.account = account_of(new, batch_size, precision)
+        self._account = account_of(new, batch_size, precision)
         self._state = (name, new, batch_size, precision)
         self.view = self._view()
 

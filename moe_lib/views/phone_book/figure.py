@@ -9,16 +9,12 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from moe_lib.views.kit.lettering import WIDTH, plain_words
+from moe_lib.views.kit.placing import spread_out
 from moe_lib.views.kit.wording import percent
-from moe_lib.views.phone_book.recall import COLOURS, Recall
+from moe_lib.views.phone_book.recall import COLOURS, Recall, columns_of
 
 DASHES = ((0, (5, 2)), "solid")
 DARK = "#e4e4e4"  # a fact that is not recalled
-
-
-def columns_of(facts: int) -> int:
-    """Columns of a grid about twice as wide as high."""
-    return 2 ** round(np.log2(2 * facts) / 2)
 
 
 @plain_words
@@ -26,7 +22,7 @@ def race_figure(
     facts: int, sides: Sequence[Recall], curves: Mapping[str, Sequence[tuple[int, float]]]
 ) -> Figure:
     """Two grids of facts, and recall against steps; before a race the grids are dark."""
-    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     *grids, chart = figure.subplots(1, 3, width_ratios=(3, 3, 2.4))
     for place, ax in enumerate(grids):
         side = sides[place] if place < len(sides) else None
@@ -52,10 +48,11 @@ def _draw_grid(ax: Axes, facts: int, side: Recall | None, colour: str) -> None:
 
 def _draw_curves(ax: Axes, sides: Sequence[Recall], curves: Mapping) -> None:
     steps = sides[0].steps if sides else 1
-    for side, colour, dash in zip(sides, COLOURS, DASHES, strict=False):
+    heights = spread_out([side.share for side in sides], 0.1)
+    for side, height, colour, dash in zip(sides, heights, COLOURS, DASHES, strict=False):
         at, share = zip(*curves[side.name], strict=True)
-        ax.plot(at, share, color=colour, linestyle=dash, lw=2)
-        ax.text(at[-1] + 0.02 * steps, share[-1], side.name, color=colour, va="center", fontsize=9)
+        ax.plot((0, *at), (0, *share), color=colour, linestyle=dash, lw=2)
+        ax.text(at[-1] + 0.03 * steps, height, side.name, color=colour, va="center", fontsize=9)
     ax.set(xlim=(0, 1.45 * steps), ylim=(0, 1.05), xlabel="step", ylabel="recall")
     ax.set_xticks([0, steps] if sides else [])
     ax.set_yticks([0, 0.5, 1])

@@ -33,14 +33,15 @@ function render({ model, el }) {
   const chart = part("div", "chart", { "aria-hidden": "true" });
   const summary = part("p", "summary", { "data-testid": "phone-summary" });
   // JupyterLab would otherwise take Enter and the arrow keys for its own.
-  const root = h("div", { class: "moe-widget moe-phone", "data-testid": "phone-book", "data-lm-suppress-shortcuts": "true" },
+  const root = h("div", { class: "moe-widget moe-phone", "data-testid": "phone-book", "data-lm-suppress-shortcuts": "true",
+    onkeydown: (event) => event.stopPropagation() },
     h("div", { class: "moe-phone-bar" }, ...selects.map((one) => one.row), start, stop, status, step), problem, plan,
     h("div", { class: "moe-phone-sides" }, ...sides.map((one) => one.box), chart), summary);
   el.append(root);
 
   /** A fact that is recalled is a full square, one that is not a dot in the middle of its place. */
-  function drawGrid(canvas, known, facts, colour) {
-    const columns = 2 ** Math.round(Math.log2(2 * facts) / 2);
+  function drawGrid(canvas, known, colour) {
+    const { facts, columns } = view();
     canvas.width = columns * CELL;
     canvas.height = Math.ceil(facts / columns) * CELL;
     const bytes = known === null ? null : Uint8Array.from(atob(known), (letter) => letter.charCodeAt(0));
@@ -64,7 +65,7 @@ function render({ model, el }) {
     grid.setAttribute("aria-label", side ? side.words : `${facts} facts, none of them learned yet`);
     numbers.textContent = side ? `${group(side.recalled)} of ${group(facts)} facts · ${side.bits === null ? NO_NUMBER : `${side.bits.toFixed(2)} bits`} per parameter · ` +
       `${group(side.parameters)} parameters, ${group(side.active)} at work for a token` : "not trained yet";
-    drawGrid(grid, side ? side.known : null, facts, view().colours[number]);
+    drawGrid(grid, side ? side.known : null, view().colours[number]);
   }
 
   function drawChart() {
@@ -73,10 +74,10 @@ function render({ model, el }) {
     const lines = shown.map((side, number) => svg("polyline", { points: [[0, 0], ...side.curve].map(at).join(" "),
       stroke: view().colours[number], "stroke-dasharray": DASHES[number], "data-testid": `phone-line-${number}` }));
     const label = (words, style) => h("span", { style }, words);
-    const ends = shown.map((side) => {
-      const [x, y] = side.curve[side.curve.length - 1];
-      return h("span", { class: "moe-phone-end", style: `left: ${Math.max(34, 100 * x)}%; top: ${100 * (1 - y)}%` }, side.name);
-    });
+    const last = shown.map((side) => side.curve[side.curve.length - 1]);
+    const top = Math.max(...last.map(([, y]) => y)); // its name stands above its curve, the other's below
+    const ends = last.map(([x, y], number) => h("span", { class: `moe-phone-end ${y === top && (number || last[1][1] < top) ? "moe-phone-above" : "moe-phone-below"}`,
+      style: `left: ${Math.max(34, 100 * x)}%; top: ${100 * (1 - y)}%` }, shown[number].name));
     chart.replaceChildren(svg("svg", { viewBox: "0 0 100 100", preserveAspectRatio: "none" }, ...lines), ...ends,
       label("1", "right: calc(100% + 5px); top: -5px"), label("½", "right: calc(100% + 5px); top: calc(50% - 5px)"),
       label("0", "right: calc(100% + 5px); bottom: -5px"), label("recall", "left: 0; top: -20px"), label("training →", "right: 0; top: calc(100% + 6px)"));

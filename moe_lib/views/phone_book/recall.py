@@ -1,11 +1,12 @@
 """The record that a race sends: what a model knows of a book of facts at one moment."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moe_lib.views.kit.palette import HUES
+from moe_lib.views.kit.palette import BLUE, VERMILION
 
-COLOURS = (HUES[4], HUES[5])  # of the two models: 3:1 or more on light and on dark ground
+COLOURS = (BLUE, VERMILION)  # of the two models: 3:1 or more on light and on dark ground
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,8 @@ class Recall:
     def share(self) -> float:
         """Facts recalled over facts, 0 to 1."""
         return sum(map(bool, self.known)) / len(self.known)
+
+
+def columns_of(facts: int) -> int:
+    """Columns of a grid of facts: a square, or twice as wide as high."""
+    return 2 ** math.ceil(math.log2(facts) / 2)

@@ -1,7 +1,7 @@
 """Where tokens and experts lie in the plane: the example, and checked coordinates."""
 
-from moe_lib.errors import require
-from moe_lib.tracing.routing_in_the_plane import LIMIT, is_number
+from moe_lib.errors import is_number, is_whole, require, require_number
+from moe_lib.tracing.routing_in_the_plane import LIMIT
 
 TEXT = "the cat sat , the dog ran , the red cat sat , the red dog ran ,"
 _PLACES = {
@@ -51,6 +51,8 @@ def coordinates(name: str, pairs) -> list[list[float]]:
 
 def moved(name: str, pairs: list, number: int, x: float, y: float) -> list[list[float]]:
     """The pairs with another place for one of them."""
-    known = isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(pairs)
+    known = is_whole(number) and 0 <= number < len(pairs)
     require(known, name, number, f"a number from 0 to {len(pairs) - 1}")
+    for axis, value in (("x", x), ("y", y)):
+        require_number(axis, value, at_least=-LIMIT, at_most=LIMIT)
     return [[x, y] if place == number else pair for place, pair in enumerate(pairs)]

@@ -1,13 +1,17 @@
 """A Routing as a grid of tokens and experts."""
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 
 from moe_lib.model.routing import Routing
 from moe_lib.views.kit.lettering import drawable, keep_words
 from moe_lib.views.kit.palette import RULE, VERMILION
 
 _DROPPED = VERMILION
+# Of a weight: even one near 0 stands out from the white of what was not chosen.
+WEIGHTS = ListedColormap(matplotlib.colormaps["Blues"](np.linspace(0.3, 1, 256)))
 
 
 def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | None = None) -> None:
@@ -20,7 +24,7 @@ def draw_routing(ax: Axes, routing: Routing, title: str, labels: list[str] | Non
     experts = routing.experts.cpu().numpy()
     stays = chosen & kept
     weights[rows[stays], experts[stays]] = routing.weights.detach().cpu().numpy()[stays]
-    ax.imshow(weights, cmap="viridis_r", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    ax.imshow(weights, cmap=WEIGHTS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     lost = chosen & ~kept
     ax.plot(experts[lost], rows[lost], "x", color=_DROPPED, markersize=4, markeredgewidth=1.6)
     ax.set_xticks(np.arange(-0.5, n_experts), minor=True)

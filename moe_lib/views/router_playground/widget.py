@@ -80,6 +80,7 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     _css = style("router_playground")
     FORMS = (Form("_follow", needs={"asked": whole(), "change": fields(_CHANGES)}),)
     KEPT = ("tokens", "experts", "selected", *_SETTINGS)
+    TELLS = ("result",)
     look = traitlets.Dict().tag(
         sync=True
     )  # what never changes: words, colours, names of the routers
@@ -139,7 +140,7 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "selected": selected,
             **asdict(PlaneSettings(**settings)),
         }
-        self.result = route_plane(
+        self._result = route_plane(
             torch.tensor(tokens), torch.tensor(experts), PlaneSettings(**settings), self._ids
         )
         self._asked = 0
@@ -221,7 +222,7 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def _on_change(self, change) -> None:
         if change["name"] != "selected":
             points, directions = torch.tensor(self.tokens), torch.tensor(self.experts)
-            self.result = route_plane(points, directions, self.settings, self._ids)
+            self._result = route_plane(points, directions, self.settings, self._ids)
         self.view = self._view()
 
     def receive(self, message: object) -> str:

@@ -11,8 +11,8 @@ from html import escape
 
 import ipywidgets as widgets
 
-from moe_lib.errors import require
-from moe_lib.tracing.token_labels import visible
+from moe_lib.tracing.token_labels import require_fast, visible
+from moe_lib.views.kit.attributes import KnownAttributes
 from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.wording import count
 
@@ -71,13 +71,7 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
     not byte-level.
     """
     check_text("text", text)
-    require(
-        getattr(tokenizer, "is_fast", False),
-        "tokenizer",
-        type(tokenizer).__name__,
-        "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
-        TypeError,
-    )
+    require_fast(tokenizer)
     encoded = tokenizer(
         text,
         return_offsets_mapping=True,
@@ -152,7 +146,7 @@ def legend_html(kinds=tuple(KINDS)) -> str:
     return "Boxes: " + "".join(boxes)
 
 
-class TokenView(widgets.VBox):
+class TokenView(KnownAttributes, widgets.VBox):
     """Type any text and see how a tokenizer cuts it.
 
     To set:   text (or text_area.value)
@@ -160,9 +154,11 @@ class TokenView(widgets.VBox):
     text area)
     """
 
+    TELLS = ("tokens",)
+
     def __init__(self, tokenizer, text: str = EXAMPLE):
         self._tokenizer = tokenizer
-        self.tokens = cut(text, tokenizer)
+        self._tokens = cut(text, tokenizer)
         self.text_area = widgets.Textarea(
             text,
             description="Text",
@@ -176,6 +172,7 @@ class TokenView(widgets.VBox):
         super().__init__([self.text_area, self._boxes])
         self.text_area.observe(lambda change: self._show(), "value")
         self._show()
+        self._made = True
 
     @property
     def text(self) -> str:
@@ -200,7 +197,7 @@ class TokenView(widgets.VBox):
 
     def _show(self) -> None:
         try:
-            self.tokens = cut(self.text, self._tokenizer)
+            self._tokens = cut(self.text, self._tokenizer)
         except ValueError as error:  # typed: the page cannot raise, and the boxes stay
             self._boxes.value = f'<p role="alert">{escape(str(error))}</p>{self._boxes.value}'
             return

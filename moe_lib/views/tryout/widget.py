@@ -49,7 +49,8 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         Form("_ask", needs={"text": check_text}, may={"question": optional(check_text)}),
         Form("_press", needs={"example": whole()}),
     )
-    KEPT = ("text", "question", "result")
+    KEPT = ("_text", "_question", "_result")
+    TELLS = ("result", "asks")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tryout.js only reads it
 
     def __init__(
@@ -95,15 +96,33 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                 "(text, question)" if asks else "a text",
             )
         first = pairs[0] if pairs else ("", None)
-        self._answer, self._examples, self.asks = answer, pairs, asks
-        self.result = None
+        self._answer, self._examples, self._asks = answer, pairs, asks
+        self._result = None
         question = first[1] if question is None else question
-        self._ask(first[0] if text is None else text, question if asks else None)
+        self._ask(first[0] if text is None else text, question)
         super().__init__(view=self._view())
+
+    @property
+    def text(self) -> str:
+        return self._text
+
+    @text.setter
+    def text(self, text: str) -> None:
+        self.ask(text)
+
+    @property
+    def question(self) -> str | None:
+        """The question about the text; None in a box that has no field for it."""
+        return self._question
+
+    @question.setter
+    def question(self, question: str) -> None:
+        check_text("question", question)
+        self.ask(self.text, question)
 
     def ask(self, text: str, question: str | None = None) -> TriedText | None:
         """Ask the model, show it, and return what it says. The question stays if none is given."""
-        self._ask(text, self.question if question is None else question)
+        self._ask(text, self._question if question is None else question)
         self.view = self._view()
         return self.result
 
@@ -192,11 +211,16 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         if self.asks:
             question = "" if question is None else question
             check_text("question", question)
+        wants = "None: this box has no field for questions"
+        require(self.asks or question is None, "question", question, wants)
         whole = text.strip() != "" and (not self.asks or question.strip() != "")
         result = (
             None if not whole else self._answer(text, question) if self.asks else self._answer(text)
         )
-        self.text, self.question, self.result = text, question, result
+        wants = "a function that gives a TriedText"
+        fits = not whole or isinstance(result, TriedText)
+        require(fits, "answer", f"one that gives {result!r:.80}", wants, TypeError)
+        self._text, self._question, self._result = text, question, result
 
     def _view(self) -> dict:
         found = self.result

@@ -59,6 +59,7 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         Form("_press", needs={"act": one_of("run", "stop")}),
     )
     KEPT = ("_task", "_methods", "_n_train", "_curve")
+    TELLS = ("run", "status", "progress")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; tuning_comparator.js only reads it
     _call: BackgroundCall | None = None
 
@@ -89,8 +90,8 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "a function, or None",
             TypeError,
         )
-        self._comparisons, self.run = dict(comparisons), run
-        self.status, self.progress = "", None
+        self._comparisons, self._run = dict(comparisons), run
+        self._status, self._progress = "", None
         self._lock = threading.RLock()  # the run's thread publishes too
         self._choose_task(next(iter(self._comparisons)))
         super().__init__(view=comparator_view(self))
@@ -191,7 +192,7 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             self.n_train,
         )
         require(len(methods) > 0, "methods", self.methods, "at least one of the stored cases")
-        self._problem, self.progress = "", {"words": "Starting …", "share": None}
+        self._problem, self._progress = "", {"words": "Starting …", "share": None}
         self._call = BackgroundCall(
             lambda report: self.run(task, methods, n_train, report),
             lambda call: self._follow(call, task),
@@ -260,12 +261,12 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def _follow(self, call: BackgroundCall, task: str) -> None:
         """After a step (not after every one) and at the end, in the run's thread."""
         with self._lock:
-            self.progress = call.progress if call.state == "running" else None
+            self._progress = call.progress if call.state == "running" else None
             if call.state == "failed":
                 self._problem = f"The run failed: {type(call.error).__name__}: {call.error}"
             elif call.state in ("finished", "stopped"):
                 self._take(call.result, task)
-            self.status = _ENDS.get(call.state, "")
+            self._status = _ENDS.get(call.state, "")
             self._publish()
 
     def _publish(self) -> None:

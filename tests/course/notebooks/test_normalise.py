@@ -220,3 +220,13 @@ def test_a_full_disk_leaves_the_old_notebook(tmp_path, monkeypatch):
 def test_broken_picture_is_named():
     with pytest.raises(ValueError, match="holds no PNG"):
         form.shrink_png("AAAA")
+
+
+def test_a_drawing_keeps_its_svg_and_its_picture_and_no_html():
+    from moe_lib.views.drawings import residual_stream
+
+    data, metadata = residual_stream()._repr_mimebundle_()
+    cell = new_code_cell("draw()", outputs=[new_output("display_data", data, metadata=metadata)])
+    (output,) = form.normalise(new_notebook(cells=[cell])).cells[0].outputs
+    assert set(output.data) == {"image/svg+xml", "image/png", "text/plain"}
+    assert output.metadata["image/png"]["alt"] == data["text/plain"]

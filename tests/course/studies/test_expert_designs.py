@@ -14,6 +14,7 @@ from moe_course.studies.expert_designs import (
     design_config,
     make_model,
     run_study,
+    stored_losses,
 )
 from moe_lib import LanguageModel
 from moe_lib.counting import count_parameters
@@ -92,3 +93,13 @@ def test_the_shipped_study_learnt_something():
     for run in json.loads(STUDY.read_text(encoding="utf-8"))["runs"]:
         first, *_, last = run["heldout_loss"].values()
         assert last < first - 0.3
+
+
+def test_the_stored_losses_are_a_row_per_run_and_a_column_per_step():
+    losses = stored_losses()
+    assert set(losses.index.get_level_values("design")) == set(DESIGNS)
+    assert list(losses.columns) == list(range(100, 1300, 100))
+    assert len(losses.loc["dense", False]) == 5 and not losses.isna().any(axis=None)
+    # dense falls behind in every seed, and further with every hundred steps up to the thousandth
+    behind = losses.loc["dense", False] - losses.loc["few big", False]
+    assert (behind[1200] > 0.1).all() and (behind.mean().loc[100:1000].diff().dropna() > 0).all()
