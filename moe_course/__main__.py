@@ -41,7 +41,10 @@ def run(names: list[str], cell_timeout: int) -> int:
 def normalise(names: list[str]) -> int:
     for path in notebook_paths(names):
         before = path.read_bytes()
-        form.write(form.normalise(form.read(path)), path)
+        try:
+            form.write(form.normalise(form.read(path)), path)
+        except ValueError as error:
+            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
         print(f"{path.name}: {'unchanged' if path.read_bytes() == before else 'normalised'}")
     return 0
 

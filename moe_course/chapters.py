@@ -64,7 +64,7 @@ CHAPTERS = (
         "04",
         "mixture_of_experts",
         "Mixture of experts",
-        "From a soft mixture to sparse top-k; dispatch three ways; parameters against FLOPs.",
+        "A router finds hidden rules; soft to sparse; dispatch; parameters against FLOPs.",
         ("03",),
         True,
     ),

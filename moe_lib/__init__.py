@@ -22,6 +22,7 @@ _HOME = {
     "load_checkpoint": "moe_lib.training",
     "save_checkpoint": "moe_lib.training",
     "device": "moe_lib.devices",
+    "RoutingMonitor": "moe_lib.tracing.monitor.monitor",
 }
 __all__ = list(_HOME)
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from moe_lib.devices import device
     from moe_lib.model import LanguageModel, MoELayer, Routing
     from moe_lib.tracing import RoutingTrace, trace_routing
+    from moe_lib.tracing.monitor.monitor import RoutingMonitor
     from moe_lib.training import load_checkpoint, save_checkpoint, train
     from moe_lib.views import explore
 

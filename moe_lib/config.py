@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from moe_lib.model.routers import Router
 
 # Factors and speeds of what evens the load out; which of them a router takes stands on its class.
-_BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
-_BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
+BALANCE = ("aux_loss_alpha", "device_loss_alpha", "communication_loss_alpha")
+BALANCE += ("router_z_loss_alpha", "importance_loss_alpha", "load_loss_alpha", "bias_update_speed")
 # Settings of latent attention.
 _LATENT_SIZES = ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim")
 
@@ -121,6 +121,7 @@ class ModelConfig:
     def _check_experts(self):
         dense, layers = self.first_k_dense_replace, self.num_hidden_layers
         require_whole("num_hidden_layers", layers, at_most=10_000)  # each is made one by one
+        require_whole("n_routed_experts", self.n_routed_experts, 0, at_most=2**20)
         wants = f"at most num_hidden_layers ({layers})"
         require(dense <= layers, "first_k_dense_replace", dense, wants)
         shared, wants = self.n_shared_experts, "0 when n_routed_experts is 0"
@@ -131,7 +132,7 @@ class ModelConfig:
             one.check(self)
         wants = "another router in a causal model: a token's experts would depend on later tokens"
         require(router.causal or not self.causal, "router", self.router, wants)
-        for name in _BALANCE:
+        for name in BALANCE:
             got, wants = getattr(self, name), f'0 with router "{self.router}"'
             require(got == 0 or name in router.balanced_by, name, got, wants)
         for name in ("device_loss_alpha", "communication_loss_alpha"):

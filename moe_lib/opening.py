@@ -46,6 +46,21 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
     return _open_transformers(str(folder), True, trust_remote_code)
 
 
+@checked
+def open_tokenizer(name_or_folder: PathLike):
+    """The tokenizer of a checkpoint of the course, a folder, or a model of the Hugging Face Hub,
+    without its weights. Raises FileNotFoundError or ValueError naming what is wrong."""
+    from transformers import AutoTokenizer
+
+    own = CHECKPOINTS / name_or_folder
+    name = str(own if own.is_dir() else name_or_folder)
+    local = Path(name).is_dir() or hub_unreachable()
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=local)
+    except Exception as error:  # files of others fail in ways of their own
+        raise _why_not(name, error, local) from error
+
+
 def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
     """(folder, kind: OURS, ADAPTER or TRANSFORMERS); the folder is None for a name of the Hub.
 

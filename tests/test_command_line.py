@@ -54,7 +54,7 @@ def test_a_wrong_number_of_tokens(given, capsys):
     [
         ([], "verb"),
         (["fly"], "fly"),
-        (["explore"], "model"),
+        (["explore"], "MODEL"),
         (["explore", "mini-causal"], "--text"),
         ([*ASK, "--text-file", __file__], "not allowed with"),
         ([*ASK, "--compare-text", "b", "--compare-model", "mini-v2"], "not allowed with"),

@@ -163,7 +163,9 @@ SIZES += ["n_routed_experts", "intermediate_size"]
 @pytest.mark.parametrize("size", [2**40, 2**62, 10**30])
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_beyond_all_memory(name, size):
-    with pytest.raises(ValueError, match="(config|num_hidden_layers): got .*; wants"):
+    with pytest.raises(
+        ValueError, match="(config|num_hidden_layers|n_routed_experts): got .*; wants"
+    ):
         LanguageModel(TINY.replace(**{name: size}, first_k_dense_replace=1))
 
 

@@ -12,28 +12,21 @@ from moe_course.checks.comparisons import (
     expect_shape,
     expect_true,
 )
+from moe_course.checks.routing_mistakes import (
+    allowed_experts,
+    groups_of_size,
+    in_groups,
+    pairs_of_best,
+    seated,
+    seated_by_token,
+    spread,
+)
 from moe_lib.model.routers import (
     BiasedTopKRouter,
     GatedHashRouter,
     GroupLimitedRouter,
     TopKRouter,
 )
-
-
-def _in_groups(scores, k, group_scores, topk_group, outside=-torch.inf):
-    """The k best experts of the best groups, by these group scores (tokens, n_group)."""
-    best = group_scores.topk(topk_group, dim=-1).indices
-    allowed = torch.zeros_like(group_scores, dtype=torch.bool).scatter(1, best, True)
-    allowed = allowed.repeat_interleave(scores.shape[-1] // group_scores.shape[-1], dim=-1)
-    return scores.masked_fill(~allowed, outside).topk(k, dim=-1).indices
-
-
-def _groups_of_size(scores, k, size, topk_group):
-    """What comes out when n_group is taken as the size of a group; the right shape even where that
-    cannot be done."""
-    if scores.shape[-1] % size or topk_group > scores.shape[-1] // size or k > topk_group * size:
-        return torch.full((len(scores), k), -1)
-    return _in_groups(scores, k, scores.unflatten(-1, (-1, size)).amax(-1), topk_group)
 
 
 def _check_experts(answer, expected, what, hints):
@@ -75,7 +68,7 @@ def check_group_limited(group_limited):
             .scatter(1, best, True)
             .repeat(1, n_experts // n_group)
         )
-        by_size = _groups_of_size(scores, k, n_group, topk_group)
+        by_size = groups_of_size(scores, k, n_group, topk_group)
         what = (
             f"the experts for E = {n_experts}, k = {k}, {n_group} groups, {topk_group} of them kept"
         )
@@ -89,12 +82,12 @@ def check_group_limited(group_limited):
                     k, dim=-1
                 ).indices,
                 "you score a group by the sum (or mean) of its experts; want the best "
-                "one, amax": _in_groups(scores, k, groups.sum(-1), topk_group),
+                "one, amax": in_groups(scores, k, groups.sum(-1), topk_group),
                 "you score a group by its two best experts. That is DeepSeek-V3's rule; V2 "
-                "takes the best one": _in_groups(
+                "takes the best one": in_groups(
                     scores, k, groups.topk(min(2, groups.shape[-1]), -1).values.sum(-1), topk_group
                 ),
-                "you keep the worst groups": _in_groups(scores, k, -groups.amax(-1), topk_group),
+                "you keep the worst groups": in_groups(scores, k, -groups.amax(-1), topk_group),
                 "your groups are every n-th expert; want blocks of neighbours, (n_group, E / "
                 "n_group)": scores.masked_fill(~allowed, -torch.inf).topk(k, dim=-1).indices,
                 "the groups are scored well, but the mask of groups is stretched with "
@@ -121,10 +114,12 @@ def check_choose_v3(choose_v3):
         router.selection_bias.copy_(bias)
         expected = router.route(logits).experts
         biased = scores + bias
-        pairs = _pairs(biased, n_group)
+        pairs = pairs_of_best(biased, n_group)
         answer = choose_v3(scores.clone(), bias.clone(), k, n_group, topk_group)
         expect_shape(answer, tuple(expected.shape), "the experts")
-        outside = ~(answer[..., None] == _allowed(pairs, topk_group, n_experts)[:, None]).any(-1)
+        outside = ~(
+            answer[..., None] == allowed_experts(pairs, topk_group, n_experts)[:, None]
+        ).any(-1)
         n_outside = int(outside.any(1).sum())
         _check_experts(
             answer,
@@ -133,23 +128,23 @@ def check_choose_v3(choose_v3):
             {
                 f"{n_outside} of 64 tokens visit a group that is not among their best. What "
                 "did a forbidden expert get "
-                "as its score, and what if all allowed ones are lower?": _in_groups(
+                "as its score, and what if all allowed ones are lower?": in_groups(
                     biased, k, pairs, topk_group, outside=0.0
                 ),
-                "the bias is missing in the choice of the experts": _in_groups(
+                "the bias is missing in the choice of the experts": in_groups(
                     scores, k, pairs, topk_group
                 ),
-                "the bias takes no part at all": _in_groups(
-                    scores, k, _pairs(scores, n_group), topk_group
+                "the bias takes no part at all": in_groups(
+                    scores, k, pairs_of_best(scores, n_group), topk_group
                 ),
-                "the groups are scored without the bias": _in_groups(
-                    biased, k, _pairs(scores, n_group), topk_group
+                "the groups are scored without the bias": in_groups(
+                    biased, k, pairs_of_best(scores, n_group), topk_group
                 ),
                 "the group limit is gone: these are the k best of all": biased.topk(
                     k, dim=-1
                 ).indices,
                 "a group is scored by its best expert alone, which is V2's rule; V3 takes its two "
-                "best together": _in_groups(
+                "best together": in_groups(
                     biased, k, biased.unflatten(-1, (n_group, -1)).amax(-1), topk_group
                 ),
                 f"{n_outside} of 64 tokens visit a group that is not among their best. The score "
@@ -158,18 +153,6 @@ def check_choose_v3(choose_v3):
             },
         )
     return "A forbidden expert now loses against every score, also a negative one."
-
-
-def _pairs(scores, n_group):
-    """The two best scores of each group together, (tokens, n_group)."""
-    return scores.unflatten(-1, (n_group, -1)).topk(2, dim=-1).values.sum(-1)
-
-
-def _allowed(group_scores, topk_group, n_experts):
-    """Numbers of the allowed experts of each token, (tokens, topk_group · group size)."""
-    size = n_experts // group_scores.shape[-1]
-    first = group_scores.topk(topk_group, dim=-1).indices * size
-    return (first[..., None] + torch.arange(size)).flatten(1)
 
 
 def check_keep(keep):
@@ -203,20 +186,20 @@ def check_keep(keep):
                 "nothing is dropped in training": torch.ones_like(routing.kept).int(),
                 "True and False are exchanged: True is for what stays": (~routing.kept).int(),
                 "all choices of a token are seated together; want all first choices, then all "
-                "second ones": _seated_by_token(routing.experts, n_experts, room).int(),
-                "the room counts tokens and not choices: each token brings k of them": _seated(
+                "second ones": seated_by_token(routing.experts, n_experts, room).int(),
+                "the room counts tokens and not choices: each token brings k of them": seated(
                     routing.experts, n_experts, max(1, math.ceil(factor * tokens / n_experts))
                 ).int(),
-                "the capacity factor takes no part in the room": _seated(
+                "the capacity factor takes no part in the room": seated(
                     routing.experts, n_experts, max(1, math.ceil(tokens * k / n_experts))
                 ).int(),
-                "the last come are served first": _seated(routing.experts.flip(0), n_experts, room)
+                "the last come are served first": seated(routing.experts.flip(0), n_experts, room)
                 .flip(0)
                 .int(),
-                "the room is rounded down; round up": _seated(
+                "the room is rounded down; round up": seated(
                     routing.experts, n_experts, max(1, int(factor * tokens * k / n_experts))
                 ).int(),
-                "there is one seat too many": _seated(routing.experts, n_experts, room + 1).int(),
+                "there is one seat too many": seated(routing.experts, n_experts, room + 1).int(),
             },
         )
         dropped = int((~keep(routing.experts.clone(), n_experts, factor, False).bool()).sum())
@@ -231,21 +214,6 @@ def check_keep(keep):
             },
         )
     return "Room for at least one, and at evaluation, as in DeepSeek-V2, for all."
-
-
-def _seated_by_token(experts, n_experts, room):
-    """Every token seats all its choices before the next one comes."""
-    one_by_one = experts.reshape(-1, 1)  # (tokens · k, 1)
-    return _seated(one_by_one, n_experts, room).view(experts.shape)
-
-
-def _seated(experts, n_experts, room):
-    taken, kept = [0] * n_experts, torch.zeros_like(experts, dtype=torch.bool)
-    for rank in range(experts.shape[1]):
-        for token, expert in enumerate(experts[:, rank].tolist()):
-            kept[token, rank] = taken[expert] < room
-            taken[expert] += int(kept[token, rank])
-    return kept
 
 
 def check_gated_hash(gated_hash):
@@ -283,7 +251,7 @@ def check_gated_hash(gated_hash):
                 .values,
             },
         )
-        _check_gates(_spread(experts, weights, n_experts), expected, logits, table[ids], scale)
+        _check_gates(spread(experts, weights, n_experts), expected, logits, table[ids], scale)
     return "The table says who, the gate says how much: DeepSeek-V4's first MoE layers."
 
 
@@ -294,7 +262,7 @@ def _check_gates(answer, routing, logits, experts, scale):
     def divided(scores, by=None):
         chosen = scores.gather(1, experts)
         total = chosen if by is None else by
-        return _spread(experts, scale * chosen / total.sum(-1, keepdim=True), n_experts)
+        return spread(experts, scale * chosen / total.sum(-1, keepdim=True), n_experts)
 
     root = torch.nn.functional.softplus(logits).sqrt()
     wanted = divided(root)
@@ -305,7 +273,7 @@ def _check_gates(answer, routing, logits, experts, scale):
         "these are V3's weights, from a sigmoid": divided(logits.sigmoid()),
         "a softmax over all experts, divided by the sum of the chosen": divided(logits.softmax(-1)),
         "a softmax of the roots, instead of a division by their sum": divided(root.exp()),
-        "the affinities are right, but nothing divides them by the sum over the chosen": _spread(
+        "the affinities are right, but nothing divides them by the sum over the chosen": spread(
             experts, scale * root.gather(1, experts), n_experts
         ),
         "they are divided by the sum over all experts; want the sum over the chosen": divided(
@@ -313,7 +281,7 @@ def _check_gates(answer, routing, logits, experts, scale):
         ),
         "every expert has the same weight, as in the Hash layers of 2021. Does the gate learn "
         "anything so?": torch.full_like(logits, scale / experts.shape[1])
-        * _spread(experts, torch.ones_like(experts, dtype=logits.dtype), n_experts),
+        * spread(experts, torch.ones_like(experts, dtype=logits.dtype), n_experts),
         "the weights stand at the wrong experts: experts are put in order and weights are not, "
         "or the other way round": lambda got: torch.allclose(
             got.sort(-1).values, wanted.sort(-1).values, atol=1e-5
@@ -322,11 +290,6 @@ def _check_gates(answer, routing, logits, experts, scale):
     if scale != 1:
         hints["`scale` is not used: a token's weights still sum to 1"] = wanted / scale
     expect_close(answer, wanted, f"the weights for a scale of {scale:g}", hints=hints, atol=1e-5)
-
-
-def _spread(experts, weights, n_experts):
-    """(tokens, k) each -> (tokens, E): each weight at its expert."""
-    return torch.zeros(len(experts), n_experts).scatter_add(1, experts, weights.float())
 
 
 CHECKS = {

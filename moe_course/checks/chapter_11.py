@@ -1,5 +1,7 @@
 """Checks of the exercises of chapter 11, reading the router."""
 
+import math
+
 import torch
 
 from moe_course.checks.comparisons import (
@@ -68,6 +70,52 @@ def check_specialisation(specialisation):
             },
         )
     return "The share of each domain's tokens; rows sum to k, and padding has no say."
+
+
+def _entropy(labels):
+    p = torch.bincount(labels).double() / len(labels)
+    return -(p[p > 0] * p[p > 0].log2()).sum()
+
+
+def check_mutual_information(mutual_information):
+    coins = torch.randint(2, (400,))
+    dice = torch.randint(6, (400,))
+    cases = [
+        ("b equal to a, four values", torch.arange(4).repeat(8), torch.arange(4).repeat(8)),
+        ("independent labels", torch.arange(4).repeat(6), torch.arange(6).repeat_interleave(4)),
+        ("b = a + a coin", dice, dice + coins),
+        ("b with values that a never has", coins, 3 * coins + 7),
+    ]
+    for name, a, b in cases:
+        expected = (
+            _entropy(a) + _entropy(b) - _entropy(a * (int(b.max()) + 1) + b)
+        )  # another road to the same number
+        answer = mutual_information(a.clone(), b.clone())
+        if isinstance(answer, torch.Tensor) and answer.numel() == 1:
+            answer = answer.detach().float().reshape(())
+        expect_true(
+            not (torch.is_tensor(answer) and bool(answer.isnan().any())),
+            f"the bits for {name}: the sum is not a number: 0 · log 0. Leave out the cells with "
+            "p(a, b) = 0",
+        )
+        expect_close(
+            answer,
+            expected.float(),
+            f"the bits for {name}",
+            hints={
+                "these are nats: use log2": expected * math.log(2),
+                "the sign is the wrong way round": -expected,
+                "this is the entropy of a": _entropy(a),
+                "this is the entropy of the pair, without the division by p(a) p(b)": _entropy(
+                    a * (int(b.max()) + 1) + b
+                ),
+                "counts must become shares: divide by n first": expected * len(a),
+                "different pairs share one number: with m values of b, a · m + b needs m = "
+                "b.max() + 1": (_entropy(a) + _entropy(b) - _entropy(a * int(b.max()) + b)),
+            },
+            atol=1e-4,
+        )
+    return "0 for independent labels, the entropy where one decides the other."
 
 
 def check_overlap(overlap):
@@ -167,4 +215,9 @@ def check_chosen(chosen):
     return "The model's own scores, the bias in the choice, and not in the weights."
 
 
-CHECKS = {"11.1": check_specialisation, "11.2": check_overlap, "11.3": check_chosen}
+CHECKS = {
+    "11.1": check_specialisation,
+    "11.2": check_mutual_information,
+    "11.3": check_overlap,
+    "11.4": check_chosen,
+}

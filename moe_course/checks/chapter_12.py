@@ -1,9 +1,12 @@
 """Checks of the exercises of chapter 12, fine-tuning."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
 from moe_course.checks.comparisons import (
+    NotYet,
     expect_answer,
     expect_close,
     expect_equal,
@@ -22,16 +25,30 @@ def check_head_gradient(head_gradient):
         )  # once, the last class has no text
         w, b = weight.clone().requires_grad_(), bias.clone().requires_grad_()
         F.cross_entropy(x @ w.T + b, labels).backward()
-        answer = expect_answer(
-            head_gradient(x.clone(), weight.clone(), bias.clone(), labels.clone()), "the answer"
-        )
         what = f"With {n} texts, d = {d} and {k} classes"
+        answer = _without_autograd(head_gradient, (x, weight, bias, labels), what)
         pair = isinstance(answer, (tuple, list)) and len(answer) == 2
         expect_true(
             pair, f"{what}: return two tensors, the gradients of the weight and of the bias."
         )
-        p = (x @ weight.T + bias).softmax(-1)
-        right = F.one_hot(labels, k).float()
+        shapes = [tuple(getattr(part, "shape", ())) for part in answer]
+        expect_true(
+            shapes != [(k,), (k, d)],
+            f"{what}: the bias's gradient stands first. Weight, then bias.",
+        )
+        logits, right = x @ weight.T + bias, F.one_hot(labels, k).float()
+        p = logits.softmax(-1)
+        delta_of = {
+            "the right class is not subtracted. δ = p − one-hot": p,
+            "the sign is the other way round: δ = p − one-hot, not one-hot − p": right - p,
+            "softmax was taken over the texts, not over the classes: over which dimension do "
+            "probabilities sum to 1?": logits.softmax(0) - right,
+            "the bias is missing in the logits": (x @ weight.T).softmax(-1) - right,
+            "these are logarithms of probabilities, not probabilities": (
+                logits.log_softmax(-1) - right
+            ),
+            "the logits were taken for probabilities": logits - right,
+        }
         expect_shape(answer[0], (k, d), f"{what}: the weight's gradient")
         expect_close(
             answer[0],
@@ -40,16 +57,10 @@ def check_head_gradient(head_gradient):
             hints={
                 "it is n times too large: the loss is a mean over the texts, so each "
                 "counts 1/n": w.grad * n,
-                "the right class is not subtracted. δ = p − one-hot": p.T @ x / n,
-                "the sign is the other way round: δ = p − one-hot, not one-hot − p": (right - p).T
-                @ x
-                / n,
-                "softmax was taken over the texts, not over the classes: dim=-1": (
-                    (x @ weight.T + bias).softmax(0) - right
-                ).T
-                @ x
-                / n,
-                "the bias is missing in the logits": ((x @ weight.T).softmax(-1) - right).T @ x / n,
+                "it is n times too small: the 1/n counts once": w.grad / n,
+                "it is K times too small: the loss is a mean over texts, not over classes": w.grad
+                / k,
+                **{hint: delta.T @ x / n for hint, delta in delta_of.items()},
             },
         )
         expect_shape(answer[1], (k,), f"{what}: the bias's gradient")
@@ -64,6 +75,26 @@ def check_head_gradient(head_gradient):
             },
         )
     return "Equal to autograd: δ = (p − one-hot)/n, and it flows on through x."
+
+
+def _without_autograd(function, tensors, what: str):
+    """The answer of a function that must do without: in this mode nothing records gradients."""
+    try:
+        with torch.inference_mode():
+            answer = function(*(tensor.clone() for tensor in tensors))
+    except RuntimeError as error:
+        if "grad" in str(error):
+            raise NotYet(
+                f"{what}: autograd is not at hand here. Write the formula itself: what is δ, and "
+                "what does it meet on its way to W?"
+            ) from None
+        if "one_hot" in str(error) or "must match the size" in str(error):
+            raise NotYet(
+                f"{what} a matrix has another size than you think: {error}. Of which classes does "
+                "`one_hot` know, if none of the texts has the last one?"
+            ) from None
+        raise
+    return expect_answer(answer, "the answer")
 
 
 def check_mean_loss(mean_loss):
@@ -88,81 +119,144 @@ def check_mean_loss(mean_loss):
                 "this is the mean of the batch means. A small last batch then counts as much "
                 "as a full one": means.mean(),
                 "this is a sum over the texts. Divide by their number": torch.cat(losses).sum(),
+                "the last batch is left out": (
+                    torch.cat(losses[:-1]).mean() if len(losses) > 1 else float("nan")
+                ),
+                "every batch was taken to be as large as the first": (
+                    sum(m * n for m, n in batches) / (sizes[0] * len(sizes))
+                ),
+                "this is the middle one of the batch means, not the mean over the texts": (
+                    means.median()
+                ),
             },
             atol=1e-4,
         )
     return "Every text counts once, whatever the batches are."
 
 
-def _best_by_hand(start, end, allowed, longest):
-    best, place = -float("inf"), None
-    for s in range(len(start)):
-        for e in range(s, min(s + longest, len(start))):
-            if allowed[s] and allowed[e] and start[s] + end[e] > best:
-                best, place = float(start[s] + end[e]), (s, e)
-    return place
+@dataclass(frozen=True)
+class _Question:
+    """The logits of one passage: start, end (length,), allowed (length,) bool; longest: tokens in
+    an answer."""
+
+    start: torch.Tensor
+    end: torch.Tensor
+    allowed: torch.Tensor
+    longest: int
+
+    def spans(self, fewer: int = 0) -> dict:
+        """{(first, last): its sum} of all that fit, in at most `longest` − `fewer` tokens."""
+        inside = [i for i in range(len(self.start)) if self.allowed[i]]
+        near = {(s, e) for s in inside for e in inside if s <= e < s + self.longest - fewer}
+        return {(s, e): float(self.start[s] + self.end[e]) for s, e in sorted(near)}
+
+    def asked(self, best_answer, nowhere: float):
+        tensors = self.start.clone(), self.end.clone(), self.allowed.clone()
+        answer = best_answer(*tensors, nowhere, self.longest)
+        if answer is None:
+            return None
+        pair = isinstance(answer, (tuple, list)) and len(answer) == 2
+        expect_true(pair, f"Return a pair, (first token, last token), or None; got {answer!r}.")
+        return tuple(int(place) for place in answer)
+
+    def said(self, nowhere: float) -> str:
+        n = len(self.start)
+        return f"With {n} tokens, at most {self.longest} in an answer, “no answer” at {nowhere:.2f}"
 
 
-def check_best_answer(best_answer):
+def _best(spans: dict):
+    return max(spans, key=spans.get) if spans else None
+
+
+def _mistaken(question: _Question) -> dict:
+    """Message -> the answer that this mistake gives."""
+    spans, q = question.spans(), question
+    first = int(q.start.masked_fill(~q.allowed, -1e9).argmax())
+    last = int(q.end.masked_fill(~q.allowed, -1e9).argmax())
+    s, e = _best(spans)
+    return {
+        "Start and end are the two largest logits, each by itself. Take the pair with the largest "
+        "sum.": (first, last),
+        "You took the largest start, and then the best end for it. Could a smaller start have a "
+        "much better end?": _best({span: v for span, v in spans.items() if span[0] == first}),
+        "You took the largest end, and then the best start for it. Could a smaller end have a much "
+        "better start?": _best({span: v for span, v in spans.items() if span[1] == last}),
+        "You left out spans of as many tokens as `longest`, which are allowed.": (
+            _best(question.spans(fewer=1))
+        ),
+        "Your span has more tokens than `longest`. How many tokens are from s to e?": (
+            _best(question.spans(fewer=-1))
+        ),
+        "Only the two ends must be allowed; the tokens between them need not be.": (
+            _best({span: v for span, v in spans.items() if q.allowed[span[0] : span[1] + 1].all()})
+        ),
+        "This is the place after the last token. Return the last token itself.": (s, e + 1),
+        "This is the start and the number of tokens. Return the last token.": (s, e - s + 1),
+        "This is the largest product; a span's score is a sum.": (
+            max(spans, key=lambda span: float(q.start[span[0]] * q.end[span[1]]))
+        ),
+    }
+
+
+def _questions():
     generator = torch.Generator().manual_seed(2)
     for length, longest in ((9, 4), (7, 7), (12, 3), (6, 1)):
         for _ in range(6):
-            start, end = (
-                torch.randn(length, generator=generator),
-                torch.randn(length, generator=generator),
-            )
+            # Multiples of 1/1024, so that every sum is exact, and “no answer” can be as good.
+            start, end = torch.randint(-2048, 2048, (2, length), generator=generator) / 1024
             allowed = torch.rand(length, generator=generator) > 0.3
             allowed[length // 2] = True
-            place = _best_by_hand(start, end, allowed, longest)
-            score = float(start[place[0]] + end[place[1]])
-            inside = [i for i in range(length) if allowed[i]]
-            wrong_free = (
-                int(start.masked_fill(~allowed, -1e9).argmax()),
-                int(end.masked_fill(~allowed, -1e9).argmax()),
-            )
-            for nowhere in (score - 1, score + 1):
-                answer = best_answer(start.clone(), end.clone(), allowed.clone(), nowhere, longest)
-                what = (
-                    f"With {length} tokens, at most {longest} in an answer, and “no answer” at "
-                    f"{nowhere:.2f}"
-                )
-                if answer is not None and isinstance(answer, (tuple, list)):
-                    answer = tuple(int(a) for a in answer)
-                    bad = [i for i in answer if i not in inside]
-                    expect_true(
-                        not bad,
-                        f"{what}: token {bad[:1]} is not allowed: it is no part of the passage.",
-                    )
-                    expect_true(
-                        answer[0] <= answer[1],
-                        f"{what}: the answer ends at {answer[1]}, before it starts at "
-                        f"{answer[0]}. The two largest logits need not belong together.",
-                    )
-                    fits = answer[1] - answer[0] < longest
-                    expect_true(fits, f"{what}: the answer has {answer[1] - answer[0] + 1} tokens.")
-                wanted = None if nowhere > score else place
-                if wanted is None:
-                    expect_true(
-                        answer is None,
-                        f"{what}: the best span has {score:.2f}, so the answer is None: the "
-                        f"passage does not say. You returned {answer}.",
-                    )
-                else:
-                    expect_true(
-                        answer is not None,
-                        f"{what}: the best span, {wanted}, has {score:.2f} and wins. You "
-                        "returned None.",
-                    )
-                    expect_equal(
-                        answer,
-                        wanted,
-                        what,
-                        hints={
-                            "start and end are the two largest logits, each by itself. Take "
-                            "the pair with the largest sum": wrong_free
-                        },
-                    )
+            question = _Question(start, end, allowed, longest)
+            sums = list(question.spans().values())
+            if sums.count(max(sums)) == 1:  # else either would be right
+                yield question
+
+
+def check_best_answer(best_answer):
+    questions = list(_questions())
+    scores = [max(question.spans().values()) for question in questions]
+    right = [_best(question.spans()) for question in questions]
+    given = [q.asked(best_answer, score - 1) for q, score in zip(questions, scores, strict=True)]
+    if given != right:
+        mistakes = [_mistaken(question) for question in questions]
+        for message in mistakes[0]:
+            expect_true([one[message] for one in mistakes] != given, message)
+        number = next(i for i, answer in enumerate(given) if answer != right[i])
+        _say_what_is_wrong(
+            questions[number], scores[number] - 1, given[number], right[number], scores[number]
+        )
+    for question, score, place in zip(questions, scores, right, strict=True):
+        expect_true(
+            question.asked(best_answer, score) == place,
+            f"{question.said(score)}: the best span has {score:.2f}, too. “No answer” must be "
+            "larger to win.",
+        )
+        answer = question.asked(best_answer, score + 1)
+        expect_true(
+            answer is None,
+            f"{question.said(score + 1)}: the best span has {score:.2f}, so the answer is None: "
+            f"the passage does not say. You returned {answer}.",
+        )
     return "In order, inside the passage, short enough, and silent where the passage is."
+
+
+def _say_what_is_wrong(question, nowhere, answer, place, score) -> None:
+    what = question.said(nowhere)
+    expect_true(
+        answer is not None,
+        f"{what}: the best span, {place}, has {score:.2f} and wins. You returned None.",
+    )
+    inside = [i for i in range(len(question.start)) if question.allowed[i]]
+    bad = [i for i in answer if i not in inside]
+    expect_true(not bad, f"{what}: token {bad[:1]} is not allowed: it is no part of the passage.")
+    expect_true(
+        answer[0] <= answer[1],
+        f"{what}: the answer ends at {answer[1]}, before it starts at {answer[0]}. The two "
+        "largest logits need not belong together.",
+    )
+    n_tokens = answer[1] - answer[0] + 1
+    expect_true(n_tokens <= question.longest, f"{what}: the answer has {n_tokens} tokens.")
+    expect_equal(answer, place, what)
 
 
 CHECKS = {"12.1": check_head_gradient, "12.2": check_mean_loss, "12.3": check_best_answer}

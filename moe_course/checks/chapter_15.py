@@ -40,6 +40,15 @@ def check_perturbation(perturbation):
                 / padded,
                 "epsilon is missing": real / norm,
                 "this is the square of the norm below": epsilon * real / norm**2,
+                "only the signs are left, so every number has the same size (FGSM). Here r "
+                "points where the gradient points": epsilon * real.sign(),
+                "you divide by the sum of the absolute values. Want the root of the sum of "
+                "squares, `norm`": epsilon * real / real.flatten(1).abs().sum(1)[:, None, None],
+                "you divide by the largest number. Want the norm of the whole text": epsilon
+                * real
+                / real.flatten(1).abs().amax(1)[:, None, None],
+                "the length counts: epsilon is the norm of all of a text's r, however many tokens "
+                "it has": epsilon * real / norm * mask.sum(1).sqrt()[:, None, None],
             },
         )
     zero = perturbation(torch.zeros(1, 3, 2), torch.ones(1, 3, dtype=torch.long), 1.0)
@@ -53,32 +62,75 @@ def check_perturbation(perturbation):
 def check_answered(answered):
     generator = torch.Generator().manual_seed(1)
     for n, classes, coverage in ((40, 3, 0.5), (60, 4, 0.25), (11, 3, 0.7), (20, 5, 1.0)):
-        probabilities = torch.randn(n, classes, generator=generator).mul(2).softmax(-1)
-        rank = probabilities.amax(-1).argsort(descending=True).argsort()  # 0: the most certain
-        wrong = torch.where(
-            rank < 0.4 * n, rank % 4 == 0, rank % 4 != 0
-        )  # certain texts are right more often
-        targets = (probabilities.argmax(-1) + wrong.long()) % classes
+        probabilities, targets = _telling_texts(n, classes, coverage, generator)
         answer = expect_answer(
             answered(probabilities.clone(), targets.clone(), coverage), "answered's answer"
         )
-        confidence, right = probabilities.amax(-1), probabilities.argmax(-1) == targets
-        order, count = confidence.argsort(descending=True), round(n * coverage)
-        kept, least = right[order[:count]].float(), right[order[-count:]].float()
-        of_right = probabilities[torch.arange(n), targets].argsort(descending=True)[:count]
         expect_close(
             answer,
-            kept.mean(),
+            _accuracy_of_best(probabilities.amax(-1), probabilities, targets, coverage),
             f"The accuracy at coverage {coverage}",
-            hints={
-                "these are the least certain texts. The others are to be answered": least.mean(),
-                "you divide by all texts. Accuracy here is a share of the answered ones": kept.sum()
-                / n,
-                "you sort by the probability of the right class. That needs the answers: "
-                "sort by the largest probability": right[of_right].float().mean(),
-            },
+            hints=_other_rules(probabilities, targets, coverage),
         )
     return "Sorted by what the model itself can know."
+
+
+def _accuracy_of_best(score, probabilities, targets, coverage):
+    """Accuracy on the round(n · coverage) texts with the largest score (n,)."""
+    kept = score.argsort(descending=True)[: round(len(targets) * coverage)]
+    return (probabilities[kept].argmax(-1) == targets[kept]).float().mean()
+
+
+def _other_rules(probabilities, targets, coverage):
+    """Hint -> the number that the wrong rule gives."""
+    n, confidence = len(targets), probabilities.amax(-1)
+    right = (probabilities.argmax(-1) == targets).float()
+    best, second = probabilities.topk(2).values.T
+    by = {
+        "these are the least certain texts. The others are to be answered": -confidence,
+        "you sort by the probability of the right class. That needs the answers: "
+        "sort by the largest probability": probabilities[torch.arange(n), targets],
+        "you sort by the margin between the two best classes. Sort by the largest probability "
+        "itself": best - second,
+        "you sort by the entropy. Sort by the largest probability": torch.special.entr(
+            probabilities
+        )
+        .sum(-1)
+        .neg(),
+        "these are the first texts as they come. Sort them first": -torch.arange(n).float(),
+    }
+    found = {
+        hint: _accuracy_of_best(score, probabilities, targets, coverage)
+        for hint, score in by.items()
+    }
+    kept = right[confidence.argsort(descending=True)]
+    found["you divide by all texts. Accuracy here is a share of the answered ones"] = (
+        kept[: round(n * coverage)].sum() / n
+    )
+    found["rounded down: want round(n * coverage) texts"] = kept[: int(n * coverage)].mean()
+    found[
+        "coverage is no threshold for the probability. It is the share of texts that are answered"
+    ] = right[confidence >= coverage].mean().nan_to_num()
+    found["this is the accuracy on all texts"] = right.mean()
+    return found
+
+
+def _telling_texts(n, classes, coverage, generator):
+    """Probabilities (n, classes) and targets (n,) for which every wrong rule that can differ gives
+    another number than the right one, and than the other wrong ones."""
+    for _ in range(500):
+        probabilities = torch.randn(n, classes, generator=generator).mul(2).softmax(-1)
+        unsure = torch.rand(n, generator=generator) > probabilities.amax(-1)
+        wrong = unsure | (torch.rand(n, generator=generator) < 0.2)
+        targets = (probabilities.argmax(-1) + wrong.long()) % classes
+        right = _accuracy_of_best(probabilities.amax(-1), probabilities, targets, coverage)
+        rules = [float(value) for value in _other_rules(probabilities, targets, coverage).values()]
+        if round(n * coverage) == int(n * coverage):
+            rules.pop(6)  # the one that rounds down
+        numbers = [round(value, 4) for value in (float(right), *rules)]
+        if coverage == 1 or len(set(numbers)) == len(numbers):
+            break
+    return probabilities, targets
 
 
 def check_measured(measured):
@@ -107,6 +159,18 @@ def check_measured(measured):
                     logits, labels, reduction="sum"
                 ),
                 "this is the sum of the batch means": means.sum(),
+                "you take every batch to be as large as the first": means.sum() * sizes[0] / rows,
+                "the last batch is left out": F.cross_entropy(
+                    logits[: -sizes[-1]], labels[: -sizes[-1]]
+                ),
+                "you divide by the number of logits. A text has several": F.cross_entropy(
+                    logits, labels, reduction="sum"
+                )
+                / logits.numel(),
+                "divided by the number of batches, not of texts": F.cross_entropy(
+                    logits, labels, reduction="sum"
+                )
+                / len(batches),
             },
         )
     return "Every text counts once, in whatever batch it comes."

@@ -1,5 +1,6 @@
 """What a check says: a state in words, a symbol and a colour, and a message that helps."""
 
+import re
 from dataclasses import dataclass
 from html import escape
 
@@ -11,6 +12,7 @@ _LOOKS = {
     NOT_YET: ("△", "Not yet", "#9a3d00"),
     NOT_ATTEMPTED: ("○", "Not attempted yet", "#4a5560"),
 }
+_BACKTICKS = re.compile(r"`([^`\n]+)`")  # code, as in Markdown
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Verdict:
             f'<span style="background:{colour};color:#fff;padding:2px 8px;border-radius:3px;'
             f'font-weight:600;white-space:nowrap">{symbol} {words}</span>'
         )
-        message = escape(self.message).replace("\n", "<br>")
+        message = _BACKTICKS.sub(r"<code>\1</code>", escape(self.message)).replace("\n", "<br>")
         return (
             f'<div role="status" style="border-left:4px solid {colour};padding:4px '
             '10px;line-height:1.6">'

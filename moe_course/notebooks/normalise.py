@@ -186,7 +186,7 @@ def shrink_png(encoded: str) -> str:
     encoded = "".join(encoded.split())
     try:
         picture = Image.open(BytesIO(b64decode(encoded)), formats=["PNG"])
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, ValueError) as error:  # no PNG, or not even base64
         raise ValueError("an image/png output holds no PNG: run the notebook again") from error
     if picture.mode == "P" and not picture.info:
         return encoded

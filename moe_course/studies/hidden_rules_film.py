@@ -19,10 +19,10 @@ class RuleFilm:
     """
 
     def __init__(
-        self, puzzle: HiddenRules, keep: Sequence[int] = (0, 20, 50, 100, STEPS), tokens: int = 800
+        self, puzzle: HiddenRules, keep: Sequence[int] = (0, 10, 20, 40, STEPS), tokens: int = 800
     ):
         self.puzzle, self.keep = puzzle, tuple(keep)
-        between = (5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 70, 80, 100, 130, 160, 200, 300)
+        between = (2, 5, 10, 15, 20, 25, 30, 35, 40, 50, 70, 100, 150, 250)
         last = max(self.keep)
         self.steps = sorted({*self.keep, *(step for step in between if step < last)})
         self.tokens, _, self.rule = puzzle.sample(tokens, 0)  # (tokens, 16), (tokens,)

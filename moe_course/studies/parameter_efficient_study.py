@@ -33,7 +33,7 @@ import torch
 
 from moe_course.studies.parameter_efficient_rates import FIRST_RATES, best_rates, climb
 from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
-from moe_lib.console import run_command
+from moe_lib.console import new_folder, run_command
 from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.text import load_task
@@ -247,7 +247,9 @@ def run_study(
 
 def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("parameter_efficient_study", __doc__)
-    parser.add_argument("--out", type=Path, default=STUDY.parent, help="folder of the two files")
+    parser.add_argument(
+        "--out", type=new_folder, default=STUDY.parent, help="folder of the two files"
+    )
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     scratch = runs_folder("parameter_efficient_study")

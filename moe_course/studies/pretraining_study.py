@@ -36,6 +36,7 @@ from moe_course.studies.running import STUDIES, about, parser_of, rounded, runs_
 from moe_lib.config import ModelConfig
 from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
+from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_json
 from moe_lib.model import LanguageModel
@@ -118,7 +119,7 @@ def train_one(
     folder       keep the state there, so that a run that is broken off goes on
     """
     torch.manual_seed(seed)
-    model = LanguageModel(small_config(design, SETTINGS[setting].vocab_size))
+    model = LanguageModel(small_config(design, SETTINGS[setting].vocab_size)).to(device())
     warm_up = SETTINGS[setting].warmup_steps
     run = train(
         model,
@@ -184,23 +185,6 @@ def run_study(
         for design in designs or chosen.designs
     }
     return rounded({"about": facts, "parameters": sizes, "runs": runs})
-
-
-def passing_share(faster: dict, slower: dict) -> float | None:
-    """The share of the steps after which `faster` is as low as `slower` at its end; None if it
-    never is.
-
-    Both are curves: held-out loss by step, with the same last step. The first measured step counts.
-    """
-    require(
-        len(faster) > 0 and len(slower) > 0,
-        "faster, slower",
-        "an empty curve",
-        "held-out losses by step",
-    )
-    last = max(slower, key=int)
-    passed = [int(step) for step, loss in faster.items() if loss <= slower[last]]
-    return min(passed) / int(last) if passed else None
 
 
 def main(arguments: list[str] | None = None) -> None:

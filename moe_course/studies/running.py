@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from moe_lib.console import Parser, first_paragraph
-from moe_lib.files import read_json, write_json
+from moe_lib.files import read_json, require_fields, require_only, write_json
 from moe_lib.paths import DATA, REPOSITORY
 
 STUDIES = DATA / "studies"
@@ -47,9 +47,12 @@ def kept_run(path: Path | None, key: dict, run: Callable[[], object]) -> object:
     """What `run()` gave, from `path` if it was kept there under the same `key`; else it runs, and
     is kept. path: None keeps nothing."""
     key = json.loads(json.dumps(key))  # as it comes out of a file again: tuples are lists there
-    stored = read_json(path) if path is not None and path.is_file() else {}
-    if stored.get("key") == key and "run" in stored:
-        return stored["run"]
+    if path is not None and path.is_file():
+        stored = read_json(path)
+        require_only(path, stored, "key", "run")  # another file would be lost
+        require_fields(path, stored, key=dict, run=object)
+        if stored["key"] == key:
+            return stored["run"]
     found = rounded(run())
     if path is not None:
         write_json(path, {"key": key, "run": found})

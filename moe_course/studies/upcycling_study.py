@@ -20,13 +20,12 @@ model has had since the checkpoint, and with as many as it has had in all. "dens
 
 import sys
 
-import numpy as np
 import torch
 
 from moe_course.studies.pretraining_study import LENGTH, load_texts, small_config
 from moe_course.studies.running import STUDIES, about, parser_of, rounded
 from moe_lib.console import page, run_command, whole
-from moe_lib.errors import require
+from moe_lib.devices import device
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.text import Batches
@@ -76,14 +75,14 @@ def run_seed(
     """The curves of one seed, by the names in RUNS."""
     batches = Batches(practice, BATCH, seed=seed)
     torch.manual_seed(seed)
-    dense = LanguageModel(small_config("dense"))
+    dense = LanguageModel(small_config("dense")).to(device())
     curves = {"dense": train_on(dense, batches, steps, exam, every)}
     upcycled = upcycle(dense, small_config("moe"), virtual_groups=True, seed=seed)
     curves["dense, trained on"] = train_on(dense, Later(batches, steps), steps, exam, every)
     curves["upcycled"] = train_on(upcycled, Later(batches, steps), steps, exam, every)
     torch.manual_seed(seed)
     curves["from scratch"] = train_on(
-        LanguageModel(small_config("moe")), batches, 2 * steps, exam, every
+        LanguageModel(small_config("moe")).to(device()), batches, 2 * steps, exam, every
     )
     return curves
 
@@ -120,66 +119,6 @@ def curve_of(study: dict, run: str, seed: int) -> dict[int, float]:
 def shifted(curve: dict[int, float], tokens: int) -> dict[int, float]:
     """The same curve, counted from `tokens` on."""
     return {at + tokens: loss for at, loss in curve.items()}
-
-
-def crossing(first: dict[int, float], second: dict[int, float]) -> float | None:
-    """The number of tokens from which `second` has the lower loss, and keeps it to the end.
-
-    Both are curves: loss by tokens, straight between two points. They are compared where both are
-    known. None: at the last common point `second` is not lower. The first common point: it is lower
-    all along.
-
-    Raises ValueError for curves without a common stretch.
-    """
-    for name, curve in (("first", first), ("second", second)):
-        require(len(curve) > 0, name, curve, "a curve with one point at least")
-    low, high = max(min(first), min(second)), min(max(first), max(second))
-    require(
-        low <= high,
-        "second",
-        f"{min(second)} to {max(second)} tokens",
-        f"a curve that overlaps with first ({min(first)} to {max(first)} tokens)",
-    )
-    points = np.array(
-        sorted(tokens for tokens in {*first, *second} if low <= tokens <= high), dtype=float
-    )
-    ahead = _at(first, points) - _at(second, points)  # above 0 where second is lower
-    if ahead[-1] <= 0:
-        return None
-    behind = np.flatnonzero(ahead <= 0)
-    if len(behind) == 0:
-        return float(points[0])
-    left = behind[-1]
-    share = -ahead[left] / (ahead[left + 1] - ahead[left])
-    return float(points[left] + share * (points[left + 1] - points[left]))
-
-
-def _at(curve: dict[int, float], points: np.ndarray) -> np.ndarray:
-    tokens = sorted(curve)
-    return np.interp(points, tokens, [curve[one] for one in tokens])
-
-
-def crossings(study: dict) -> dict[int, dict[str, float | None]]:
-    """Per seed, the tokens after the checkpoint from which one curve is lower than another, and
-    stays so.
-
-    "upcycled below dense"       the MoE made of the checkpoint passes the dense model that is
-                                 trained on
-    "scratch, further tokens"    the MoE from scratch passes the upcycled one, each counted from its
-                                 own start
-    "scratch, all tokens"        the same, the tokens behind the checkpoint counted for the upcycled
-                                 one too
-    """
-    before = study["about"]["steps"] * study["about"]["tokens_per_step"]
-    result = {}
-    for seed in sorted({run["seed"] for run in study["runs"]}):
-        dense, upcycled, scratch = (curve_of(study, run, seed) for run in RUNS[1:])
-        result[seed] = {
-            "upcycled below dense": crossing(dense, upcycled),
-            "scratch, further tokens": crossing(upcycled, scratch),
-            "scratch, all tokens": crossing(upcycled, shifted(scratch, -before)),
-        }
-    return result
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
+from moe_lib.model.routers import Router
 
 if TYPE_CHECKING:
     from transformers import DeepseekV2Config
@@ -38,12 +39,7 @@ _EXPERTS = (
     "routed_scaling_factor",
 )
 # Training settings that transformers stores in the file and never reads.
-_BALANCE = (
-    "aux_loss_alpha",
-    "device_loss_alpha",
-    "communication_loss_alpha",
-    "router_z_loss_alpha",
-)
+_BALANCE = Router.balanced_by  # what DeepSeek-V2 has too
 # Settings that transformers' DeepSeek-V2 stores and ignores although the original code obeys them:
 # what is harmless.
 _IGNORED = {

@@ -6,12 +6,14 @@ from moe_lib.tracing.analysis.comparing_readings import (
     compare_readings,
 )
 from moe_lib.tracing.capture import trace_generation, trace_routing
+from moe_lib.tracing.engines.files import open_trace
 from moe_lib.tracing.interventions.changing_k import experts_per_token, largest_k, trained_k
 from moe_lib.tracing.interventions.switching_off import experts_off
 from moe_lib.tracing.joining import join_traces
 from moe_lib.tracing.reading import Change, Prediction, Reading, changed_predictions, read_text
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
 from moe_lib.tracing.trace_files import load_trace, save_trace
+from moe_lib.tracing.trace_reading import read_trace
 
 __all__ = [
     "Change",
@@ -28,7 +30,9 @@ __all__ = [
     "join_traces",
     "largest_k",
     "load_trace",
+    "open_trace",
     "read_text",
+    "read_trace",
     "save_trace",
     "trace_generation",
     "trace_routing",

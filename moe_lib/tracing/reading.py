@@ -13,7 +13,7 @@ from moe_lib.modules import as_written, bare, eval_mode
 from moe_lib.tracing.capture import trace_routing, traced_forward
 from moe_lib.tracing.interventions.changing_k import experts_per_token
 from moe_lib.tracing.interventions.switching_off import experts_off
-from moe_lib.tracing.token_labels import cut_at_offsets, token_label
+from moe_lib.tracing.token_labels import cut_at_offsets, require_fast, token_label
 from moe_lib.tracing.trace import RoutingTrace
 from moe_lib.tracing.traced_inputs import text_config
 from moe_lib.validation import Count, Natural, Text, checked
@@ -160,13 +160,7 @@ def read_text(
 
 
 def _check_tokenizer(model: nn.Module, tokenizer) -> None:
-    require(
-        getattr(tokenizer, "is_fast", False),
-        "tokenizer",
-        type(tokenizer).__name__,
-        "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
-        TypeError,
-    )
+    require_fast(tokenizer)
     known = text_config(model).vocab_size
     require(
         len(tokenizer) <= known,

@@ -2,8 +2,17 @@
 
 import unicodedata
 
+from moe_lib.errors import require
+
 CONTINUATION = "·"  # stands for a token that finishes a character begun by the token before it
 _SIGNS = {" ": "␣", "\t": "⇥", "\n": "⏎", "\r": "␍", "\u00a0": "⍽"}
+
+
+def require_fast(tokenizer) -> None:
+    """Only a fast tokenizer says which characters a token stands for."""
+    fast, wants = getattr(tokenizer, "is_fast", False), "a fast tokenizer"
+    wants += " (transformers.PreTrainedTokenizerFast)"
+    require(fast, "tokenizer", type(tokenizer).__name__, wants, TypeError)
 
 
 def cut_at_offsets(

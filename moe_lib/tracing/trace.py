@@ -14,6 +14,8 @@ from moe_lib.validation import Decoder, Natural, PathLike, checked, require_tens
 if TYPE_CHECKING:
     import pandas as pd
 
+UNKNOWN_TOKEN = -1  # in input_ids, where a serving engine did not name the token
+
 
 @dataclass(frozen=True)
 class LayerTrace:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.files import read_tensors, write_tensors
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, LayerTrace, RoutingTrace
 from moe_lib.validation import Count, Natural, PathLike, Text, Texts, checked, require_tensor
 
 FILE_NAME = "trace.safetensors"
@@ -31,7 +31,7 @@ def save_trace(trace: RoutingTrace, path: PathLike) -> Path:
     header = {"domains": trace.domains, "n_layers": trace.n_layers}
     for part in _PARTS:
         header[part] = [
-            {name: getattr(layer, name) for name in (*_FACTS, *_LATER_FACTS)}
+            {name: getattr(layer, name) for name in (*_FACTS, *_LATER_FACTS)} | _missing(layer)
             for layer in getattr(trace, part)
         ]
     check_trace(trace)
@@ -67,6 +67,12 @@ def load_trace(path: PathLike) -> RoutingTrace:
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{source}: not a whole routing trace ({error})") from error
     return trace
+
+
+def _missing(layer: LayerTrace) -> dict[str, list[str]]:
+    """What nobody recorded of a layer, so that a file without it is known to be whole."""
+    names = [name for name in ("weights", "scores") if getattr(layer, name) is None]
+    return {"missing": names} if names else {}
 
 
 def _file(path: str | Path) -> Path:
@@ -119,12 +125,15 @@ def _layer(
     n_shared: Natural = LayerTrace.n_shared,  # older files do not say
     n_group: Count = LayerTrace.n_group,
     topk_group: Count = LayerTrace.topk_group,
+    missing: Texts = (),
 ) -> LayerTrace:
     own = {
         place.removeprefix(prefix): tensor
         for place, tensor in tensors.items()
         if place.startswith(prefix)
     }
+    for numbers in {"weights", "scores"} - set(missing):
+        own[numbers]  # KeyError: the file is cut
     own["experts"] = own["experts"].long() if _is_whole(own["experts"]) else own["experts"]
     groups = {"n_group": n_group, "topk_group": topk_group}
     return LayerTrace(name, index, n_experts, shared=shared, n_shared=n_shared, **groups, **own)
@@ -138,7 +147,9 @@ def check_trace(trace: RoutingTrace) -> None:
     """ValueError or TypeError naming the layer and the field for tensors that do not fit
     together, or hold numbers that are not finite at a real token."""
     shape = tuple(trace.input_ids.shape)
-    require_tensor("input_ids", trace.input_ids, dtype="whole", low=0)
+    recorded = all(layer.scores is not None for layer in trace.layers)  # by a model, with its ids
+    low = 0 if recorded else UNKNOWN_TOKEN
+    require_tensor("input_ids", trace.input_ids, dtype="whole", low=low)
     for part in (trace.layers, trace.attention_layers):
         numbers = [layer.index for layer in part]
         require(len(set(numbers)) == len(numbers), "layers", numbers, "each number once")

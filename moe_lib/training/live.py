@@ -7,7 +7,7 @@ import threading
 import torch
 from torch import nn
 
-from moe_lib.config import ModelConfig
+from moe_lib.config import BALANCE, ModelConfig
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.training.loop import StepReport, TrainingRun, train
@@ -25,16 +25,7 @@ READY, RUNNING, PAUSED, FINISHED, STOPPED, FAILED = (
 _GO, _HOLD, _END = "go", "hold", "end"  # what the reader wants; the training looks after every step
 
 # Fields of the config that the model and `train` read anew at every step.
-CHANGEABLE = (
-    "aux_loss_alpha",
-    "seq_aux",
-    "bias_update_speed",
-    "device_loss_alpha",
-    "communication_loss_alpha",
-    "router_z_loss_alpha",
-    "importance_loss_alpha",
-    "load_loss_alpha",
-)
+CHANGEABLE = (*BALANCE, "seq_aux")
 
 
 class LiveTraining:

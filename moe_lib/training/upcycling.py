@@ -17,7 +17,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from moe_lib.config import ModelConfig
+from moe_lib.config import BALANCE, ModelConfig
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.model.layers import SwiGLU
@@ -44,14 +44,8 @@ _FREE = {
     "capacity_per",
     "never_drop_share",
     "initializer_range",
-    "aux_loss_alpha",
     "seq_aux",
-    "device_loss_alpha",
-    "communication_loss_alpha",
-    "router_z_loss_alpha",
-    "importance_loss_alpha",
-    "load_loss_alpha",
-    "bias_update_speed",
+    *BALANCE,
 }
 
 

@@ -12,6 +12,7 @@ from moe_lib.model import LanguageModel
 from moe_lib.modules import bare
 from moe_lib.tuning.task_head import TaskHead
 from moe_lib.validation import Block, number, require_tensor
+from moe_lib.validation.blocks import only
 
 
 def _inside(model: object) -> object:
@@ -22,15 +23,6 @@ def _inside(model: object) -> object:
         return None
 
 
-def _converter(good):
-    def convert(value):
-        if not good(value):
-            raise TypeError
-        return value
-
-    return convert
-
-
 def is_list(value: object) -> bool:
     """A list, a tuple, an array, a column of a table: no text, no mapping, no number."""
     listed = hasattr(value, "__getitem__") and hasattr(value, "__len__")
@@ -38,8 +30,8 @@ def is_list(value: object) -> bool:
     return listed and getattr(value, "ndim", 1) > 0
 
 
-Listed = Annotated[Sequence, Block("a list or the like", _converter(is_list))]
-TextList = Annotated[Sequence, Block("a list of texts", _converter(is_list))]
+Listed = Annotated[Sequence, Block("a list or the like", only(is_list))]
+TextList = Annotated[Sequence, Block("a list of texts", only(is_list))]
 
 
 def _device(value):
@@ -58,14 +50,14 @@ Model = Annotated[
     Any,
     Block(
         "a moe_lib LanguageModel",
-        _converter(lambda value: isinstance(_inside(value), LanguageModel)),
+        only(lambda value: isinstance(_inside(value), LanguageModel)),
     ),
 ]
 ModelOrHead = Annotated[
     Any,
     Block(
         "a LanguageModel or a task head",
-        _converter(lambda value: isinstance(_inside(value), LanguageModel | TaskHead)),
+        only(lambda value: isinstance(_inside(value), LanguageModel | TaskHead)),
     ),
 ]
 Rate = Annotated[
@@ -77,7 +69,7 @@ Batch = Annotated[
     Mapping,
     Block(
         "a batch: a dict of tensors, with input_ids",
-        _converter(lambda value: isinstance(value, Mapping)),
+        only(lambda value: isinstance(value, Mapping)),
         lambda value: (
             "input_ids" in value and all(isinstance(part, Tensor) for part in value.values())
         ),

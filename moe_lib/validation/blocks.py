@@ -38,7 +38,7 @@ class Block:
         return converted
 
 
-def _only(good: Callable[[Any], bool]) -> Callable[[Any], Any]:
+def only(good: Callable[[Any], bool]) -> Callable[[Any], Any]:
     """A converter that gives back what is `good` and refuses the rest."""
 
     def convert(value):
@@ -50,7 +50,7 @@ def _only(good: Callable[[Any], bool]) -> Callable[[Any], Any]:
 
 
 def _int(value) -> int:
-    return operator.index(_only(is_whole)(value))
+    return operator.index(only(is_whole)(value))
 
 
 def _float(value) -> int | float:
@@ -106,7 +106,7 @@ def token_ids(value) -> list[int]:
     if is_whole(value):
         return [_int(value)]
     flat = getattr(value, "ndim", 1) == 1 and not isinstance(value, (str, bytes, dict))
-    entries = _only(lambda ids: flat and hasattr(ids, "__len__"))(value)
+    entries = only(lambda ids: flat and hasattr(ids, "__len__"))(value)
     return [_int(one) for one in getattr(entries, "tolist", lambda: entries)()]
 
 
@@ -121,15 +121,15 @@ Finite = Annotated[float, number()]
 Positive = Annotated[float, number(above=0)]
 NonNegative = Annotated[float, number(0)]
 Share = Annotated[float, number(0, 1)]
-Flag = Annotated[bool, Block("True or False", _only(lambda value: isinstance(value, bool)))]
+Flag = Annotated[bool, Block("True or False", only(lambda value: isinstance(value, bool)))]
 _TEXT_WANTS = "a text (str) without halves of surrogate pairs"
-Text = Annotated[str, Block(_TEXT_WANTS, _only(_is_text), writable)]
+Text = Annotated[str, Block(_TEXT_WANTS, only(_is_text), writable)]
 Texts = Sequence[Text]
 Name = Annotated[
     str,
     Block(
         "a name: a text of one line that is not empty",
-        _only(_is_text),
+        only(_is_text),
         lambda name: name.strip() != "" and name.isprintable(),
     ),
 ]
@@ -137,13 +137,13 @@ PathLike = Annotated[
     str | os.PathLike,
     Block(
         "a path (str or Path) that is not empty",
-        _only(_is_path),
+        only(_is_path),
         lambda path: os.fspath(path) != "" and "\0" not in os.fspath(path),
     ),
 ]
 Callback = Annotated[
     Callable | None,
-    Block("a function, or None", _only(lambda value: value is None or callable(value))),
+    Block("a function, or None", only(lambda value: value is None or callable(value))),
 ]
 TokenIds = Annotated[
     Sequence[int],
@@ -157,7 +157,7 @@ Tokenizer = Annotated[
     Any,
     Block(
         "a tokenizer (transformers.PreTrainedTokenizerFast)",
-        _only(
+        only(
             lambda value: (
                 callable(value)
                 and callable(getattr(value, "decode", None))
@@ -172,7 +172,7 @@ Decoder = Annotated[
     Any,
     Block(
         "a tokenizer, or another object with a method decode",
-        _only(
+        only(
             lambda value: (
                 callable(getattr(value, "decode", None))
                 and not _is_text(value)
@@ -193,7 +193,7 @@ class _Choices:
             Any,
             Block(
                 " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names),
-                _only(lambda value: type(value) in types),
+                only(lambda value: type(value) in types),
                 lambda value: value in allowed,
             ),
         ]

@@ -37,7 +37,9 @@ def checked(function: F) -> F:
 def checked_as_in(kind: type, values: dict) -> dict:
     """`values` as fields of these names of the checked dataclass `kind`: the same rules, the same
     errors. Names that it does not have pass as they are."""
-    return _rules(inspect.unwrap(kind.__init__)).check((), dict(values))[1]
+    rules = _rules(inspect.unwrap(kind.__init__))
+    known = {name: value for name, value in values.items() if name in rules.by_name}
+    return values | rules.check((), known)[1]
 
 
 def unchecked(function: Callable) -> list[str]:

@@ -248,6 +248,8 @@ def test_hash_needs_ids_and_learns_nothing():
     with pytest.raises(ValueError, match="input_ids"):
         router(inputs()[0])
     assert all(len(set(row)) == 3 for row in router.table.tolist()), "k different experts per id"
+    assert torch.equal(router.table, build("hash", seed=0).table)
+    assert not torch.equal(router.table, build("hash", seed=1).table), "a seed is a table"
     counts = torch.bincount(build("hash", vocab_size=4000).table.flatten(), minlength=E)
     assert counts.max() / counts.min() < 1.15, "ids fall evenly"
 
@@ -275,7 +277,7 @@ def test_affinities_of_v4_have_a_gradient_however_low_the_logit():
 @pytest.mark.parametrize(
     ("name", "k", "options", "message"),
     [
-        ("best", 2, {}, "router: got 'best'; wants one of dense"),
+        ("best", 2, {}, "name: got 'best'; wants one of dense"),
         ("switch", 2, {}, "num_experts_per_tok: got 2; wants 1"),
         ("gshard", 3, {}, "num_experts_per_tok: got 3; wants 2"),
         ("base", 2, {}, "num_experts_per_tok: got 2; wants 1"),

@@ -7,6 +7,7 @@ import torch
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing import LayerTrace, Prediction, Reading, RoutingTrace
+from tests.views.every_widget import make, masked  # noqa: F401 (fixtures of these tests)
 
 EXPERTS = [[0, 1], [0, 2], [3, 0], [1, 0]]  # 4 tokens, the 2 of 4 experts that each is sent to
 LOAD = [4, 2, 1, 1]  # counted by hand

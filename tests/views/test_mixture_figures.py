@@ -39,8 +39,7 @@ def test_plane_refuses_what_does_not_fit():
 def test_a_batch_beside_the_formula():
     figure = batch_reads_figure(TABLE.set_axis(["a", "b"], axis=1), 16, TABLE * 2, [0.4, 0.2])
     left, right = figure.axes
-    assert list(left.lines[0].get_ydata()) == [0.4, 0.2]
-    assert list(left.lines[2].get_ydata()) == TABLE[1].tolist()
+    assert list(left.lines[1].get_ydata()) == pytest.approx([0.4 - 0.7, 0.2 - 0.3])
     assert list(right.lines[0].get_ydata()) == (TABLE[0] * 2).tolist()
     with pytest.raises(ValueError, match="formula"):
         batch_reads_figure(TABLE, 16, TABLE, [1.0])

@@ -63,8 +63,11 @@ class Router(nn.Module):
         for name in options:
             wants = f"some of {', '.join(self.options)}"
             require(name in self.options or name in _SOME_TAKE, "options", name, wants, TypeError)
-        for name, value in checked_as_in(ModelConfig, options).items():
-            setattr(self, name, value)
+        known = {
+            name: options[name] for name in options if name in ModelConfig.__dataclass_fields__
+        }
+        for name, value in (options | checked_as_in(ModelConfig, known)).items():
+            setattr(self, name, value)  # a router that has an option of its own checks it itself
         if self.topk_group is None:
             self.topk_group = self.n_group
         self.check(self)

@@ -213,6 +213,7 @@ def exchange_routing(trace: RoutingTrace, labels: Tensor, seed: Seed = 0) -> Rou
     )
 
 
+@checked
 def document_numbers(trace: RoutingTrace, documents: Tensor | None) -> Tensor:
     """(batch,) int64, from 0 on without gaps. Raises ValueError if there is not one whole number
     per text."""
@@ -233,6 +234,7 @@ def document_numbers(trace: RoutingTrace, documents: Tensor | None) -> Tensor:
     return documents.unique(return_inverse=True)[1]
 
 
+@checked
 def shuffle_over_documents(values: Tensor, documents: Tensor, generator: torch.Generator) -> Tensor:
     """values (batch,), one per text and the same in all texts of a document -> dealt out anew over
     the documents."""
@@ -247,6 +249,7 @@ def shuffle_over_documents(values: Tensor, documents: Tensor, generator: torch.G
     return of_document[torch.randperm(n, generator=generator)][documents]
 
 
+@checked
 def shuffle_within(groups: Tensor, generator: torch.Generator) -> Tensor:
     """groups (n,) -> (n,) a random order in which every place is taken by somebody of its own
     group."""

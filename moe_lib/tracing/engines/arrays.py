@@ -9,10 +9,9 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.engines.moe_layers import MoELayers
-from moe_lib.tracing.trace import LayerTrace, RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, LayerTrace, RoutingTrace
 from moe_lib.validation import Count, Natural, checked
 
-UNKNOWN_TOKEN = -1  # in input_ids, where the engine did not say which token it was
 _LARGEST_EXPERT = 2**16 - 1  # no model has more; a larger number is a damaged answer
 
 
@@ -106,6 +105,9 @@ def _ids(input_ids: Any, lengths: list[int]) -> list[Tensor]:
     wrote and never read."""
     if input_ids is None:
         return [torch.full((length,), UNKNOWN_TOKEN) for length in lengths]
+    listed = isinstance(input_ids, list | tuple | np.ndarray | Tensor)
+    wants = "token ids, a list for each text"
+    require(listed, "input_ids", type(input_ids).__name__, wants, TypeError)
     flat = len(lengths) == 1 and _depth(input_ids) == 1
     rows = [input_ids] if flat else list(input_ids)
     require(len(rows) == len(lengths), "input_ids", f"{len(rows)} texts", f"{len(lengths)}")

@@ -9,6 +9,8 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.shapes_only import shapes_only
 
+OURS = "moe_lib"  # the model_type of our own folders
+
 
 @dataclass(frozen=True)
 class MoELayers:
@@ -114,9 +116,9 @@ def _read(path: Path) -> Any:
     file = path / "config.json" if path.is_dir() else path
     require(file.is_file(), "config", str(path), "a folder that holds config.json, or such a file")
     found = read_json(file)
-    if "model_type" in found:
+    if found.get("model_type", OURS) != OURS:
         return found
-    return ModelConfig.from_dict(found)
+    return ModelConfig.from_dict({n: value for n, value in found.items() if n != "model_type"})
 
 
 def _number_of_experts(layer) -> int:

@@ -25,6 +25,19 @@ def answers(response: Any, engine: str) -> list[tuple[str, dict]]:
     return _flat("response", response, engine)
 
 
+def engine_of(response: Any) -> str:
+    """ "vllm" or "sglang", by the names of its fields: only SGLang has meta_info or sgl_ext."""
+    found = [one for _, one in answers(response, "vLLM or SGLang")]
+    parts = [part for one in found for part in (one, *_choices(one))]
+    sglang = any(part.get("meta_info") or part.get("sgl_ext") for part in parts)
+    return "sglang" if sglang else "vllm"
+
+
+def _choices(answer: dict) -> list[dict]:
+    listed = answer.get("choices")
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
 def _is_json(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 

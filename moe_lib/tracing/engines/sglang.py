@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.tracing.engines.arrays import UNKNOWN_TOKEN, trace_from_arrays
+from moe_lib.tracing.engines.arrays import trace_from_arrays
 from moe_lib.tracing.engines.moe_layers import MoELayers
 from moe_lib.tracing.engines.responses import answers, decoded, token_ids
-from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, RoutingTrace
 from moe_lib.validation import Count, Natural, checked
 
 _FLAG = (

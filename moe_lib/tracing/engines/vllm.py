@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.tracing.engines.arrays import UNKNOWN_TOKEN, trace_from_arrays
+from moe_lib.tracing.engines.arrays import trace_from_arrays
 from moe_lib.tracing.engines.responses import answers, decoded, token_ids
-from moe_lib.tracing.trace import RoutingTrace
+from moe_lib.tracing.trace import UNKNOWN_TOKEN, RoutingTrace
 from moe_lib.validation import Count, Natural, checked
 
 _FLAG = "an answer with routing: start vLLM with --enable-return-routed-experts"

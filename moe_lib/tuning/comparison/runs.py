@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.files import read_json, write_json
+from moe_lib.files import read_json, require_fields, write_json
 from moe_lib.model import LanguageModel
 from moe_lib.training import load_checkpoint
 from moe_lib.tuning.comparison.cases import Case, TuningTask, measure_rows
@@ -107,8 +107,11 @@ def run_case(
         }
     )
     path = None if scratch is None else Path(scratch) / _file_name(case, task, seed)
-    stored = read_json(path) if path is not None and path.is_file() else {}
-    if stored.get("key") == key:
+    stored = {"key": None}
+    if path is not None and path.is_file():
+        stored = read_json(path)
+        require_fields(path, stored, key=dict, row=dict, curve=(dict, list))
+    if stored["key"] == key:
         row = {name: math.nan if value is None else value for name, value in stored["row"].items()}
         return row, pd.DataFrame(stored["curve"])
     run, times = _train(case, task, seed, head, trained, report)

@@ -268,6 +268,11 @@ class Method:
 
     attached_class = Attached  # no annotation: an attribute of the class, not a setting
 
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if "count" in vars(cls):  # a formula, which would go wrong in its depths
+            cls.count = checked(cls.count)
+
     def attach(self, model: LanguageModel) -> Attached:
         """Freeze `model` and put the method into it, in place. Raises TypeError for anything but a
         LanguageModel, ValueError if a method is attached already, or as the method says."""

@@ -8,6 +8,7 @@ real tokens, and every query sees it.
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from moe_lib.counting import kv_cache_elements_per_token
 from moe_lib.errors import require
 from moe_lib.model import KVCache, LatentAttention
 from moe_lib.tuning.methods.base import Attached, Method
-from moe_lib.validation import Count, Flag, PathLike, checked
+from moe_lib.validation import Count, Flag, PathLike, checked, whole
 
 
 class LayerPrefix(nn.Module):
@@ -198,7 +199,7 @@ class Prefix(Method):
 
     attached_class = AttachedPrefix
 
-    length: Count = 8
+    length: Annotated[int, whole(1, 2**20)] = 8
     reparameterise: Flag = False
     hidden: Count | None = None
 

@@ -141,25 +141,31 @@ function render({ model, el }) {
       const hint = "Choose a token above to see its affinity to every expert.";
       return detail.replaceChildren(h("h4", {}, "One token"), h("p", { class: "moe-hint" }, hint), ...expectedNext(side));
     }
+    const affinities = shown.scores
+      ? [`. Affinity to every expert of layer ${shown.index}:`, inColumns(shown, affinityRows(shown, token), groupsOf(shown, token), "ul")]
+      : [". Affinities and weights were not recorded: a serving engine returns the chosen experts alone.", []];
+    const other = compared?.same && layer(1 - side) ? [h("p", { class: "moe-hint", "data-testid": "sent-in-other" },
+      "In “", h("bdi", {}, compared.names[1 - side]), "”: ", ...sentTo(layer(1 - side), token), ".")] : [];
+    detail.replaceChildren(
+      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", ...(compared ? [" of ", h("bdi", {}, compared.names[side])] : [])),
+      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), affinities[0]),
+      ...other, ...affinities[1], ...expectations(side, token), ...expectedNext(side));
+  }
+
+  function affinityRows(shown, token) {
     const experts = chosen(shown, token), scores = shown.scores.subarray(token * shown.nExperts, (token + 1) * shown.nExperts);
     const most = Math.max(...scores, 1e-9);
-    const rows = Array.from(scores, (score, e) => {
+    return Array.from(scores, (score, e) => {
       const place = experts.indexOf(e);
       return h("li", { class: `moe-row${place < 0 ? "" : " moe-picked"}`, "data-testid": `affinity-${e}` }, badge(colour(e), e),
         h("span", { class: "moe-track" }, bar(score / most, colour(e))),
         h("span", { class: "moe-value" }, percent(score) + (place < 0 ? "" : ` · ${ordinal(place + 1)}`)));
     });
-    const other = compared?.same && layer(1 - side) ? [h("p", { class: "moe-hint", "data-testid": "sent-in-other" },
-      "In “", h("bdi", {}, compared.names[1 - side]), "”: ", ...sentTo(layer(1 - side), token), ".")] : [];
-    detail.replaceChildren(
-      h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", ...(compared ? [" of ", h("bdi", {}, compared.names[side])] : [])),
-      h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), `. Affinity to every expert of layer ${shown.index}:`),
-      ...other, ...inColumns(shown, rows, groupsOf(shown, token), "ul"), ...expectations(side, token), ...expectedNext(side));
   }
 
   function sentTo(shown, token) {
     const sent = chosen(shown, token).flatMap((e, place) => e === NO_EXPERT ? []
-      : [place ? ", " : "", "expert ", badge(colour(e), e), ` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`]);
+      : [place ? ", " : "", "expert ", badge(colour(e), e), ...(shown.weights ? [` with weight ${shown.weights[token * shown.k + place].toFixed(2)}`] : [])]);
     return sent.length ? sent : ["no expert"];
   }
 
@@ -171,6 +177,7 @@ function render({ model, el }) {
   }
 
   function expectations(side, token) {
+    if (!reading(side).predictions.length) return [h("p", { class: "moe-hint" }, "What the model expected here needs the model: this is a trace without it.")];
     const prediction = reading(side).predictions[token];
     const first = data.causal && token === 0;
     if (!prediction) return [h("p", { class: "moe-hint" }, first ? "Nothing stands before the first token, so it is not predicted."

@@ -18,8 +18,8 @@ function decode(payload) {
   const layers = payload.layers.map((layer) => ({
     ...layer,
     experts: unpack({ data: layer.experts }),
-    weights: unpack(layer.weights),
-    scores: unpack(layer.scores),
+    weights: layer.weights && unpack(layer.weights), // null where a serving engine did not return them
+    scores: layer.scores && unpack(layer.scores),
     choices: layer.load.reduce((sum, count) => sum + count, 0),
   }));
   return { ...payload, layers };

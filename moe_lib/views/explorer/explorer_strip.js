@@ -51,9 +51,9 @@ function makeStrip(side, view) {
     chip.classList.toggle("moe-chooses", expert >= 0 && place >= 0);
     chip.lastChild.textContent = (expert >= 0 && place >= 0 ? `${one} · ${ordinal(place + 1)}` : one === NO_EXPERT ? "–" : one) +
       (changed ? " ≠" : "") + (alike ? " =" : "");
-    const weight = shown.weights[token * shown.k + Math.max(place, 0)].toFixed(2);
+    const weight = shown.weights && shown.weights[token * shown.k + Math.max(place, 0)].toFixed(2);
     chip.setAttribute("aria-label", `Token ${token}, ${reading(side).tokens[token]}, ${one === NO_EXPERT ? "no expert" : `expert ${one}`}` +
-      (place < 0 ? "" : `, weight ${weight}`) + (changed ? ", its prediction changed" : "") + (alike ? ", the same in the first" : ""));
+      (place < 0 || !weight ? "" : `, weight ${weight}`) + (changed ? ", its prediction changed" : "") + (alike ? ", the same in the first" : ""));
   }
 
   function onKey(event) {

@@ -29,6 +29,8 @@ def affinity_figure(reading: Reading, layer: Natural, max_tokens: Count = 40) ->
     """Affinity of every token to every expert of one layer as a heat map; a dot marks the chosen
     experts."""
     part = layer_of(reading.trace, layer)
+    wants = "a reading whose affinities were recorded: by the model, not by a serving engine"
+    require(part.scores is not None, "reading", f"no scores in layer {layer}", wants)
     shown = min(len(reading), max_tokens)
     figure = Figure(
         figsize=(max(4.0, 2.5 + 0.28 * part.n_experts), 1.3 + 0.2 * max(1, shown)),
@@ -103,7 +105,7 @@ def explorer_figure(
     other = compared.trace if len(shown) > 1 else None
     draw_load(figure.add_subplot(grid[-2, 0]), reading.trace, layer, expert, other, names)
     beside = figure.add_subplot(grid[-2, 1])
-    if token is None:
+    if token is None or own.trace.layer(layer).scores is None:
         draw_all_loads(beside, reading.trace, layer)
     else:
         draw_affinities(beside, own, layer, token)

@@ -28,9 +28,9 @@ def dense_layers(trace: RoutingTrace) -> list[int]:
     return [index for index in range(trace.n_layers or 0) if index not in with_experts]
 
 
-def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float, bool]]:
+def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float | None, bool]]:
     """(expert, weight, kept) of each choice of one token of the first text, in the order of their
-    rank."""
+    rank; the weight is None where nobody recorded it."""
     experts = layer.experts[0, token]
     chosen = (
         torch.ones_like(experts, dtype=torch.bool)
@@ -40,7 +40,7 @@ def choices_of(layer: LayerTrace, token: int) -> list[tuple[int, float, bool]]:
     kept = torch.ones_like(chosen) if layer.kept is None else layer.kept[0, token]
     columns = zip(
         experts.tolist(),
-        layer.weights[0, token].tolist(),
+        [None] * len(experts) if layer.weights is None else layer.weights[0, token].tolist(),
         kept.tolist(),
         chosen.tolist(),
         strict=True,

@@ -140,9 +140,9 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
         if layer.chosen is None
         else layer.experts.masked_fill(~layer.chosen, NO_EXPERT)
     )
-    weights = (
-        layer.weights if layer.kept is None else layer.weights * layer.kept
-    )  # a dropped pair adds nothing
+    weights = layer.weights  # None where nobody recorded them
+    if weights is not None and layer.kept is not None:
+        weights = weights * layer.kept  # a dropped pair adds nothing
     return {
         "index": layer.index,
         "nExperts": layer.n_experts,
@@ -151,8 +151,8 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
         "nGroup": layer.n_group,
         "topkGroup": layer.topk_group,
         "experts": b64encode(experts[0].numpy().astype("<u2").tobytes()).decode("ascii"),
-        "weights": pack(weights[0]),
-        "scores": pack(layer.scores[0], bits),
+        "weights": None if weights is None else pack(weights[0]),
+        "scores": None if layer.scores is None else pack(layer.scores[0], bits),
         "load": load,
         "even": sum(load) / layer.n_experts,
         "maxVio": max_violation(counts),

@@ -17,6 +17,8 @@ from moe_lib.tracing import (
 from moe_lib.views.explorer import words
 from moe_lib.views.kit.page_messages import text as check_text
 
+_NEEDS_MODEL = "explore(model, tokenizer, …): this is a trace without its model"
+
 
 class Readings:
     """One text in a model, or two texts in a model, or one text in two models.
@@ -74,6 +76,9 @@ class Readings:
 
     def read(self, text: str, other_text: str | None, off: dict, k: int | None) -> None:
         """Read again what these four change. After an error all is as it was."""
+        if self._model is None:
+            self._refuse_without_model(text, other_text, off, k)
+            return
         require(
             other_text is None or not self.two_models,
             "compare_text",
@@ -97,6 +102,16 @@ class Readings:
         self.changes = changed_predictions(baseline, reading) if reading is not baseline else []
         self._asked = (text, other_text, off, k, self.max_tokens)
 
+    def _refuse_without_model(self, text, other_text, off, k) -> None:
+        """ValueError for anything but what stands there already."""
+        asked = {"text": text, "compare_text": other_text, "off": off, "k": k}
+        there = {"text": self.text, "compare_text": None, "off": {}, "k": None}
+        for name, value in asked.items():
+            same = value == there[name] or (name == "off" and not any(value.values()))
+            require(
+                same, name, value, "explore(model, tokenizer, …): this is a trace without its model"
+            )
+
     def _read_other(
         self, text: str, other_text: str | None, off: dict, k: int | None
     ) -> Reading | None:
@@ -111,12 +126,23 @@ class Readings:
     def find_k(self) -> None:
         """Set ks, trained_k and k_note."""
         self.ks, self.trained_k, self.k_note = [], 0, ""
+        if self._model is None:
+            self.k_note = "Experts per token, and switching experts off: need the model"
+            return
         try:
             self.ks = list(range(1, largest_k(self._model) + 1))
             own = set(trained_k(self._model).values())
             self.trained_k = own.pop() if len(own) == 1 else 0
         except ValueError as error:
             self.k_note = f"Experts per token: fixed in this model ({error})"
+
+    @classmethod
+    def of_trace(cls, reading: Reading, names: tuple[str, str]) -> "Readings":
+        """What a trace holds of one text; nothing can be changed without the model."""
+        readings = cls(None, None, len(reading), None, None, names)
+        readings.baseline = readings.reading = reading
+        readings._asked = (reading.text, None, {}, None)
+        return readings
 
     def summary(
         self, index: int, rank: int, token: int | None, side: int, expert: int | None

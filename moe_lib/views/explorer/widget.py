@@ -2,13 +2,14 @@
 chosen."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 import traitlets
 from torch import nn
 
-from moe_lib.validation import Count, PathLike, Tokenizer, checked
+from moe_lib.errors import require
+from moe_lib.tracing import RoutingTrace, read_trace
+from moe_lib.validation import Count, Natural, PathLike, Tokenizer, checked
 from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
@@ -23,9 +24,6 @@ from moe_lib.views.explorer.payload import (
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.kit.page_messages import Form, MessageWidget, said, whole
 from moe_lib.views.kit.static_display import StaticDisplay
-
-if TYPE_CHECKING:
-    pass
 
 EXAMPLE = (
     "def area(radius):\n    return 3.14 * radius ** 2\n\nThe list is sorted in place, and None "
@@ -69,6 +67,28 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
             model, tokenizer, max_tokens, compare_model, compare_tokenizer, names
         )
         self._readings.read(text, compare_text, {}, None)
+        self._open()
+
+    @classmethod
+    @checked
+    def of_trace(
+        cls,
+        trace: RoutingTrace,
+        tokenizer: Tokenizer | None = None,
+        max_tokens: Count = 512,
+        row: Natural = 0,
+    ) -> "RoutingExplorer":
+        """An explorer of text number `row` of a trace, without the model that made it."""
+        explorer = cls.__new__(cls)
+        reading = read_trace(trace, tokenizer, row, max_tokens)
+        explorer._readings = Readings.of_trace(reading, _TEXTS)
+        explorer._open()
+        explorer.panel.live = False  # nothing can be switched off
+        for control in (explorer.text_area, explorer.compare_button, explorer.all_on_button):
+            control.disabled = True
+        return explorer
+
+    def _open(self) -> None:
         self._readings.find_k()
         layers = [layer.index for layer in self.reading.trace.layers]
         # With all it draws: a busy browser may draw it before it hears of a change.
@@ -219,8 +239,8 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
 
 @checked
 def explore(
-    model: nn.Module,
-    tokenizer,
+    model: nn.Module | None = None,
+    tokenizer=None,
     text: str = EXAMPLE,
     max_tokens: int = 512,
     *,
@@ -228,6 +248,8 @@ def explore(
     compare_model: nn.Module | None = None,
     compare_tokenizer: Tokenizer | None = None,
     names: tuple[str, str] | None = None,
+    trace: RoutingTrace | None = None,
+    row: Natural = 0,
 ) -> RoutingExplorer:
     """Open the routing explorer: a widget that shows which experts of `model` read each token of
     `text`.
@@ -240,16 +262,18 @@ def explore(
     compare_model  another model to read the same text, e.g. another checkpoint or an untrained
                    twin, with compare_tokenizer if it has one of its own
     names          what to call the two that are compared
+    trace          a RoutingTrace in the place of a model, e.g. `RoutingTrace.from_vllm(…)`: its
+                   text number `row` is shown, with the tokenizer's names of its tokens if there is
+                   one. What runs a model again (another text, experts off, k) is refused
 
     Raises TypeError or ValueError, naming the argument, as `moe_lib.tracing.read_text` does.
     """
-    return RoutingExplorer(
-        model,
-        tokenizer,
-        text,
-        max_tokens,
-        compare_text=compare_text,
-        compare_model=compare_model,
-        compare_tokenizer=compare_tokenizer,
-        names=names,
-    )
+    if trace is not None:
+        given = {"model": model, "compare_text": compare_text, "compare_model": compare_model}
+        for name, value in given.items():
+            require(value is None, name, type(value).__name__, "None beside a trace")
+        return RoutingExplorer.of_trace(trace, tokenizer, max_tokens, row)
+    require(model is not None, "model", None, "a model, or a trace in its place", TypeError)
+    compared = {"compare_text": compare_text, "compare_model": compare_model}
+    compared |= {"compare_tokenizer": compare_tokenizer, "names": names}
+    return RoutingExplorer(model, tokenizer, text, max_tokens, **compared)

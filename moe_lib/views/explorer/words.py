@@ -61,7 +61,7 @@ def beside_words(layer: LayerTrace) -> list[str]:
 def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
     """Which experts one token is sent to, with what weight."""
     chosen = ", ".join(
-        f"expert {expert} with weight {weight:.2f}" if kept else f"expert {expert}, which was full"
+        f"expert {expert}{_weighed(weight)}" if kept else f"expert {expert}, which was full"
         for expert, weight, kept in choices_of(layer, token)
     )
     words = f"Token {token}, “{apart(reading.labels[token])}”, is sent to {chosen or 'no expert'}."
@@ -71,6 +71,10 @@ def token_words(reading: Reading, layer: LayerTrace, token: int) -> str:
             f" They lie in group{'s' if len(groups) > 1 else ''} {' and '.join(map(str, groups))}."
         )
     return words
+
+
+def _weighed(weight: float | None) -> str:
+    return "" if weight is None else f" with weight {weight:.2f}"
 
 
 def expert_words(reading: Reading, layer: LayerTrace, expert: int) -> str:
@@ -176,7 +180,7 @@ def not_finite_words(reading: Reading) -> str:
     layers = [
         str(layer.index)
         for layer in reading.trace.layers
-        if not (torch.isfinite(layer.weights).all() and torch.isfinite(layer.scores).all())
+        if not all(part is None or part.isfinite().all() for part in (layer.weights, layer.scores))
     ]
     said = []
     if lost:

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.validation import checked, require_tensor
+from moe_lib.validation import Count, checked, require_tensor
 from moe_lib.views.figures.arguments import require_numbers
 from moe_lib.views.figures.preferences import COLOURS
 from moe_lib.views.kit.lettering import WIDTH, named, plain_words
@@ -19,7 +19,7 @@ from moe_lib.views.kit.palette import expert_colour
 _MARKERS = "osD^vPX*"
 _LINES = ("-", "--", "-.", ":")
 _FEWEST = 0.02  # share of the tokens an expert needs for a number in the picture
-_TOGETHER = 0.6  # an expert's tokens lie on one side: its middle is that far from the origin
+_TOGETHER = 0.9  # an expert's tokens lie on one side: its middle is that far from the origin
 
 
 @checked
@@ -77,10 +77,10 @@ def _mark(expert: int, size: float = 7, edge: float = 0.4) -> dict:
 @checked
 @plain_words
 def batch_reads_figure(
-    touched: pd.DataFrame, n_experts: int, reads: pd.DataFrame, formula: Sequence[float]
+    touched: pd.DataFrame, n_experts: Count, reads: pd.DataFrame, formula: Sequence[float]
 ) -> Figure:
-    """Left: different experts that a batch touches, counted and by formula. Right: weights that one
-    step reads, over those of a dense model.
+    """Left: by how much a formula exceeds the experts that a batch really touches. Right: weights
+    that one step reads, over those of a dense model.
 
     touched  (batch sizes, cases) mean number of experts; formula: the same by the formula
     reads    (batch sizes, models) times the dense model's
@@ -91,8 +91,8 @@ def batch_reads_figure(
     require(len(formula) == len(touched), "formula", len(formula), wants)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(touched.index, list(formula), "k--", label="by the formula")
-    for ax, table in ((left, touched), (right, reads)):
+    fewer = touched.rsub(list(formula), axis=0)
+    for ax, table in ((left, fewer), (right, reads)):
         for number, name in enumerate(table):
             look = dict(marker=_MARKERS[number], linestyle=_LINES[number % len(_LINES)])
             ax.plot(table.index, table[name], color=COLOURS[number], label=named(str(name)), **look)
@@ -100,10 +100,13 @@ def batch_reads_figure(
         ticks = list(table.index)[:: 2 if len(table) < 9 else 3]
         ax.set_xticks(ticks, ticks)
         ax.set_xlabel("tokens in the batch")
-        ax.legend(fontsize=9)
         ax.grid(alpha=0.3)
-    left.set(ylabel=f"experts touched of {n_experts}", ylim=(0, n_experts * 1.06))
-    left.set_title("counted in a small trained model", fontsize=10)
+    left.axhline(0, color="grey", linestyle=":")
+    left.set(ylabel=f"formula - counted, experts of {n_experts}")
+    left.set_title("a small trained model: fewer experts than by the formula", fontsize=10)
+    left.set_ylim(top=1.4 * max(0.1, fewer.max(axis=None)))  # room for the names
+    left.legend(loc="upper right", fontsize=9)
+    right.legend(loc="center right", fontsize=9)
     right.axhline(1, color="grey", linestyle=":")
     right.set(ylabel="weights read, times dense", ylim=(0, None))
     right.set_title("one step, by the formula", fontsize=10)

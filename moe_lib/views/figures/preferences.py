@@ -157,7 +157,8 @@ def saturation_figure(
     for number, layer in enumerate(layers):
         colour, marker = COLOURS[number % len(COLOURS)], _MARKERS[number % len(_MARKERS)]
         ax.plot(steps, found[:, number], marker=marker, color=colour, label=f"layer {layer}")
-        ax.plot(steps, chance[:, number], color=colour, linestyle=":", linewidth=1.2)
+        dotted = dict(color=colour, linestyle=":", linewidth=1.2, marker=marker, markersize=4)
+        ax.plot(steps, chance[:, number], markerfacecolor="none", **dotted)
     ax.plot([], [], color="black", linestyle=":", label="by chance, at the loads of both")
     ax.set_xscale("symlog", linthresh=max(1, sorted(steps)[1] if len(steps) > 1 else 1))
     ax.set_xticks(list(steps), [str(int(step)) for step in steps], fontsize=8, rotation=30)
@@ -188,7 +189,7 @@ def ablation_figure(rises: pd.DataFrame, random: pd.DataFrame) -> Figure:
             left.text(
                 column,
                 row,
-                f"{value:.2f}",
+                f"{value:.2f}".replace("-0.00", "0.00"),
                 ha="center",
                 va="center",
                 fontsize=7.5,

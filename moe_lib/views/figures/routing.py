@@ -15,6 +15,7 @@ from moe_lib.views.kit.lettering import WIDTH, plain_words
 from moe_lib.views.router_playground.routing_grid import WEIGHTS, draw_routing
 
 
+@checked
 def busiest(routing: Routing) -> float:
     """The largest load of an expert, in multiples of the even share."""
     load = routing.load().float()
@@ -70,7 +71,9 @@ def moves_figure(runs: Mapping[str, Sequence], hollow: Texts = ()) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     ax = figure.subplots()
     for (name, learned), colour, marker in zip(runs.items(), COLOURS, MARKERS, strict=False):
-        require(len(learned) > 0, f"runs[{name!r}]", "no run", "at least one, a run per seed")
+        good = all(hasattr(one, "moves") and hasattr(one, "recall") for one in learned)
+        wants = "at least one run, each with .moves and .recall"
+        require(len(learned) > 0 and good, f"runs[{name!r}]", learned, wants)
         moves, recall = [one.moves for one in learned], [one.recall for one in learned]
         face = "none" if name in hollow else colour
         ax.plot(moves, recall, marker, color=colour, mfc=face, ms=9, alpha=0.85)

@@ -1,5 +1,5 @@
-"""Pictures of chapter 00: what a text loses by the wrong experts, how far experts follow the token,
-and what a single expert is worth."""
+"""Pictures of chapter 00: what a text loses by the wrong experts, and how far they follow the
+token."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -30,6 +30,7 @@ def exchange_figure(lost: pd.DataFrame, changed: pd.DataFrame) -> Figure:
     cases = list(dict.fromkeys(lost.index))
     require(len(cases) <= len(_LOOKS), "lost", f"{len(cases)} cases", f"at most {len(_LOOKS)}")
     figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * lost.shape[1]), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.05)
     left, right = figure.subplots(1, 2, width_ratios=[3, 2])
     _draw_lost(left, lost, cases)
     _draw_changed(right, changed.iloc[:, 0], cases)
@@ -68,7 +69,8 @@ def _draw_changed(ax: Axes, changed: pd.Series, cases: list) -> None:
         if len(draws) > 1:
             ax.plot([draws.min(), draws.max()], [place, place], "|-", color="black")
             words += f"\n({draws.min():.1%} to {draws.max():.1%})"
-        ax.text(draws.max(), place, f"  {words}", va="center", fontsize=8)
+        at = draws.max() + 0.03 * changed.max()
+        ax.text(at, place, words, va="center", fontsize=8)
     ax.set_yticks(range(len(cases)), [str(case) for case in cases])
     ax.invert_yaxis()
     ax.set(xlabel="share of predictions that change", xlim=(0, 1.5 * changed.max()))
@@ -108,28 +110,4 @@ def same_expert_figure(results: pd.DataFrame) -> Figure:
     ax.set(ylabel="pairs with the same first expert", ylim=(0, 1.3 * max(trained["equal tokens"])))
     ax.legend(loc="upper left", ncols=3, fontsize=9, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-@checked
-@plain_words
-def single_experts_figure(single: pd.DataFrame) -> Figure:
-    """What it costs to switch off one expert, against how often it is chosen; one panel a layer.
-
-    single: one row per expert, columns layer, share (of its layer's choices) and nats lost
-    """
-    require_columns("single", single, "layer", "share", "nats lost")
-    layers = list(dict.fromkeys(single["layer"]))
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
-    for ax, layer, (marker, colour) in zip(axes, layers, 3 * _LOOKS[1:], strict=False):
-        part = single[single["layer"] == layer]
-        ax.plot(part["share"], part["nats lost"], marker, color=colour, markeredgecolor="black")
-        ax.axhline(0, color="black", linewidth=0.8)
-        ax.set_title(f"layer {layer}", fontsize=10)
-        ax.set_xlabel("share of the layer's choices")
-        ax.xaxis.set_major_formatter("{x:.0%}")
-        ax.set_xlim(left=0)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("nats lost without it")
     return figure

@@ -13,7 +13,7 @@ from moe_lib.errors import is_number, require
 from moe_lib.text.packing import Packed
 from moe_lib.validation import Count, Natural, checked, require_tensor
 from moe_lib.views.figures.arguments import require_numbers
-from moe_lib.views.kit.lettering import named, plain_words
+from moe_lib.views.kit.lettering import WIDTH, named, plain_words
 from moe_lib.views.kit.palette import expert_colour
 
 _PICKED, _BLANK, _PLAIN = "#fbe3ad", "#eeeeee", "#cfe8f7"
@@ -30,7 +30,7 @@ def cost_figure(cost: pd.DataFrame) -> Figure:
     """
     require_numbers("cost", cost)
     relative = cost / cost.min()
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
     ax = figure.subplots()
     image = ax.imshow(relative, cmap="cividis_r", vmin=1, vmax=2, aspect="auto")
     for row in range(cost.shape[0]):
@@ -59,7 +59,7 @@ def vocabulary_figure(curves: pd.DataFrame) -> Figure:
     require_numbers("curves", curves)
     sizes = all(is_number(size) and size > 0 for size in curves.index)
     require(sizes, "curves", list(curves.index), "sizes above 0 as its index")
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     ax = figure.subplots()
     looks = [("o", "-"), ("s", "--"), ("D", "-."), ("^", ":")]
     for i, name in enumerate(curves):
@@ -82,7 +82,7 @@ def packing_figure(lengths: Sequence[Count], packed: Packed, end_token_id: Natur
     them.
     """
     require(len(lengths) > 0, "lengths", lengths, "a length at least")
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     longest = max(lengths)
     left.barh(
@@ -137,7 +137,7 @@ def batch_figure(lines: Mapping[str, Sequence[str]], picked: Tensor) -> Figure:
     for name, words in lines.items():
         wants = f"{len(picked)}, the length of picked"
         require(len(words) == len(picked), f"lines[{name!r}]", f"{len(words)} words", wants)
-    figure = Figure(figsize=(9.5, 2.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     ax = figure.subplots()
     for y, (name, words) in enumerate(lines.items()):
         for x, word in enumerate(words):

@@ -10,6 +10,7 @@ from torch import nn
 
 from moe_lib.errors import is_whole, require
 from moe_lib.tracing.masked_words import predict_masked, rows_of, split_words
+from moe_lib.tracing.token_labels import require_fast
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.page_messages import Form, MessageWidget, several, whole
 from moe_lib.views.kit.page_messages import text as check_text
@@ -62,13 +63,7 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "a causal model",
             "a masked one (config.causal is False)",
         )
-        require(
-            getattr(tokenizer, "is_fast", False),
-            "tokenizer",
-            type(tokenizer).__name__,
-            "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
-            TypeError,
-        )
+        require_fast(tokenizer)
         require(
             tokenizer.mask_token_id is not None,
             "tokenizer",

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from moe_lib.views.kit.palette import HUES
+from moe_lib.views.kit.palette import BLUE, VERMILION
 
-COLOURS = (HUES[4], HUES[5])  # of the two models: 3:1 or more on light and on dark ground
+COLOURS = (BLUE, VERMILION)  # of the two models: 3:1 or more on light and on dark ground
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,7 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         Form("_press", needs={"act": one_of("start", "stop")}),
     )
     KEPT = ("_plan",)
+    TELLS = ("sides", "curves")
     view = traitlets.Dict().tag(sync=True)  # all that is drawn; phone_book.js only reads it
     _call: BackgroundCall | None = None
 
@@ -72,8 +73,8 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         require(callable(run), "run", type(run).__name__, "a function", TypeError)
         self._run, self._lock = run, threading.RLock()  # the run's thread publishes too
         self._plan = {}
-        self.sides: list[Recall] = []
-        self.curves: dict[str, list[tuple[int, float]]] = {}
+        self._sides: list[Recall] = []
+        self._curves: dict[str, list[tuple[int, float]]] = {}
         self._failure = ""
         self._choose(facts=facts, experts=experts, chosen=chosen)
         super().__init__(view=self._view())
@@ -114,7 +115,7 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         on."""
         if self.state == "running":
             raise RuntimeError("start: a run is going on; stop() it, or wait() for its end")
-        self.sides, self.curves, self._failure = [], {}, ""
+        self._sides, self._curves, self._failure = [], {}, ""
         plan = dict(self._plan)
         self._call = BackgroundCall(
             lambda report: self._run(**plan, report=lambda sides: self._take(sides, report)),
@@ -169,7 +170,7 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         plan = {**self._plan, **choices}
         wants = f"at most the experts there are ({plan['experts']})"
         require(plan["chosen"] <= plan["experts"], "chosen", plan["chosen"], wants)
-        self._plan, self.sides, self.curves, self._failure = plan, [], {}, ""
+        self._plan, self._sides, self._curves, self._failure = plan, [], {}, ""
 
     def _press(self, act: str) -> None:
         """The page reports a press. Nothing here waits for the run."""
@@ -181,7 +182,7 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def _take(self, sides: Sequence[Recall], report: Callable[[dict], bool]) -> bool:
         """In the run's thread: keep what it tells -> whether it should end."""
         with self._lock:
-            self.sides = list(sides)
+            self._sides = list(sides)
             for side in self.sides:
                 self.curves.setdefault(side.name, []).append((side.step, side.share))
         return report({"step": sides[0].step})

@@ -11,8 +11,7 @@ from html import escape
 
 import ipywidgets as widgets
 
-from moe_lib.errors import require
-from moe_lib.tracing.token_labels import visible
+from moe_lib.tracing.token_labels import require_fast, visible
 from moe_lib.views.kit.attributes import KnownAttributes
 from moe_lib.views.kit.page_messages import text as check_text
 from moe_lib.views.kit.wording import count
@@ -72,13 +71,7 @@ def cut(text: str, tokenizer, split_special_tokens: bool = False) -> list[Token]
     not byte-level.
     """
     check_text("text", text)
-    require(
-        getattr(tokenizer, "is_fast", False),
-        "tokenizer",
-        type(tokenizer).__name__,
-        "a fast tokenizer (transformers.PreTrainedTokenizerFast)",
-        TypeError,
-    )
+    require_fast(tokenizer)
     encoded = tokenizer(
         text,
         return_offsets_mapping=True,

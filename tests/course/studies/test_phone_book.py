@@ -124,6 +124,11 @@ def test_the_stored_study_holds_what_the_course_says_of_it():
     uncured, cured = (table.get_group(name) for name in ("16, no cure", "16 experts"))
     assert (cured["recall"].to_numpy() > uncured["recall"].to_numpy()).all()
     assert uncured["max_violation"].min() > 2 * cured["max_violation"].max()
+    # dense breaks first, and on a rule experts bring nothing
+    means = runs.groupby(["design", "n_facts"])["recall"].mean()
+    assert means["dense", 4096] > 0.99 and means["dense", 8192] < 0.6 < means["32 experts", 8192]
+    rule = study.stored_rule().groupby("design")["unseen_recall"]
+    assert rule.min()["16 experts"] > 0.9 and rule.mean()["16 experts"] < rule.max()["dense"]
     # what a model holds, by hand: 6 bits a fact less what is left
     row = runs.iloc[0]
     held = row["n_facts"] * (6 - row["bits"]) / row["parameters"]

@@ -15,7 +15,6 @@ from moe_course.studies.pretraining_study import (
     STUDY,
     load_texts,
     main,
-    passing_share,
     run_study,
     small_config,
     train_one,
@@ -40,16 +39,6 @@ def test_all_on_leaves_nothing_to_choose():
     model = LanguageModel(small_config("all on"))
     for routing in model(torch.randint(0, 6144, (2, 8))).routing:
         assert (routing.experts.sort(-1).values == torch.tensor([0, 1])).all()
-
-
-def test_passing_share_by_hand():
-    slower = {"10": 5.0, "20": 4.0, "30": 3.5, "40": 3.0}
-    assert (
-        passing_share({"10": 4.0, "20": 3.1, "30": 3.0, "40": 2.0}, slower) == 0.75
-    )  # the first of two
-    assert passing_share({"10": 4.0, "20": 3.9, "30": 3.8, "40": 3.7}, slower) is None
-    with pytest.raises(ValueError, match="empty curve"):
-        passing_share({}, slower)
 
 
 @pytest.fixture(scope="module")

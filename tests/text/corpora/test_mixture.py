@@ -72,7 +72,7 @@ def test_the_small_tokenizer_begins_as_the_large_one():
 
 def test_the_command_writes_a_tokenizer(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "moe_lib.text.corpora.mixture.mixture_texts", lambda: ["ab ab ab abc 你好 你好"]
+        "moe_lib.text.tokenizer_training.mixture_texts", lambda: ["ab ab ab abc 你好 你好"]
     )
     main(["mixture", "--out", str(tmp_path)])
     assert "learned from 1 texts" in capsys.readouterr().out

@@ -7,12 +7,9 @@ from pathlib import Path
 
 import torch
 
-from moe_lib import ModelConfig, save_checkpoint
+from moe_lib import save_checkpoint
 from moe_lib.text import load_tokenizer
-from moe_lib.training import StepReport
-from moe_lib.training.live import LiveTraining
-from moe_lib.training.recorder import BalanceRecorder
-from tests.wrong_input.models import IDS, Batches, config, new_model, small
+from tests.wrong_input.models import IDS, Batches, new_model, small
 from tests.wrong_input.table import (
     CALLBACK,
     COUNT,
@@ -21,7 +18,6 @@ from tests.wrong_input.table import (
     NAN,
     NATURAL,
     NON_NEGATIVE,
-    PATH,
     POSITIVE,
     SHARE,
     Entry,
@@ -29,12 +25,19 @@ from tests.wrong_input.table import (
 )
 
 OPTIONAL_COUNT = [value for value in COUNT if value is not None]
+
 DEVICE = ["gpu", "cuda:99", 3.5, [], {}, "cpu:x"]
+
 FLAGS = [*FLAG, None]
+
 FOLDER = [3, b"bytes", ["a"], 1.5, "", "a\0b", __file__, True]
+
 NAME = [None, 3, True, ["a"], {}, "", "a\0b", 1.5, b"bytes"]
+
 NOT_FINITE = Made("with a weight that is NaN", lambda _: broken())
+
 CHANGED = Made("with another module", lambda _: other_head())
+
 DTYPES = ["bfloat16", 16, torch.int8, torch.bool, float, "float32", True]
 
 
@@ -124,11 +127,7 @@ DAMAGED = [
     ),
     *(damaged(f"weights {raw!r}", None, raw) for raw in (b"", b"x", b"\0" * 8, b"\xff" * 64)),
 ]
-REPORT = StepReport({"step": 0, "loss": 1.0, "tokens": 4}, [torch.tensor([1, 2])])
-REPORTS = [
-    StepReport(REPORT.row, []),
-    StepReport(REPORT.row, [torch.tensor([1, 2]), torch.tensor([1, 2, 3])]),
-]
+
 TRAIN = {
     "batches": [None, 3, "batches", [], {}, Batch(None), Batch([1]), Batch({"input_ids": IDS})]
     + [Batch({"labels": IDS}), Batch({"input_ids": "ids", "labels": IDS})],
@@ -150,8 +149,7 @@ TRAIN = {
     "tensorboard": FOLDER,
     "callback": [*CALLBACK, True, {}],
 }
-DENSE = dict(n_routed_experts=0, n_shared_experts=0)
-UPCYCLED = dict(norm_topk_prob=True, moe_intermediate_size=8)
+
 ENTRIES = [
     Entry(
         "moe_lib.train",
@@ -218,115 +216,15 @@ ENTRIES = [
         lambda: dict(name_or_folder=checkpoint()),
         {"name_or_folder": NAME},
     ),
-    Entry(
-        "moe_lib.training.upcycling.upcycle",
-        lambda: dict(dense_model=new_model(**DENSE), config=config(**UPCYCLED)),
-        {
-            "dense_model": [*MODEL, torch.nn.Linear(2, 2), Made("with experts", lambda _: small())],
-            "config": [None, "tiny", 3, {}, [], config(**DENSE)],
-            "noise": [*NON_NEGATIVE, None],
-            "virtual_groups": FLAGS,
-            "seed": [*NATURAL, 2**64],
-        },
-    ),
-    Entry(
-        "moe_lib.training.live.LiveTraining",
-        lambda: dict(model=new_model(), batches=Batches(), steps=1),
-        {
-            "model": [*MODEL, torch.nn.Linear(2, 2)],
-            "batches": [None, 3, "batches", [], {}],
-            "steps": COUNT,
-            "callback": [*CALLBACK, True],
-            "on_change": [*CALLBACK, True],
-        },
-    ),
-    Entry(
-        "moe_lib.training.live.LiveTraining.change",
-        lambda: dict(aux_loss_alpha=0.1),
-        {
-            "aux_loss_alpha": NON_NEGATIVE,
-            "seq_aux": FLAGS,
-            "hidden_size": [8],
-            "unknown": [1],
-        },
-        call=lambda settings: LiveTraining(new_model(), Batches(), steps=1).change(**settings),
-    ),
-    Entry(
-        "moe_lib.training.live.LiveTraining.wait",
-        lambda: dict(timeout=1.0, step=None),
-        {
-            "timeout": [-1, "1", True, NAN, [1]],
-            "step": [value for value in NATURAL if value is not None],
-        },
-        call=lambda arguments: finished().wait(**arguments),
-    ),
-    Entry(
-        "moe_lib.training.live.fresh_model",
-        lambda: dict(config=config(), seed=0),
-        {"config": [None, "tiny", 3, {}, ModelConfig], "seed": [*NATURAL, 2**64]},
-    ),
-    Entry(
-        "moe_lib.training.live.changeable",
-        lambda: dict(config=config()),
-        {"config": [None, "tiny", 3, {}, ModelConfig]},
-    ),
-    Entry(
-        "moe_lib.training.recorder.BalanceRecorder",
-        lambda: dict(name="run"),
-        {
-            "name": [None, 3, b"run", ["run"], True],
-            "layer_numbers": [3, "01", [0.5], ["0"], [-1], [None], [True]],
-            "steps": OPTIONAL_COUNT,
-        },
-    ),
-    Entry(
-        "moe_lib.training.recorder.BalanceRecorder.__call__",
-        lambda: dict(report=REPORT),
-        {"report": [None, 3, "report", {}, [], *REPORTS]},
-        call=lambda arguments: BalanceRecorder()(**arguments),
-    ),
-    Entry(
-        "moe_lib.training.routing_record.RoutingRecord",
-        lambda: dict(model=small(), input_ids=IDS, steps=(1,), path=f"{folder()}/record"),
-        {
-            "model": [*MODEL, torch.nn.Linear(2, 2), Made("dense", lambda _: small(**DENSE))],
-            "input_ids": [None, "ids", [[1]], IDS.float(), IDS[0], IDS + 99],
-            "steps": [None, 3, "12", ["1"], [0.5], [-1], [True]],
-            "path": PATH,
-        },
-    ),
-    Entry(
-        "moe_lib.training.routing_record.read_routing_record",
-        lambda: dict(path=record()),
-        {"path": [*PATH, "", "a\0b"]},
-    ),
-    Entry(
-        "moe_lib.training.cure_settings.Cure",
-        lambda: dict(kind="none"),
-        {
-            "kind": [None, 3, "prayer", ["none"], True],
-            "alpha": [*NON_NEGATIVE, None],
-            "scope": [None, 3, "world", ["batch"], {}],
-            "bias_update_speed": [*NON_NEGATIVE, None],
-        },
-        says={"kind": "cure"},
-    ),
-    Entry(
-        "moe_lib.training.bias_update.update_selection_biases",
-        lambda: dict(model=biased(), loads=[torch.ones(4)] * 2, speed=0.1),
-        {
-            "model": MODEL,
-            "loads": [None, 3, "loads", [], [torch.ones(4)], [torch.ones(3)] * 2, [None, None]],
-            "speed": [*NON_NEGATIVE, None],
-        },
-        says={"loads": "load"},
-    ),
 ]
 RECORD = "a record that the library fills in; readers look at it and do not make it"
+
 EXEMPT = {f"moe_lib.training.{name}": RECORD for name in ("StepReport", "TrainingRun")}
+
 EXEMPT["moe_lib.training.cure_settings.cure_words"] = (
     "words for the fields of a checked ModelConfig"
 )
+
 EXEMPT["moe_lib.training.TrainingDiverged"] = "an error: it is raised, not called"
 
 
@@ -334,24 +232,3 @@ def train(**arguments):
     from moe_lib import train
 
     return train(**arguments)
-
-
-def biased():
-    return new_model(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True)
-
-
-@cache
-def finished() -> LiveTraining:
-    live = LiveTraining(new_model(), Batches(), steps=1)
-    live.start()
-    live.wait()
-    return live
-
-
-@cache
-def record() -> Path:
-    from moe_lib.training.routing_record import RoutingRecord
-
-    path = Path(folder()) / "record.safetensors"
-    RoutingRecord(small(), IDS, (0,), path)
-    return path
