@@ -288,4 +288,15 @@ ENTRIES = [
         experts=[[0], [1]],
         layers=[1],
     ),
+    figure(
+        "latent.turns_figure",
+        {
+            "turns": [None, 3, {}, {0: 3}, {0: [[1.0]]}, {"a": torch.eye(4)}],
+            "merged": [None, 3, {}, {0: 3}, {1: torch.ones(2, 4)}],
+            "differs": [None, 3, {}, {0: "a"}, {1: 0.0}],
+        },
+        turns={0: torch.eye(4)},
+        merged={0: torch.ones(2, 4)},
+        differs={0: 0.0},
+    ),
 ]
