@@ -72,6 +72,13 @@ def check_labels(labels: Tensor, input_ids: Tensor, config: "ModelConfig", ignor
     _check_range("labels", "labels", used, config.vocab_size, f"{ignored}, or ")
 
 
+def check_vocabulary(tokenizer: object, config: "ModelConfig") -> None:
+    """No more tokens than the model has rows in its embedding."""
+    size, tokens = config.vocab_size, len(tokenizer) if hasattr(tokenizer, "__len__") else 0
+    wants = f"at most the model's vocab_size ({size}): use the tokenizer the model was trained with"
+    require(tokens <= size, "tokenizer", f"{tokens} tokens", wants)
+
+
 def _check_range(argument: str, word: str, ids: Tensor, size: int, besides: str = "") -> None:
     low, high = (int(end) for end in torch.aminmax(ids))
     wants = f"{besides}ids from 0 to {size - 1} (vocab_size {size})"
