@@ -1,8 +1,9 @@
-"""Labels: the number that means "nothing to predict here", and how many examples a mean loss runs
-over."""
+"""Labels: the number that means "nothing to predict here", how many examples a mean loss runs
+over, and the parts of a batch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
@@ -28,3 +29,9 @@ def count_examples(model: nn.Module, labels: Tensor) -> int:
 def count_in_batch(model: nn.Module, batch: Mapping[str, Tensor]) -> int:
     """The same for a batch: its rows, where an objective needs no labels."""
     return count_examples(model, batch["labels"]) if "labels" in batch else len(batch["input_ids"])
+
+
+def split(batch: dict[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
+    """A batch cut into `parts` of nearly as many rows each."""
+    for rows in torch.arange(len(batch["input_ids"])).tensor_split(parts):
+        yield {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.items()}

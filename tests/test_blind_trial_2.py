@@ -1,11 +1,16 @@
 """Wrong inputs of a second tester who had seen no list, where more than one argument is needed."""
 
+import random
+import re
+
 import pytest
 import torch
 
 from moe_lib import LanguageModel, ModelConfig, load_checkpoint, save_checkpoint, train
+from moe_lib.files import read_tensors, write_tensors
 from moe_lib.text import Batches, MaskingIds, load_tokenizer
 from moe_lib.training import evaluate
+from moe_lib.training.routing_record import RoutingRecord, read_routing_record
 from moe_lib.tuning import (
     Examples,
     SequenceClassifier,
@@ -14,7 +19,11 @@ from moe_lib.tuning import (
     pretraining_domains,
     save_head,
 )
+from moe_lib.tuning.comparison.cases import Case
 from moe_lib.tuning.prompting import answer, answer_within, chat, score_choices
+from moe_lib.tuning.robust import augment_texts
+from moe_lib.tuning.robust.active import learn_actively
+from moe_lib.tuning.robust.augmentation import InTurn, Synonyms, WordDropout
 from moe_lib.tuning.tried_text import ClassifyText
 
 IDS = torch.arange(10).view(2, 5)
@@ -168,3 +177,89 @@ def test_an_objective_that_returns_no_output(examples, returns):
     head = SequenceClassifier(tiny(), 2)
     with pytest.raises(TypeError, match="objective: got .*; wants to return an output"):
         finetune(head, examples, steps=1, objective=lambda model, batch, options: returns)
+
+
+def test_a_change_of_texts_with_other_arguments():
+    with pytest.raises(TypeError, match="change: got a function of .*; wants a function of a text"):
+        augment_texts(["a"], lambda text: text)
+    for change in (WordDropout(), Synonyms(), InTurn([])):
+        for argument, given in {"text": (5, random.Random(0)), "generator": ("text", 5)}.items():
+            with pytest.raises(TypeError, match=f"{argument}: got .*; wants "):
+                change(*given)
+    with pytest.raises(ValueError, match="table: got ''; wants words"):
+        Synonyms(table={"": ("a",)})
+
+
+def test_learning_actively_without_a_head(examples):
+    for fit in (lambda rows: None, lambda rows, round_: None):
+        with pytest.raises(TypeError, match="fit: got .*; wants "):
+            learn_actively(fit, examples.encoded, [0], batch=1, rounds=1)
+
+
+def test_a_case_whose_functions_take_other_arguments():
+    for name in ("base", "make_head", "prepare"):
+        given = {"base": "mini-v2", name: lambda a, b, c: None}
+        with pytest.raises(TypeError, match=f"{name}: got a function of .*; wants a function"):
+            Case("a", **given)
+
+
+# Damaged states and records of a training.
+
+
+def state_of_a_run(folder, change):
+    train(tiny(), CAUSAL, steps=2, folder=folder, progress=False, callback=lambda report: True)
+    path = folder / "training_state.safetensors"
+    tensors, metadata = read_tensors(path)
+    metadata["history"] = change(metadata["history"])
+    write_tensors(path, tensors, metadata)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda history: "[]",
+        lambda history: history.replace('"step": 0', '"step": 900'),
+        lambda history: re.sub('"loss": [0-9.]+', '"loss": "x"', history),
+        lambda history: re.sub('"loss": [0-9.]+,', "", history),
+    ],
+)
+def test_a_history_that_no_run_has(tmp_path, change):
+    state_of_a_run(tmp_path, change)
+    with pytest.raises(ValueError, match="training_state.safetensors: history"):
+        train(tiny(), CAUSAL, steps=2, folder=tmp_path, progress=False)
+
+
+RECORD = {
+    "steps": torch.tensor([0, 5]),
+    "experts": torch.zeros((2, 2, 10, 2), dtype=torch.uint8),
+    "input_ids": IDS,
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", torch.tensor([0.0, 5.0])),
+        ("steps", torch.tensor([5, 0])),
+        ("steps", torch.tensor([-1, 0])),
+        ("experts", torch.zeros((5, 2, 10, 2), dtype=torch.uint8)),
+        ("experts", torch.zeros((2, 2, 9, 2), dtype=torch.uint8)),
+        ("experts", torch.zeros((2, 2, 10, 2))),
+        ("input_ids", -IDS),
+        ("input_ids", IDS.float()),
+    ],
+)
+def test_a_damaged_routing_record(tmp_path, field, value):
+    path = tmp_path / "record.safetensors"
+    write_tensors(path, RECORD)
+    assert read_routing_record(path).keys() == RECORD.keys()
+    write_tensors(path, {**RECORD, field: value})
+    with pytest.raises(ValueError, match=f"record.safetensors: {field}"):
+        read_routing_record(path)
+
+
+@pytest.mark.parametrize(("argument", "given"), [("steps", ((), "r")), ("path", ((1,), "."))])
+def test_a_record_of_nothing(tmp_path, argument, given):
+    steps, name = given
+    with pytest.raises(ValueError, match=f"{argument}: got "):
+        RoutingRecord(tiny(), IDS, steps, tmp_path / name)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import is_whole, require, require_texts
-from moe_lib.model_inputs import check_vocabulary
 from moe_lib.model import KVCache
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
 from moe_lib.tuning.arguments import Listed, Model, TextList, is_list
