@@ -6,28 +6,58 @@ The questions of a chapter are data, in `data/chapter_NN.json`:
     …]}, …]}
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Annotated
 
 from moe_lib.errors import require, require_whole
-from moe_lib.text_files import check_text, parse_json, path_of, read_text
+from moe_lib.files import require_only
+from moe_lib.text_files import parse_json, path_of, read_text
+from moe_lib.validation import Block, Flag, checked, writable
 
 DATA = Path(__file__).parent / "data"
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_WORDS = "a text that is not empty, without halves of surrogate pairs"
+Words = Annotated[str, Block(_WORDS, _text, lambda text: text.strip() != "" and writable(text))]
 _VERDICTS = {True: "✓ Right", False: "△ Not this one"}
 
 
+@checked
 @dataclass(frozen=True)
 class Choice:
-    text: str
-    explanation: str
-    correct: bool = False
+    """One choice and why it is right or wrong; neither text is empty."""
+
+    text: Words
+    explanation: Words
+    correct: Flag = False
 
 
+@checked
 @dataclass(frozen=True)
 class Question:
-    question: str
+    """A question and 2 to 6 choices of different texts, exactly one of them correct. ValueError or
+    TypeError naming the field otherwise."""
+
+    question: Words
     choices: tuple[Choice, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "choices", tuple(self.choices))
+        n, texts = len(self.choices), [choice.text.strip() for choice in self.choices]
+        require(2 <= n <= 6, "choices", f"{n} choices", "2 to 6 of them")
+        right = sum(choice.correct for choice in self.choices)
+        require(right == 1, "choices", f"{right} that are correct", "exactly one")
+        again = next((text for text in texts if texts.count(text) > 1), None)
+        require(again is None, "choices", f"two with the text {again!r}", "different texts")
 
     @property
     def answer(self) -> int:
@@ -42,34 +72,54 @@ def load_questions(path: Path) -> tuple[Question, ...]:
     rows = content.get("questions") if isinstance(content, dict) else None
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"{path}: not a quiz file; wants JSON with a list 'questions'")
-    return tuple(
+    require_only(path, content, "questions")
+    questions = tuple(
         _read_question(row, f"{path}, question {number}")
         for number, row in enumerate(rows, start=1)
     )
+    _require_different(questions, f"{path}: questions")
+    return questions
+
+
+def _require_different(questions: Sequence[Question], argument: str) -> None:
+    """ValueError for a question that stands there twice."""
+    first: dict[str, int] = {}
+    for number, question in enumerate(questions, start=1):
+        before = first.setdefault(question.question.strip(), number)
+        twice = f"question {number} is question {before} again ({question.question!r})"
+        require(before == number, argument, twice, "each question once")
 
 
 def _read_question(row: object, where: str) -> Question:
+    fields = _fields(row, where, "question", "choices")
+    rows = fields["choices"]
+    if not isinstance(rows, list):
+        raise ValueError(f'{where}: "choices" is {type(rows).__name__}; wants a list of them')
+    choices = []
+    for number, choice in enumerate(rows, start=1):
+        place = f"{where}, choice {number}"
+        choice = _fields(choice, place, "text", "explanation", "correct", optional=("correct",))
+        choices.append(_made(Choice, place, choice))
+    return _made(Question, where, {**fields, "choices": tuple(choices)})
+
+
+def _fields(row: object, where: str, *names: str, optional: Sequence[str] = ()) -> dict:
+    """A JSON object with these fields and no others."""
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: is {type(row).__name__}; wants fields {', '.join(names)}")
+    missing = [name for name in names if name not in row and name not in optional]
+    if missing:
+        raise ValueError(f"{where}: has no {missing[0]!r}; wants {', '.join(names)}")
+    require_only(where, row, *names)
+    return row
+
+
+def _made(kind: type, where: str, fields: dict) -> Choice | Question:
+    """A Choice or a Question; what it refuses is said of the place in the file."""
     try:
-        choices = tuple(Choice(**choice) for choice in row["choices"])
-        question = Question(row["question"], choices)
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"{where}: wants 'question' and 'choices' of 'text', 'explanation' ({error})"
-        ) from error
-    check_text(question.question, f'{where}: "question"')
-    for number, choice in enumerate(choices, start=1):
-        check_text(choice.text, f'{where}, choice {number}: "text"')
-        check_text(choice.explanation, f'{where}, choice {number}: "explanation"')
-        if not isinstance(choice.correct, bool):
-            got = type(choice.correct).__name__
-            raise ValueError(f'{where}, choice {number}: "correct" is {got}; wants true or false')
-    if not 2 <= len(choices) <= 6:
-        raise ValueError(f"{where}: got {len(choices)} choices; wants 2 to 6")
-    if sum(choice.correct is True for choice in choices) != 1:
-        raise ValueError(f'{where}: wants exactly one choice with "correct": true')
-    if len({choice.text for choice in choices}) != len(choices):
-        raise ValueError(f"{where}: two choices have the same text")
-    return question
+        return kind(**fields)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 class Quiz:
@@ -85,6 +135,7 @@ class Quiz:
         known = isinstance(questions, tuple | list) and len(questions) > 0
         known = known and all(isinstance(question, Question) for question in questions)
         require(known, "questions", questions, "a tuple of Question, at least one", TypeError)
+        _require_different(questions, "questions")
         self.questions = tuple(questions)
         self.chosen: list[int | None] = [None] * len(self.questions)
         self.submitted = False

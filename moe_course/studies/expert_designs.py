@@ -17,14 +17,25 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from moe_course.studies.running import STUDIES, about, parser_of, rounded
+from moe_course.studies.running import (
+    STUDIES,
+    Curve,
+    about,
+    parser_of,
+    read_study,
+    rounded,
+    stored_rows,
+)
 from moe_lib.config import ModelConfig
 from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
-from moe_lib.files import read_json, write_json
+from moe_lib.devices import device
+from moe_lib.errors import require, require_one_of
+from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, train_tokenizer
 from moe_lib.training import train
+from moe_lib.validation import Count, Flag, Seed, checked
 
 DESIGNS: dict[str, dict] = {
     "few big": dict(
@@ -50,9 +61,13 @@ SCALED = ("few big", "+ both")
 STUDY = STUDIES / "expert_designs.json"
 
 
-def design_config(name: str, vocab_size: int, scaled: bool = False) -> ModelConfig:
+@checked
+def design_config(name: str, vocab_size: Count, scaled: Flag = False) -> ModelConfig:
     """The config of one design; `scaled` multiplies its gates by E / k."""
+    require_one_of("name", name, DESIGNS)
     fields = DESIGNS[name]
+    scalable = not scaled or fields["n_routed_experts"] > 0
+    require(scalable, "scaled", scaled, f"False with name {name!r}, which has no experts")
     factor = fields["n_routed_experts"] / fields["num_experts_per_tok"] if scaled else 1.0
     # Wide initial weights and fast rotary positions: attention to the letter before is learnt
     # early, so that the feed-forward layer makes the difference.
@@ -68,7 +83,8 @@ def design_config(name: str, vocab_size: int, scaled: bool = False) -> ModelConf
     )
 
 
-def make_model(config: ModelConfig, seed: int) -> LanguageModel:
+@checked
+def make_model(config: ModelConfig, seed: Seed) -> LanguageModel:
     """A fresh model; whatever the design, the weights outside its feed-forward layer depend on the
     seed alone."""
     torch.manual_seed(seed)
@@ -78,19 +94,21 @@ def make_model(config: ModelConfig, seed: int) -> LanguageModel:
     model = LanguageModel(config)
     outside = {name: weight for name, weight in common.items() if ".feed_forward." not in name}
     model.load_state_dict(outside, strict=False)
-    return model
+    return model.to(device())
 
 
 def stored_losses(study: Path = STUDY) -> pd.DataFrame:
     """The stored study: held-out loss in nats per byte, a row per (design, scaled_gates, seed), a
     column per step."""
-    runs = pd.DataFrame(read_json(study)["runs"])
+    columns = dict(design=str, scaled_gates=bool, seed=Seed, heldout_loss=Curve)
+    runs = pd.DataFrame(stored_rows(study, read_study(study), "runs", **columns))
     curves = runs.set_index(["design", "scaled_gates", "seed"])["heldout_loss"].apply(pd.Series)
     return curves.rename(columns=int).sort_index()
 
 
+@checked
 def run_study(
-    steps: int = 1200, seeds: int = 5, rows: int = 1024, evaluate_every: int = 100
+    steps: Count = 1200, seeds: Count = 5, rows: Count = 1024, evaluate_every: Count = 100
 ) -> dict:
     """Train every design with every seed; held-out loss in nats per byte. `rows` of held-out
     text."""

@@ -6,15 +6,17 @@ number says which rank is higher: there pairs are asked for that were never show
 """
 
 import math
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel
+from moe_lib.validation import Count, Natural, Seed, checked, whole
 
 NAMES, NUMBERS = 128, 64  # first names, last names; numbers to remember
 BATCH = 1024
+Facts = Annotated[int, whole(1, NAMES**2)]  # at most as many as there are pairs of names
 
 
 class PhoneBook:
@@ -30,11 +32,8 @@ class PhoneBook:
 
     vocab_size = 2 * NAMES + NUMBERS
 
-    def __init__(self, n_facts: int, seed: int = 0, batch_size: int = BATCH):
-        require_whole("n_facts", n_facts)
-        require_whole("seed", seed, at_least=0)
-        require_whole("batch_size", batch_size)
-        require(n_facts <= NAMES**2, "n_facts", n_facts, f"at most {NAMES**2}, the pairs of names")
+    @checked
+    def __init__(self, n_facts: Facts, seed: Seed = 0, batch_size: Count = BATCH):
         draw = torch.Generator().manual_seed(seed)
         pair = torch.randperm(NAMES**2, generator=draw)[:n_facts]
         number = torch.randint(NUMBERS, (n_facts,), generator=draw)
@@ -49,7 +48,8 @@ class PhoneBook:
         """Batches per epoch."""
         return math.ceil(len(self.input_ids) / self.batch_size)
 
-    def at(self, step: int) -> dict[str, Tensor]:
+    @checked
+    def at(self, step: Natural) -> dict[str, Tensor]:
         epoch, place = divmod(step, len(self))
         order = torch.Generator().manual_seed(1_000_003 * (self.seed + 1) + epoch)
         chosen = torch.randperm(len(self.input_ids), generator=order)

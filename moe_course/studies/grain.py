@@ -14,6 +14,7 @@ the answers. The learning rate of each student is the best of RATES with a teach
 """
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,11 +22,21 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
-from moe_lib.console import page, whole
+from moe_course.studies.running import (
+    STUDIES,
+    about,
+    kept_run,
+    parser_of,
+    read_study,
+    rounded,
+    runs_folder,
+    stored_rows,
+)
+from moe_lib.console import page, run_command, whole
 from moe_lib.devices import device
-from moe_lib.errors import require
-from moe_lib.files import read_json, write_json
+from moe_lib.errors import require_divisor
+from moe_lib.files import write_json
+from moe_lib.validation import Choice, Count, NonNegative, Positive, Seed, checked
 
 WIDTH, RULES = 16, 4  # numbers in an input; rules in each respect
 EXPERTS, CHOSEN, UNITS = 8, 2, 8  # of the student whose experts are not cut
@@ -39,9 +50,9 @@ STUDY = STUDIES / "grain.json"
 Teacher = Callable[[Tensor], Tensor]  # (inputs, WIDTH) -> (inputs, WIDTH)
 
 
-def make_teacher(parts: int, seed: int) -> Teacher:
+@checked
+def make_teacher(parts: Choice(1, 2, 4, 8), seed: Seed) -> Teacher:
     """A teacher that looks at its input in `parts` respects, 1 to 8 of them."""
-    require(parts in (1, 2, 4, 8), "parts", parts, "1, 2, 4 or 8")
     draw = torch.Generator().manual_seed(777 + seed)
     directions = torch.linalg.qr(torch.randn(WIDTH, WIDTH, generator=draw))[0][:, : 2 * parts]
     rank = WIDTH // parts
@@ -63,8 +74,9 @@ class Student(nn.Module):
     """Linear experts, each cut into m slices: m times as many to choose from, and m times as many
     chosen. Gates are sigmoids over their sum, times k, so that gates are 1 on average."""
 
-    def __init__(self, m: int, seed: int):
-        require(UNITS % m == 0, "m", m, f"a divisor of {UNITS}")
+    @checked
+    def __init__(self, m: Count, seed: Seed):
+        require_divisor("m", m, UNITS, "the hidden units of an expert")
         super().__init__()
         draw = torch.Generator().manual_seed(seed)
         self.n, self.k, units = m * EXPERTS, m * CHOSEN, EXPERTS * UNITS
@@ -84,7 +96,8 @@ class Student(nn.Module):
         return hidden.flatten(1) @ self.up, gates
 
 
-def error_after(parts: int, m: int, rate: float, seed: int, steps: int = STEPS) -> float:
+@checked
+def error_after(parts: Count, m: Count, rate: Positive, seed: Seed, steps: Count = STEPS) -> float:
     """Train a student of m slices per expert on a teacher -> its error over the variance."""
     teacher, student = make_teacher(parts, seed), Student(m, seed).to(device())
     optimiser = torch.optim.Adam(student.parameters(), lr=rate)
@@ -110,10 +123,12 @@ def error_after(parts: int, m: int, rate: float, seed: int, steps: int = STEPS) 
 
 def stored_runs(study: Path = STUDY) -> pd.DataFrame:
     """The runs of the stored study: a row per parts, slices and seed, with rate and error."""
-    return pd.DataFrame(read_json(study)["runs"])
+    columns = dict(parts=Count, slices=Count, seed=Seed, rate=Positive, error=NonNegative)
+    return pd.DataFrame(stored_rows(study, read_study(study), "runs", **columns))
 
 
-def run_study(seeds: int = SEEDS, steps: int = STEPS, kept: Path | None = None) -> dict:
+@checked
+def run_study(seeds: Count = SEEDS, steps: Count = STEPS, kept: Path | None = None) -> dict:
     """Every student with every teacher and seed; finished runs are taken from `kept`."""
     torch.set_num_threads(1)
     tried, runs = [], []
@@ -146,4 +161,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -14,22 +14,34 @@ two names has the higher hidden rank, asked for pairs that were never shown.
 """
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from moe_course.studies.fact_books import BATCH, NAMES, NUMBERS, PhoneBook, RuleBook
-from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
+from moe_course.studies.fact_books import BATCH, NAMES, NUMBERS, Facts, PhoneBook, RuleBook
+from moe_course.studies.running import (
+    STUDIES,
+    about,
+    field_of,
+    kept_run,
+    parser_of,
+    read_study,
+    rounded,
+    runs_folder,
+    stored_rows,
+)
 from moe_lib.config import ModelConfig
-from moe_lib.console import page, whole
+from moe_lib.console import page, run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.devices import device
 from moe_lib.errors import require
-from moe_lib.files import read_json, write_json
+from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.training import train
+from moe_lib.validation import Count, Natural, NonNegative, Positive, Seed, Share, checked
 
 __all__ = ["BATCH", "DESIGNS", "NAMES", "NUMBERS", "PhoneBook", "RuleBook", "learn", "stored_runs"]
 
@@ -48,7 +60,8 @@ _EVEN = dict(router="biased_topk", scoring_func="sigmoid", norm_topk_prob=True)
 _EVEN["bias_update_speed"] = 0.005
 
 
-def even_experts(n: int, **changes) -> dict:
+@checked
+def even_experts(n: Count, **changes) -> dict:
     """Fields of a layer of n experts whose load a bias evens out; `changes` are taken over."""
     sizes = dict(n_routed_experts=n, num_experts_per_tok=CHOSEN, moe_intermediate_size=WIDTH)
     return {**sizes, **_EVEN, **changes}
@@ -78,7 +91,8 @@ def design_config(design: str) -> ModelConfig:
     return book_config(DESIGNS[design])
 
 
-def book_config(feed_forward: dict, hidden_size: int = HIDDEN) -> ModelConfig:
+@checked
+def book_config(feed_forward: Mapping[str, object], hidden_size: Count = HIDDEN) -> ModelConfig:
     """The model that reads books, one block, with these fields for its feed-forward layer."""
     return ModelConfig(
         vocab_size=PhoneBook.vocab_size,
@@ -93,8 +107,15 @@ def book_config(feed_forward: dict, hidden_size: int = HIDDEN) -> ModelConfig:
     )
 
 
+@checked
 def learn(
-    design: str, book: PhoneBook, learning_rate: float, *, steps: int = STEPS, seed: int = 0, **more
+    design: str,
+    book: PhoneBook,
+    learning_rate: Positive,
+    *,
+    steps: Count = STEPS,
+    seed: Seed = 0,
+    **more,
 ) -> tuple[LanguageModel, dict]:
     """Train one design on a book -> the model, and what it knows: recall, bits per fact (loss), and
     MaxVio, the mean over the last tenth of the steps. `more` are options of `train`."""
@@ -108,13 +129,15 @@ def learn(
     return model, found
 
 
-def stored_bits(bits: float, n_facts: int) -> float:
+@checked
+def stored_bits(bits: NonNegative, n_facts: Natural) -> float:
     """Bits about the facts that a model holds: what guessing costs, log2 64 a fact, minus what is
     left to guess, `bits` a fact."""
     return n_facts * max(0.0, math.log2(NUMBERS) - bits)
 
 
-def steps_for(n_facts: int, steps: int = STEPS) -> int:
+@checked
+def steps_for(n_facts: Count, steps: Count = STEPS) -> int:
     """Steps with a book: each fact is shown at least as often as one of TABLE facts in `steps`."""
     return max(steps, math.ceil(steps * n_facts / TABLE))
 
@@ -122,9 +145,14 @@ def steps_for(n_facts: int, steps: int = STEPS) -> int:
 def stored_runs(study: Path = STUDY) -> pd.DataFrame:
     """The runs of the stored study: a row per design, n_facts and seed, with recall, bits,
     max_violation, parameters, and bits_per_parameter that the model holds of the book."""
-    told = read_json(study)
-    runs = pd.DataFrame(told["runs"])
-    runs["parameters"] = runs["design"].map({k: v["total"] for k, v in told["parameters"].items()})
+    told = read_study(study, parameters=dict[str, dict])
+    columns = dict(design=str, n_facts=Count, seed=Seed, recall=Share, bits=NonNegative)
+    runs = pd.DataFrame(stored_rows(study, told, "runs", **columns))
+    sizes = told["parameters"]
+    for design in runs["design"].unique():
+        field_of(f"{study}: 'parameters'", sizes, design, dict)
+        field_of(f"{study}: 'parameters'[{design!r}]", sizes[design], "total", Count)
+    runs["parameters"] = runs["design"].map({k: v["total"] for k, v in sizes.items()})
     held = [stored_bits(*row) for row in zip(runs["bits"], runs["n_facts"], strict=True)]
     return runs.assign(bits_per_parameter=held / runs["parameters"])
 
@@ -132,14 +160,16 @@ def stored_runs(study: Path = STUDY) -> pd.DataFrame:
 def stored_rule(study: Path = STUDY) -> pd.DataFrame:
     """The stored runs on the rule: a row per design and seed, with recall of the pairs shown and
     unseen_recall of the others."""
-    return pd.DataFrame(read_json(study)["rule"])
+    columns = dict(design=str, seed=Seed, recall=Share, unseen_recall=Share)
+    return pd.DataFrame(stored_rows(study, read_study(study), "rule", **columns))
 
 
+@checked
 def run_study(
-    table: int = TABLE,
-    facts: Sequence[int] = FACTS,
-    seeds: int = SEEDS,
-    steps: int = STEPS,
+    table: Facts = TABLE,
+    facts: Sequence[Facts] = FACTS,
+    seeds: Count = SEEDS,
+    steps: Count = STEPS,
     kept: Path | None = None,
 ) -> dict:
     """Every design with `table` facts, those of CURVE with each of `facts`, those of RULE with the
@@ -198,7 +228,7 @@ def _apply_rule(design: str, n_facts: int, rate: float, steps: int, seed: int) -
     return {**found, "unseen_recall": float(known.double().mean()), "bits": bits}
 
 
-def _best_rate(design: str, run, steps: int) -> dict:
+def _best_rate(design: str, run: Callable, steps: int) -> dict:
     """The learning rate with the fewest bits left on the tuning book, and what each gave."""
     n_facts, rates = (TABLE, RATES) if run is _recite else (RULE_SHOWN, RULE_RATES)
     tried = {rate: run(design, n_facts, rate, steps, TUNING_SEED) for rate in rates}
@@ -228,4 +258,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -4,13 +4,15 @@ experiment as `phone_book`, in ten seconds."""
 from collections.abc import Callable, Iterator
 
 from moe_course.studies.fact_books import PhoneBook
-from moe_course.studies.phone_book import book_config, even_experts, stored_bits
+from moe_course.studies.phone_book import Facts, book_config, even_experts, stored_bits
 from moe_lib.counting import count_parameters
 from moe_lib.devices import device
+from moe_lib.errors import require, require_divisor
 from moe_lib.model import LanguageModel
 from moe_lib.training.live import fresh_model
 from moe_lib.training.optimiser import StepSettings, make_optimiser
 from moe_lib.training.step import OptimiserStep
+from moe_lib.validation import Count, Seed, checked
 from moe_lib.views.phone_book.recall import Recall
 from moe_lib.views.phone_book.widget import ACTIVE
 
@@ -18,17 +20,20 @@ HIDDEN, STEPS, LOOK_EVERY = 24, 300, 10
 LEARNING_RATE = 0.02
 
 
+@checked
 def race(
-    facts: int,
-    experts: int,
-    chosen: int,
+    facts: Facts,
+    experts: Count,
+    chosen: Count,
     report: Callable[[list[Recall]], bool],
     *,
-    seed: int = 0,
-    steps: int = STEPS,
+    seed: Seed = 0,
+    steps: Count = STEPS,
 ) -> list[Recall]:
     """Train a dense model and one with experts on the same facts, by turns, a few steps each;
     `report` gets what both know, and ends the race by returning True -> the last report."""
+    require(chosen <= experts, "chosen", chosen, f"at most experts ({experts})")
+    require_divisor("chosen", chosen, ACTIVE, "the hidden units that a name passes")
     book = PhoneBook(facts, seed)
     experts_fields = even_experts(
         experts,

@@ -3,15 +3,19 @@ are kept, so that a study that is broken off goes on where it was."""
 
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
+from typing import Annotated, Any
 
 import torch
 
 from moe_lib.console import Parser, first_paragraph
+from moe_lib.errors import require
 from moe_lib.files import read_json, require_fields, require_only, write_json
 from moe_lib.paths import DATA, REPOSITORY
+from moe_lib.text_files import path_of
+from moe_lib.validation import Block, Finite, checked_value
 
 STUDIES = DATA / "studies"
 
@@ -36,6 +40,54 @@ def about(study: str, arguments: str = "", **facts) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__.split("+")[0],
     }
+
+
+def _steps(value: object) -> int:
+    if isinstance(value, str) and value.isdecimal():
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise TypeError
+
+
+# {steps or tokens: loss}; out of a file the steps are text.
+Curve = Mapping[
+    Annotated[Any, Block("a whole number of at least 0", _steps, lambda steps: steps >= 0)], Finite
+]
+
+
+def read_study(study: Path, **fields) -> dict:
+    """A stored study with these fields, field=annotation; FileNotFoundError or ValueError naming
+    the file, and the field at fault."""
+    study = path_of("study", study)
+    content = read_json(study)
+    for field, hint in fields.items():
+        field_of(study, content, field, hint)
+    return content
+
+
+def stored_rows(place: object, content: Mapping, field: str, **columns) -> list[dict]:
+    """The rows in a field of a study, at least one, each with these columns, column=annotation.
+    ValueError naming `place` (its file, or the argument that it is), the field, the row and the
+    column."""
+    rows = field_of(place, content, field, list[dict[str, Any]])
+    require(len(rows) > 0, f"{place}: {field!r}", rows, "at least one row")
+    for number, row in enumerate(rows):
+        for column, hint in columns.items():
+            field_of(f"{place}: {field!r}[{number}]", row, column, hint)
+    return rows
+
+
+def field_of(place: object, content: Mapping, field: str, hint: Any) -> Any:
+    """What `content` holds under `field`; ValueError naming `place` and the field if there is no
+    such field, or nothing that the annotation `hint` allows."""
+    wants = f"a field {field!r}"
+    require(isinstance(content, Mapping), str(place), content, f"a mapping with {wants}", TypeError)
+    require(field in content, str(place), sorted(map(str, content)), wants)
+    try:
+        return checked_value(f"{place}: {field!r}", content[field], hint)
+    except TypeError as error:  # in a file a wrong type is a wrong value
+        raise ValueError(str(error)) from error
 
 
 def runs_folder(study: str) -> Path:

@@ -19,11 +19,12 @@ model has had since the checkpoint, and with as many as it has had in all. "dens
 """
 
 import sys
+from collections.abc import Mapping
 
 import torch
 
 from moe_course.studies.pretraining_study import LENGTH, load_texts, small_config
-from moe_course.studies.running import STUDIES, about, parser_of, rounded
+from moe_course.studies.running import STUDIES, Curve, about, parser_of, rounded, stored_rows
 from moe_lib.console import page, run_command, whole
 from moe_lib.devices import device
 from moe_lib.files import write_json
@@ -31,6 +32,7 @@ from moe_lib.model import LanguageModel
 from moe_lib.text import Batches
 from moe_lib.training import evaluate, train
 from moe_lib.training.upcycling import upcycle
+from moe_lib.validation import Count, Finite, Natural, Seed, checked
 
 RUNS = ("dense", "dense, trained on", "upcycled", "from scratch")
 STUDY = STUDIES / "upcycling.json"
@@ -48,8 +50,9 @@ class Later:
         return self.batches.at(self.first + step)
 
 
+@checked
 def train_on(
-    model: LanguageModel, batches, steps: int, exam: list[dict], every: int = EVERY
+    model: LanguageModel, batches, steps: Count, exam: list[dict], every: Count = EVERY
 ) -> dict[int, float]:
     """Train in place; returns the held-out loss in nats per token, by the tokens of this run, from
     0 on."""
@@ -69,8 +72,9 @@ def train_on(
     return curve | {int(step) * BATCH * LENGTH: float(loss) for step, loss in measured.items()}
 
 
+@checked
 def run_seed(
-    seed: int, practice: torch.Tensor, exam: list[dict], steps: int, every: int
+    seed: Seed, practice: torch.Tensor, exam: list[dict], steps: Count, every: Count
 ) -> dict[str, dict]:
     """The curves of one seed, by the names in RUNS."""
     batches = Batches(practice, BATCH, seed=seed)
@@ -87,7 +91,10 @@ def run_seed(
     return curves
 
 
-def run_study(steps: int = STEPS, seeds: int = SEEDS, every: int = EVERY, rows: int = 64) -> dict:
+@checked
+def run_study(
+    steps: Count = STEPS, seeds: Count = SEEDS, every: Count = EVERY, rows: Count = 64
+) -> dict:
     """Every run with every seed; `rows` of held-out text."""
     torch.set_num_threads(1)
     practice, exam = load_texts(rows)
@@ -107,16 +114,19 @@ def run_study(steps: int = STEPS, seeds: int = SEEDS, every: int = EVERY, rows: 
     return rounded({"about": facts, "runs": runs})
 
 
-def curve_of(study: dict, run: str, seed: int) -> dict[int, float]:
+@checked
+def curve_of(study: Mapping, run: str, seed: Natural) -> dict[int, float]:
     """Held-out loss by tokens of one run; raises ValueError if the study does not hold it."""
-    for one in study["runs"]:
+    runs = stored_rows("study", study, "runs", run=str, seed=Natural, heldout_loss=Curve)
+    for one in runs:
         if (one["run"], one["seed"]) == (run, seed):
             return {int(tokens): loss for tokens, loss in one["heldout_loss"].items()}
-    found = sorted({(one["run"], one["seed"]) for one in study["runs"]})
+    found = sorted({(one["run"], one["seed"]) for one in runs})
     raise ValueError(f"run, seed: got {(run, seed)!r}; wants one of {found}")
 
 
-def shifted(curve: dict[int, float], tokens: int) -> dict[int, float]:
+@checked
+def shifted(curve: Mapping[Natural, Finite], tokens: int) -> dict[int, float]:
     """The same curve, counted from `tokens` on."""
     return {at + tokens: loss for at, loss in curve.items()}
 

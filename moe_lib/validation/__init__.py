@@ -37,7 +37,8 @@ Python's own (numpy's int64 into an int, a tensor of ids into a list), unless th
 For tensors call `require_tensor` in the function's first lines; for what depends on several
 arguments, `moe_lib.errors.require`. Functions that run in every layer or step stay without
 `@checked`: a call costs about a microsecond, and one or two for each argument. Defaults are not
-checked. The rules are built at the first call, so importing a module costs nothing.
+checked. What is read from a file is checked by `checked_value`, one value at a time. The rules are
+built at the first call, so importing a module costs nothing.
 Order: `@checked` goes above `@contextmanager` and `@torch.no_grad()`, and under `@classmethod` and
 `@property`. `@checked` above `@dataclass` checks its fields.
 """
@@ -65,7 +66,7 @@ from moe_lib.validation.blocks import (
     whole,
     writable,
 )
-from moe_lib.validation.checking import checked, unchecked
+from moe_lib.validation.checking import checked, checked_value, unchecked
 from moe_lib.validation.tensors import require_tensor
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "TokenIds",
     "Tokenizer",
     "checked",
+    "checked_value",
     "number",
     "require_tensor",
     "unchecked",

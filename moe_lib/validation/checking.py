@@ -34,6 +34,11 @@ def checked(function: F) -> F:
     return wrapper
 
 
+def checked_value(name: str, value, hint):
+    """`value`, checked as an argument called `name` with the annotation `hint` would be."""
+    return _rule_of(hint)(name, value)
+
+
 def checked_as_in(kind: type, values: dict) -> dict:
     """`values` as fields of these names of the checked dataclass `kind`: the same rules, the same
     errors. Names that it does not have pass as they are."""
@@ -46,6 +51,13 @@ def unchecked(function: Callable) -> list[str]:
     """The arguments of `function` that `checked` lets pass as they are: no annotation, `Any`, or
     one that could not be understood."""
     return _rules(inspect.unwrap(function)).unchecked
+
+
+@functools.cache
+def _rule_of(hint) -> Callable:
+    from moe_lib.validation.rules import rule_of
+
+    return rule_of(hint)
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class Rules:
         self.unchecked = []
         for name, parameter in inspect.signature(function).parameters.items():
             hint = _resolved(function, parameter.annotation)
-            rule = None if _anything(hint) else _rule(hint)
+            rule = None if _anything(hint) else rule_of(hint)
             if rule is None and name not in ("self", "cls"):
                 self.unchecked.append(name)
             if parameter.kind is parameter.VAR_POSITIONAL:
@@ -89,7 +89,7 @@ def _anything(hint: Any) -> bool:
     return hint is Any or hint is object or isinstance(hint, TypeVar)
 
 
-def _rule(hint: Any) -> Callable[[str, Any], Any]:
+def rule_of(hint: Any) -> Callable[[str, Any], Any]:
     validate = SchemaValidator(_schema(hint)).validate_python
     converts = not _holds_others(hint)
 
