@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
+from moe_lib.layer_inputs import check_attention, check_input, check_visible
 from moe_lib.model.rotary import rotate
-from moe_lib.model_inputs import check_attention, check_input, check_visible
 from moe_lib.validation import Natural, checked
 
 

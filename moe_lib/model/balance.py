@@ -14,8 +14,8 @@ from torch import Tensor
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_divisor, require_whole
+from moe_lib.layer_inputs import checked_marks
 from moe_lib.model.routing import NoisyRouting, Routing
-from moe_lib.model_inputs import checked_marks
 from moe_lib.validation import require_tensor
 
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.layer_inputs import check_cache_entry
 from moe_lib.model.fast.room import Room
-from moe_lib.model_inputs import check_cache_entry
 from moe_lib.validation import Count, checked
 
 

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moe_lib.layer_inputs import check_experts
 from moe_lib.model.fast.ways import choose_way
 from moe_lib.model.routing import Routing
-from moe_lib.model_inputs import check_experts
 from moe_lib.validation import Count, checked
 
 

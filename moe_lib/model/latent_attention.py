@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
+from moe_lib.layer_inputs import check_attention, check_input
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
-from moe_lib.model_inputs import check_attention, check_input
 from moe_lib.validation import Natural, checked
 
 LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: so the official code builds these two norms

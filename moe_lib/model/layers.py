@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from moe_lib.model_inputs import check_input
+from moe_lib.layer_inputs import check_input
 from moe_lib.validation import Count, Natural, Positive, checked
 
 

@@ -4,11 +4,11 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_one_of
+from moe_lib.layer_inputs import check_vectors
 from moe_lib.model.experts import Experts
 from moe_lib.model.layers import SwiGLU
 from moe_lib.model.routers import ROUTERS, Router, make_router
 from moe_lib.model.routing import Routing
-from moe_lib.model_inputs import check_vectors
 from moe_lib.validation import Count, Flag, Natural, checked
 
 

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from moe_lib.model_inputs import check_rotary, check_turn
+from moe_lib.layer_inputs import check_rotary, check_turn
 from moe_lib.validation import require_tensor
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_lib.model_inputs import check_routing, checked_marks
+from moe_lib.layer_inputs import check_routing, checked_marks
 
 
 @dataclass(frozen=True)

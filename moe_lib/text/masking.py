@@ -13,7 +13,7 @@ from torch import Tensor
 from moe_lib.errors import require
 from moe_lib.labels import IGNORED
 from moe_lib.model_inputs import check_mask
-from moe_lib.validation import checked, number, require_tensor
+from moe_lib.validation import Count, Natural, checked, number, require_tensor
 
 Probability = Annotated[float, number(above=0, high=1)]
 
@@ -23,9 +23,9 @@ Probability = Annotated[float, number(above=0, high=1)]
 class MaskingIds:
     """The three facts that masking needs about a tokenizer."""
 
-    mask_token_id: int
-    special_ids: tuple[int, ...]  # never picked, and never used as a random replacement
-    vocab_size: int
+    mask_token_id: Natural
+    special_ids: tuple[Natural, ...]  # never picked, and never used as a random replacement
+    vocab_size: Count
 
     @classmethod
     def of(cls, tokenizer, argument: str = "tokenizer") -> "MaskingIds":

@@ -15,6 +15,8 @@ SHUFFLE, MASK, EVALUATION = 0, 1, 2
 def seeded_generator(*numbers: int) -> torch.Generator:
     """A CPU generator whose stream depends on all the numbers: (seed, purpose, step) and the
     like."""
+    for place, number in enumerate(numbers):
+        require_whole(f"numbers[{place}]", number, at_least=0)
     mixed = np.random.SeedSequence(numbers).generate_state(1, dtype=np.uint64)[0]
     return torch.Generator().manual_seed(int(mixed >> np.uint64(1)))
 

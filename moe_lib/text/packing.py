@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
-from moe_lib.model_inputs import checked_lists
+from moe_lib.model_inputs import check_packed, checked_columns, checked_lists
 from moe_lib.validation import Choice, Count, checked, whole
 
 Id = Annotated[int, whole(0, 2**63 - 1)]  # what int64 holds
@@ -26,6 +26,9 @@ class Packed:
     input_ids: Tensor
     documents: Tensor
     domains: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        check_packed(self)
 
     def __len__(self) -> int:
         return self.input_ids.shape[0]
@@ -93,15 +96,13 @@ def encode_corpus(dataset: Any, tokenizer: Any, sequence_length: int) -> Packed:
     """Encode every document of a dataset with columns `text` and `domain`, and pack them. The text
     is taken literally: characters that spell "<|end|>" do not become the end token. Raises
     ValueError if the columns are missing or the tokenizer has no end token."""
-    for column in ("text", "domain"):
-        there = sorted(getattr(dataset, "column_names", ()))
-        require(column in there, "dataset", f"columns {there}", f"a dataset with {column!r}")
+    texts, domains = checked_columns(dataset, "text", "domain")
     ends = getattr(tokenizer, "eos_token_id", None) is not None
     wants = "a tokenizer with an end token (eos_token), which packing needs"
     require(ends, "tokenizer", type(tokenizer).__name__, wants)
     how = dict(add_special_tokens=False, split_special_tokens=True)
     how |= dict(return_attention_mask=False, return_token_type_ids=False)
     # Not verbose: no warning that a document exceeds a model's context, as it is cut into rows.
-    encoded = tokenizer(list(dataset["text"]), verbose=False, **how)
+    encoded = tokenizer(texts, verbose=False, **how)
     packed = pack(encoded["input_ids"], sequence_length, tokenizer.eos_token_id)
-    return Packed(packed.input_ids, packed.documents, tuple(dataset["domain"]))
+    return Packed(packed.input_ids, packed.documents, tuple(domains))

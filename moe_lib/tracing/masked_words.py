@@ -9,6 +9,7 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.modules import eval_mode
 from moe_lib.tracing.token_labels import token_label
+from moe_lib.tracing.traced_inputs import text_config
 from moe_lib.validation import Count, Natural, Text, Tokenizer, checked
 
 TOP = 5  # predictions kept per masked token
@@ -95,6 +96,8 @@ def predict_masked(
 ) -> list[MaskedPrediction]:
     """Replace every token of the masked words by the mask token, run the model once, read the
     masked positions."""
+    largest, size = max(ids, default=0), text_config(model).vocab_size
+    require(largest < size, "ids", f"the id {largest}", f"ids from 0 to {size - 1} (vocab_size)")
     known = all(number < len(words) for number in masked)
     require(known, "masked", masked, f"numbers of words below {len(words)}")
     where = [

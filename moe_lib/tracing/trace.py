@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require, require_texts
+from moe_lib.tracing.traced_inputs import check_layer, check_layers
 from moe_lib.validation import Decoder, Natural, PathLike, checked, require_tensor
 
 if TYPE_CHECKING:
@@ -54,6 +55,9 @@ class LayerTrace:
     n_group: int = 1
     topk_group: int = 1
 
+    def __post_init__(self):
+        check_layer(self)
+
     def choices(self, real: Tensor) -> Tensor:
         """(batch, sequence, k) bool: the columns that hold a choice of a real token (batch,
         sequence)."""
@@ -95,6 +99,8 @@ class RoutingTrace:
     def __post_init__(self):
         require_tensor("input_ids", self.input_ids, ("batch", "sequence"), "whole")
         require_tensor("real", self.real, tuple(self.input_ids.shape), bool)
+        for part in ("layers", "attention_layers"):
+            check_layers(part, getattr(self, part), LayerTrace, tuple(self.input_ids.shape))
         texts = self.input_ids.shape[0]
         if self.domains is not None:
             require_texts("domains", self.domains)
@@ -230,8 +236,8 @@ class RoutingTrace:
         """
         real, rows = self.real, torch.ones(len(self.real), dtype=torch.bool)
         if tokens is not None:
-            kinds = (torch.bool, "whole")
-            require_tensor("tokens", tokens, tuple(real.shape), kinds, real.device, low=0, high=1)
+            require_tensor("tokens", tokens, tuple(real.shape))
+            require_tensor("tokens", tokens, None, (torch.bool, "whole"), real.device, 0, 1)
             real = real & tokens.bool()
         if domains is not None:
             wanted = {domains} if isinstance(domains, str) else set(domains)

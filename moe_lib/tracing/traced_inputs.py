@@ -5,7 +5,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_whole
 from moe_lib.model import LanguageModel
 from moe_lib.model_inputs import require_real
 from moe_lib.modules import bare
@@ -88,3 +88,20 @@ def text_config(model: nn.Module):
     """The part of the configuration that speaks of text, in a model that also sees or hears."""
     config = model.config
     return config.get_text_config() if hasattr(config, "get_text_config") else config
+
+
+def check_layer(layer: object) -> None:
+    """The fields of a LayerTrace by themselves."""
+    require(isinstance(layer.name, str), "name", layer.name, "a text", TypeError)
+    require_whole("index", layer.index, at_least=0)
+    require_whole("n_experts", layer.n_experts)
+    require_tensor("experts", layer.experts)
+
+
+def check_layers(argument: str, layers: object, kind: type, shape: tuple[int, int]) -> None:
+    """The layers of a trace: of the class `kind`, with experts of every token (batch, sequence)."""
+    require(isinstance(layers, list | tuple), argument, layers, "a list of LayerTrace", TypeError)
+    for place, layer in enumerate(layers):
+        require(isinstance(layer, kind), f"{argument}[{place}]", layer, "a LayerTrace", TypeError)
+        name, last = f"{layer.name} experts", layer.n_experts - 1
+        require_tensor(name, layer.experts, (*shape, "k"), "whole", low=0, high=last)

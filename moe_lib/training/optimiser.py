@@ -62,6 +62,7 @@ def warmup_cosine(step: Natural, steps: Count, warmup_steps: Natural, min_ratio:
     """Factor of the peak learning rate at `step` of `steps` (from 0): a straight rise, then half a
     cosine. The first step has 1 / warmup_steps, step warmup_steps - 1 the peak, the end min_ratio.
     """
+    require(warmup_steps <= steps, "warmup_steps", warmup_steps, f"at most steps ({steps})")
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     progress = (step - warmup_steps + 1) / max(1, steps - warmup_steps)

@@ -34,6 +34,7 @@ def encode_texts(
     """
     ids = token_lists(texts, tokenizer, "texts")
     require_texts("label_names", label_names)
+    require("" not in list(label_names), "label_names", label_names, "names that are not empty")
     cut, n_cut = _cut(ids, max_length - 1, "texts", max_length)
     rows = [{"input_ids": [*row, tokenizer.eos_token_id]} for row in cut]
     if labels is not None:

@@ -31,6 +31,9 @@ class Encoded:
         for place, row in enumerate(self.rows):
             fits = isinstance(row, dict) and ("input_ids" in row or "choices" in row)
             require(fits, f"rows[{place}]", row, "a dict with input_ids or choices")
+            for ids in [row["input_ids"]] if "input_ids" in row else row["choices"]:
+                listed = hasattr(ids, "__len__") and not isinstance(ids, str | bytes | dict)
+                require(listed, f"rows[{place}]", row, "lists of token ids", TypeError)
         require_whole("pad_token_id", self.pad_token_id, at_least=0)
         require_texts("label_names", self.label_names)
         require_texts("contexts", self.contexts)

@@ -120,6 +120,7 @@ class MultipleChoice(TaskHead):
         shape = input_ids.shape[:2]
         real = torch.ones(shape, dtype=torch.bool, device=input_ids.device)
         real = real if choice_mask is None else choice_mask.bool()
+        require(bool(real.any()), "choice_mask", "0 everywhere", "1 at the real choices")
         mask = None if attention_mask is None else attention_mask[real]
         hidden, side = self.hidden_states(input_ids[real], mask)
         scores = self.classifier(self.dropout(pool(hidden, mask, self.pooling)))[:, 0]

@@ -22,7 +22,7 @@ def accuracy(predicted: Sequence, targets: Sequence) -> float:
     """Share of equal pairs (scikit-learn's accuracy_score)."""
     from sklearn.metrics import accuracy_score
 
-    _pairs(predicted, targets)
+    _classes(predicted, targets)
     return float(accuracy_score(np.asarray(targets), np.asarray(predicted)))
 
 
@@ -32,7 +32,7 @@ def macro_f1(predicted: Sequence, targets: Sequence) -> float:
     low."""
     from sklearn.metrics import f1_score
 
-    _pairs(predicted, targets)
+    _classes(predicted, targets)
     return float(
         f1_score(np.asarray(targets), np.asarray(predicted), average="macro", zero_division=0)
     )
@@ -233,3 +233,18 @@ def _pairs(found, right, other: str = "targets", argument: str = "predicted") ->
         f"{len(found)} beside {len(right)} {other}",
         "equally many, at least one",
     )
+
+
+def _classes(predicted, targets) -> None:
+    """Pairs of classes: whole numbers (bools are two classes), or names, not some of each."""
+    _pairs(predicted, targets)
+    kinds = set()
+    for argument, found in (("predicted", predicted), ("targets", targets)):
+        for place, one in enumerate(found):
+            name = isinstance(one, str)
+            fits = name or is_whole(one) or isinstance(one, bool | np.bool_)
+            wants = "a class: a whole number or a name"
+            require(fits, f"{argument}[{place}]", one, wants, TypeError)
+            kinds.add(name)
+            wants = "numbers or names of classes throughout"
+            require(len(kinds) == 1, f"{argument}[{place}]", one, wants, TypeError)

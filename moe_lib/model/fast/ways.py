@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from moe_lib.layer_inputs import check_experts
 from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 from moe_lib.model.fast.grouped import grouped_linear, linear_of_each
 from moe_lib.model.routing import Routing
-from moe_lib.model_inputs import check_experts
 
 # The C library gives buffers of 32 MB or more back to the system after each use, and new ones are
 # cleared page by page, which takes time (benchmarks/README.md). Parts of 16 MB in float32 stay well

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require
+from moe_lib.layer_inputs import check_tokens
 from moe_lib.model.routers.capacity import capacity, limit_devices, limit_experts
 from moe_lib.model.routing import Routing
-from moe_lib.model_inputs import check_tokens
 from moe_lib.validation import Count, checked
 from moe_lib.validation.checking import checked_as_in
 

@@ -34,6 +34,7 @@ def trace_from_arrays(
     require(len(outline) == 1, "experts", sorted(outline), "the same layers and k in every text")
     n_layers, k = texts[0].shape[1:]
     require(n_layers > 0 and k > 0, "experts", texts[0].shape, "at least one layer and one choice")
+    require(any(map(len, texts)), "experts", tuple(texts[0].shape), "at least one token")
     ids = _ids(input_ids, [len(one) for one in texts])
     found = MoELayers.of(config, n_layers, layers, n_experts, max(_largest(one) for one in texts))
     _check_numbers(texts, found, k)

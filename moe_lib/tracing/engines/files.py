@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from moe_lib.tracing.engines.responses import engine_of
+from moe_lib.errors import require
+from moe_lib.tracing.engines.responses import engine_of, require_names
 from moe_lib.tracing.engines.sglang import trace_from_sglang
 from moe_lib.tracing.engines.vllm import trace_from_vllm
 from moe_lib.tracing.trace import RoutingTrace
@@ -28,6 +29,10 @@ def open_trace(
     """
     path = Path(path)
     if path.suffix not in (".json", ".jsonl"):
+        given = {"n_layers": n_layers, "k": k, "n_experts": n_experts, "config": config}
+        for name, value in given.items():
+            require(value is None, name, value, f"None: {path.name} says it itself")
+        require_names(tokenizer)
         return load_trace(path)
     facts = {"n_experts": n_experts, "config": config, "tokenizer": tokenizer}
     read = trace_from_sglang if engine_of(path) == "sglang" else trace_from_vllm

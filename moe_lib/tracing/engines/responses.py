@@ -157,3 +157,9 @@ def _flat_array(name: str, numbers: np.ndarray, outline: tuple[int | None, int |
     wants = f"a multiple of {layers} layers × {k} experts per token"
     require(numbers.size % (layers * k) == 0, name, f"{numbers.size} numbers", wants)
     return whole_array(name, numbers.reshape(-1, layers, k), "(tokens, MoE layers, k)")
+
+
+def require_names(tokenizer: Any) -> None:
+    """A tokenizer that turns a text into token ids, or None."""
+    fits = tokenizer is None or (callable(tokenizer) and hasattr(tokenizer, "decode"))
+    require(fits, "tokenizer", tokenizer, "a tokenizer, or None", TypeError)

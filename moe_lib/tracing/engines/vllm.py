@@ -8,7 +8,7 @@ from torch import Tensor
 
 from moe_lib.errors import require
 from moe_lib.tracing.engines.arrays import trace_from_arrays
-from moe_lib.tracing.engines.responses import answers, decoded, token_ids
+from moe_lib.tracing.engines.responses import answers, decoded, require_names, token_ids
 from moe_lib.tracing.trace import UNKNOWN_TOKEN, RoutingTrace
 from moe_lib.validation import Count, Natural, checked
 
@@ -28,6 +28,7 @@ def trace_from_vllm(
 ) -> RoutingTrace:
     """See `RoutingTrace.from_vllm`."""
     texts, ids = [], []
+    require_names(tokenizer)
     for name, answer in answers(response, "vLLM"):
         choices = answer.get("choices")
         fits = isinstance(choices, list) and choices and all(isinstance(c, dict) for c in choices)
@@ -35,6 +36,11 @@ def trace_from_vllm(
         for number, choice in enumerate(choices):
             place = f"{name} choices[{number}]"
             routing, tokens = _of_choice(name, place, answer, choice, (n_layers, k), tokenizer)
+            for fact, given, there in zip(
+                ("n_layers", "k"), (n_layers, k), routing.shape[1:], strict=True
+            ):
+                wants = f"{there}, as {place} has, or None"
+                require(given in (None, there), fact, given, wants)
             texts.append(routing)
             ids.append(tokens)
     return trace_from_arrays(texts, ids, n_experts=n_experts, layers=layers, config=config)

@@ -210,10 +210,10 @@ class BalanceDashboard(DashboardMessages, StaticDisplay, anywidget.AnyWidget):
         several(whole())("places", chosen)
         known = all(place < len(self.runs) for place in chosen)
         require(
-            known and 1 <= len(set(chosen)) <= MAX_RUNS,
+            known and 1 <= len(set(chosen)) == len(chosen) <= MAX_RUNS,
             "places",
             chosen,
-            f"1 to {MAX_RUNS} places from 0 to {len(self.runs) - 1}",
+            f"1 to {MAX_RUNS} places from 0 to {len(self.runs) - 1}, each once",
         )
         self._hidden = {run.name for place, run in enumerate(self.runs) if place not in chosen}
         self._publish(every_row=True)

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, FancyBboxPatch, Polygon
 
+from moe_lib.errors import require_whole
 from moe_lib.views.drawings.as_svg import EDGE, FILL, WORD
 from moe_lib.views.drawings.shapes import LINE, Box, Label, Line
 from moe_lib.views.kit.palette import HUES, mix
@@ -19,6 +20,7 @@ _POINTS = 72 / PIXELS  # of a pixel
 
 def png_of(drawing, dpi: int) -> bytes:
     """The PNG; `dpi` 100 gives one pixel of the picture for one of the drawing."""
+    require_whole("dpi", dpi, at_least=10, at_most=1200)
     figure = Figure(figsize=(drawing.width / PIXELS, drawing.height / PIXELS))
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(0, drawing.width), ylim=(drawing.height, 0))

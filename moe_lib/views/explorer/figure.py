@@ -84,6 +84,7 @@ def explorer_figure(
     side      the reading that `token` belongs to: 0, or 1 for the second
     """
     require_choice(layer_of(reading.trace, layer), rank, expert)
+    require(side == 0 or compared is not None, "side", side, "0 without a compared reading")
     shown = [(reading, names[0] if compared else "")]
     if compared is not None and any(part.index == layer for part in compared.trace.layers):
         shown.append((compared, names[1]))

@@ -270,10 +270,14 @@ def explore(
     """
     if trace is not None:
         given = {"model": model, "compare_text": compare_text, "compare_model": compare_model}
+        given |= {"compare_tokenizer": compare_tokenizer, "text": None if text is EXAMPLE else text}
         for name, value in given.items():
             require(value is None, name, type(value).__name__, "None beside a trace")
         return RoutingExplorer.of_trace(trace, tokenizer, max_tokens, row)
     require(model is not None, "model", None, "a model, or a trace in its place", TypeError)
+    require(row == 0, "row", row, "0 without a trace, whose texts it counts")
+    alone = compare_tokenizer is None or compare_model is not None
+    require(alone, "compare_tokenizer", compare_tokenizer, "None without a compare_model")
     compared = {"compare_text": compare_text, "compare_model": compare_model}
     compared |= {"compare_tokenizer": compare_tokenizer, "names": names}
     return RoutingExplorer(model, tokenizer, text, max_tokens, **compared)

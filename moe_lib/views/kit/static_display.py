@@ -10,6 +10,8 @@ from uuid import uuid4
 
 from IPython.display import display
 
+from moe_lib.errors import require_whole
+
 
 class StaticDisplay:
     """Mixin, placed before the widget class. The widget provides `figure()` and `summary`, its
@@ -56,6 +58,7 @@ class StaticDisplay:
 
     def png(self, dpi: int = 100) -> bytes:
         """The picture of what is shown now; the same bytes every time."""
+        require_whole("dpi", dpi, at_least=10, at_most=1200)
         buffer = BytesIO()
         self.figure().savefig(
             buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None}
