@@ -12,7 +12,9 @@ import torch
 
 from moe_lib.config import ModelConfig
 from moe_lib.counting import count_parameters
+from moe_lib.errors import require_one_of
 from moe_lib.model import LanguageModel
+from moe_lib.validation import Count, Seed, checked
 
 HEADS, HEAD_DIM = 8, 8
 KINDS: dict[str, dict] = {
@@ -30,9 +32,11 @@ KINDS: dict[str, dict] = {
 CONTROL = "MQA, not given back"
 
 
-def kind_config(name: str, vocab_size: int) -> ModelConfig:
+@checked
+def kind_config(name: str, vocab_size: Count) -> ModelConfig:
     """The config of one of KINDS, its feed-forward layers as wide as makes all models equally
     large; or CONTROL's."""
+    require_one_of("name", name, (*KINDS, CONTROL))
     # Wide initial weights and fast rotary positions: attention to the letters before is learnt
     # early.
     base = ModelConfig(
@@ -53,7 +57,8 @@ def kind_config(name: str, vocab_size: int) -> ModelConfig:
     return config.replace(intermediate_size=base.intermediate_size + round(missing / per_unit))
 
 
-def make_model(config: ModelConfig, seed: int) -> LanguageModel:
+@checked
+def make_model(config: ModelConfig, seed: Seed) -> LanguageModel:
     """A fresh model; whatever fits in name and shape starts as in the MHA model of the same
     seed."""
     torch.manual_seed(seed)
