@@ -1,6 +1,7 @@
 """Where models and batches go: one question, asked once, so that nothing else has to know."""
 
 import os
+from collections.abc import Callable
 
 import torch
 
@@ -35,6 +36,13 @@ def usable_device(device: object) -> torch.device | None:
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         wants = "None or a device of this machine, such as 'cpu'"
         raise ValueError(f"device: got {device!r} ({error}); wants {wants}") from error
+
+
+def autocast(device: torch.device, bf16: bool | None) -> Callable:
+    """What makes the context of a forward pass: bfloat16 where `bf16` says so, or, if it is None,
+    on a GPU that has it."""
+    wanted = device.type == "cuda" and torch.cuda.is_bf16_supported() if bf16 is None else bf16
+    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=wanted)
 
 
 def _devices() -> list[str]:

@@ -1,5 +1,6 @@
 """One way to say that an argument is wrong: its name, what it got, what it wants."""
 
+import inspect
 import math
 import numbers
 import reprlib
@@ -73,6 +74,23 @@ def require_one_of(argument: str, got: object, names: Iterable[str]) -> None:
     require(got in (known := tuple(names)), argument, got, f"one of {', '.join(known)}")
 
 
+def require_takes(argument: str, function: object, *what: str) -> None:
+    """`function`, or None, must be callable with so many arguments, which are `what`: seen before
+    the work that it is called in has begun. What has no signature is believed."""
+    wants = f"a function of {', '.join(what) or 'no arguments'}"
+    require(function is None or callable(function), argument, function, wants, TypeError)
+    try:
+        signature = None if function is None else inspect.signature(function)
+    except (ValueError, TypeError):  # some that are written in C
+        return
+    if signature is not None:
+        try:
+            signature.bind(*what)
+        except TypeError:
+            said = f"a function of {signature}"
+            raise TypeError(refusal(argument, _Said(said), wants)) from None
+
+
 def require_texts(argument: str, got: object) -> None:
     """`got` must be a sequence of texts that UTF-8 can hold: not one text, nor half a surrogate
     pair in any."""
@@ -124,6 +142,13 @@ def shown(value: object) -> str:
 def _cut(text: str, longest: int = LONGEST) -> str:
     text = " ".join(text.split("\n"))
     return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+class _Said(str):
+    """What a message says of a value, without quotation marks."""
+
+    def __repr__(self):
+        return str(self)
 
 
 class _Short(reprlib.Repr):

@@ -1,5 +1,7 @@
 """Checks of the exercises of chapter 02."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -8,178 +10,181 @@ from moe_course.checks.comparisons import (
     expect_answer,
     expect_close,
     expect_equal,
-    expect_shape,
     expect_true,
 )
+from moe_course.checks.whole_words import check_mask_words
 from moe_lib import LanguageModel, ModelConfig
-from moe_lib.text import MaskingIds
 
 
-def _example(batch: int, sequence: int, vocab: int):
-    """Random logits, and labels of which about a third are picked."""
-    logits = 2 * torch.randn(batch, sequence, vocab)
-    labels = torch.randint(0, vocab, (batch, sequence))
-    labels[torch.rand(batch, sequence) < 0.65] = -100
-    labels[0, 0] = 0  # token 0 is a token like any other
-    return logits, labels
+def _gaps(rows: int, length: int, vocab: int):
+    """Corrupted rows (rows, length) with labels at their gaps, also at both ends of a row."""
+    true = torch.randint(1, vocab, (rows, length))
+    gap = torch.rand(rows, length) < 0.25
+    gap[0, 0] = gap[1, -1] = gap[1, 2] = gap[1, 3] = True
+    seen = torch.where(gap, 0, true)  # token 0 is the mask here
+    return seen, torch.where(gap, true, -100)
 
 
-def check_masked_loss(masked_loss):
-    for batch, sequence, vocab in ((2, 9, 5), (3, 4, 11)):
-        logits, labels = _example(batch, sequence, vocab)
-        flat, picked = logits.flatten(0, 1), labels.flatten() != -100
-        right = F.cross_entropy(flat, labels.flatten(), ignore_index=-100)
-        every = F.cross_entropy(flat, labels.flatten().clamp(min=0))
-        rows = [
-            F.cross_entropy(logits[i], labels[i], ignore_index=-100)
-            for i in range(batch)
-            if (labels[i] != -100).any()
-        ]
-        probabilities = logits.softmax(-1).flatten(0, 1)[picked, labels.flatten()[picked]]
-        true, log_p = labels.flatten()[picked], flat[picked].log_softmax(-1)
-        across = logits.log_softmax(1).flatten(0, 1)[picked, true]
-        expect_close(
-            masked_loss(logits, labels),
-            right,
-            f"the loss of a batch of {batch} rows",
-            hints={
-                "you divide by all positions: divide by the number of picked ones": right
-                * picked.sum()
-                / labels.numel(),
-                "this is the sum over the picked positions: divide by their number": right
-                * picked.sum(),
-                "the positions that were not picked take part, as if -100 were token 0": every,
-                "this is the mean of the rows' means: rows with fewer picked tokens count "
-                "too much": sum(rows) / len(rows),
-                "the sign is the other way round: a loss is minus a log-probability": -right,
-                "this is minus the mean probability: where is the "
-                "logarithm?": -probabilities.mean(),
-                "`[:, true]` takes the true tokens of all rows in every row: take one "
-                "column per row": -log_p[:, true].mean(),
-                "your log_softmax runs over the sequence: probabilities sum to 1 over the "
-                "vocabulary": -across.mean(),
-                "your log_softmax runs over the picked positions: probabilities sum to 1 "
-                "over the vocabulary": -flat[picked].log_softmax(0).gather(1, true[:, None]).mean(),
-            },
-        )
-    logits, labels = _example(2, 3, 4)
-    expect_close(
-        masked_loss(logits * 200, labels),
-        F.cross_entropy(logits.flatten(0, 1) * 200, labels.flatten()),
-        "the loss for very large logits (log of a softmax that is 0?)",
-    )
-    return "Equal to torch's cross-entropy with ignore_index=-100."
-
-
-def check_masked_gradient(masked_gradient):
-    for batch, sequence, vocab in ((2, 9, 5), (3, 4, 11)):
-        logits, labels = _example(batch, sequence, vocab)
-        variable = logits.clone().requires_grad_()
-        F.cross_entropy(variable.flatten(0, 1), labels.flatten(), ignore_index=-100).backward()
-        right, picked = variable.grad, labels != -100
-        count = int(picked.sum())
-        everywhere = (logits.softmax(-1) - F.one_hot(labels.clamp(min=0), vocab)) / count
-        expect_close(
-            masked_gradient(logits, labels),
-            right,
-            f"the gradient, batch of {batch} rows",
-            hints={
-                "the mean divides the gradient too: divide by the number of picked positions": right
-                * count,
-                "you divide by all positions: divide by the number of picked ones": right
-                * count
-                / labels.numel(),
-                "the rows that were not picked must be zero: they are not in the loss": everywhere,
-                "softmax minus one-hot, not one-hot minus softmax": -right,
-                "this is softmax alone: subtract 1 at the true token": logits.softmax(-1)
-                * picked[..., None]
-                / count,
-            },
-            atol=1e-6,
-        )
-    return "Equal to autograd's."
-
-
-def check_corrupt(corrupt):
-    ids = MaskingIds(
-        mask_token_id=17, special_ids=(0, 5, 17, 39), vocab_size=40
-    )  # special ids lie apart
-    specials = torch.tensor(ids.special_ids)
-    ordinary = torch.tensor([token for token in range(40) if token not in ids.special_ids])
-    input_ids = ordinary[torch.randint(0, len(ordinary), (200, 60))]
-    input_ids[:, ::7] = specials[torch.randint(0, 4, (200, 9))]
-    attention_mask = torch.ones_like(input_ids)
-    attention_mask[:, 50:] = 0  # padding: of the pad token in some rows, of ordinary ids in others
-    input_ids[::2, 50:] = 0
-    original = input_ids.clone()
-    answer = corrupt(input_ids, attention_mask, ids, torch.Generator().manual_seed(1))
-    expect_true(
-        isinstance(answer, tuple) and len(answer) == 2,
-        "corrupt should return two tensors: corrupted, labels.",
-    )
-    corrupted, labels = answer
-    if torch.is_tensor(corrupted) and torch.is_tensor(labels):
-        swapped = bool((corrupted == -100).any()) and not bool((labels == -100).any())
+def check_neighbour_loss(neighbour_loss):
+    for rows, length, vocab in ((6, 9, 5), (4, 12, 7)):
+        read = torch.randint(1, vocab, (30, 11))
+        read[:, 1::2] = read[:, ::2][:, :5].clamp(min=2) - 1  # a left neighbour says something
+        seen, labels = _gaps(rows, length, vocab)
+        pairs = torch.zeros(vocab, vocab)
+        for row in read.tolist():
+            for left, right in zip(row, row[1:], strict=False):
+                pairs[left, right] += 1
+        across = torch.zeros(vocab, vocab)
+        flat = read.flatten().tolist()
+        for left, right in zip(flat, flat[1:], strict=False):
+            across[left, right] += 1
+        alone = torch.bincount(read.flatten(), minlength=vocab) + 1.0
+        right = _table_loss(pairs + 1, seen, labels)
+        hints = {
+            "you count the last token of a row and the first of the next as a pair: rows are "
+            "different places of the text": _table_loss(across + 1, seen, labels),
+            "these are shares of all pairs: divide by the pairs that begin with the left "
+            "token": _table_loss(pairs + 1, seen, labels, normed=lambda t: t / t.sum()),
+            "your table is the chance of the left token, given the right one: which of the two is "
+            "known?": _table_loss(pairs + 1, seen, labels, normed=lambda t: t / t.sum(0)),
+            "you look at the neighbour on the right": _table_loss(pairs + 1, seen, labels, side=1),
+            "the table's columns and rows are exchanged: pairs[left, right]": _table_loss(
+                pairs.T + 1, seen, labels
+            ),
+            "this is the unigram loss: where is the left neighbour?": _unigram(alone, labels),
+            "gaps in the first column have no left neighbour: leave them out (the one before "
+            "column 0 is not the last of the row)": _table_loss(
+                pairs + 1, seen, labels, first=True
+            ),
+            "this is the sum over the gaps: divide by their number": _table_loss(
+                pairs + 1, seen, labels, mean=False
+            ),
+            "you divide by all positions: divide by the number of gaps that take part": _table_loss(
+                pairs + 1, seen, labels, mean=False
+            )
+            / labels.numel(),
+            "you divide by all gaps, but those in the first column take no part": _table_loss(
+                pairs + 1, seen, labels, mean=False
+            )
+            / (labels != -100).sum(),
+            "the sign is the other way round: a loss is minus a log-probability": -right,
+            "this is in bits: nats are natural logarithms": right / math.log(2),
+            "this is the mean probability: where is the logarithm?": _table_loss(
+                pairs + 1, seen, labels, log=lambda p: -p
+            ),
+            "the counts of a left token begin at 1 for each of the vocabulary: add 1 before you "
+            "divide, not to the sum alone": _table_loss(
+                pairs, seen, labels, normed=lambda t: (t + 1) / (t.sum(1, keepdim=True) + 1)
+            ),
+        }
+        answer = neighbour_loss(read, seen, labels, vocab)
+        number = torch.as_tensor(expect_answer(answer, "neighbour_loss(…)"))
         expect_true(
-            not swapped, "The two tensors are swapped: return corrupted first, then labels."
+            number.isfinite().all() or number.numel() != 1,
+            f"the loss is {number}: some pair never occurs in `read`, and log 0 is minus infinity. "
+            "Every count should begin at 1.",
         )
-    expect_equal(
-        bool(torch.equal(input_ids, original)), True, "whether input_ids is left as it was"
-    )
-    for value, name in ((corrupted, "corrupted"), (labels, "labels")):
-        expect_shape(value, tuple(input_ids.shape), name)
-    picked, special = labels != -100, torch.isin(input_ids, specials)
-    for wrong, what in (
-        (picked & (attention_mask == 0), "padding positions (attention_mask 0) are picked"),
-        (picked & special, "special tokens are picked"),
-    ):
-        expect_true(not wrong.any(), f"{int(wrong.sum())} {what}; want none.")
-    expect_true(
-        torch.equal(labels[picked], input_ids[picked]),
-        "A label should be the token that stood there.",
-    )
-    expect_true(
-        torch.equal(corrupted[~picked], input_ids[~picked]),
-        "A token that was not picked should stay.",
-    )
-    _expect_share(
-        picked.sum() / (~special & (attention_mask == 1)).sum(), 0.15, "ordinary tokens picked"
-    )
-    now, before = corrupted[picked], labels[picked]
-    masked, same = now == ids.mask_token_id, now == before
-    drawn = now[~masked & ~same]
-    unfit = int(torch.isin(drawn, specials).sum())
-    expect_true(
-        not unfit,
-        f"{unfit} of {len(drawn)} random replacements are special tokens; want ordinary ones only.",
-    )
-    for share, want, what in (
-        (masked, 0.8, "picked tokens turned into the mask"),
-        (same, 0.1, "picked tokens left"),
-        (~masked & ~same, 0.1, "picked tokens replaced by another"),
-    ):
-        _expect_share(share.float().mean(), want, what)
-    expect_true(len(drawn.unique()) > 15, "The random replacements should be of many kinds.")
-    torch.manual_seed(1)  # the outer random state must not matter, only the generator's
-    again = corrupt(input_ids, attention_mask, ids, torch.Generator().manual_seed(1))
-    same_draws = torch.equal(again[0], corrupted) and torch.equal(again[1], labels)
-    expect_true(
-        same_draws, "The same seed gave another result: every random draw should use `generator`."
-    )
-    other = corrupt(input_ids, attention_mask, ids, torch.Generator().manual_seed(2))
-    expect_true(
-        not torch.equal(other[1], labels),
-        "Another seed gave the same result: draw from `generator`.",
-    )
-    return "15 % of ordinary tokens; 80, 10 and 10 % of those; nothing special, no padding."
+        expect_close(answer, right, "the loss of a table of pairs", hints, atol=1e-4)
+    return "Counted in one text, measured in another, at the gaps alone."
 
 
-def _expect_share(share, want: float, what: str) -> None:
-    """Within 0.03: more than three standard deviations at the sizes above, where a wrong recipe is
-    further off."""
-    expect_true(
-        abs(float(share) - want) < 0.03, f"{float(share):.1%} of {what}; want about {want:.0%}."
-    )
+def _table_loss(
+    pairs,
+    seen,
+    labels,
+    *,
+    side=-1,
+    first=False,
+    mean=True,
+    normed=lambda t: t / t.sum(1, keepdim=True),
+    log=torch.log,
+):
+    """Loss at the gaps of a table pairs[neighbour, token]; each option is one way to go wrong."""
+    neighbour = seen.roll(-side, 1)
+    gap = labels != -100
+    if not first:
+        gap[:, 0 if side < 0 else -1] = False
+    values = -log(normed(pairs.double()))[neighbour[gap], labels[gap]]
+    return values.mean() if mean else values.sum()
+
+
+def _unigram(counts, labels):
+    gap = labels != -100
+    gap[:, 0] = False
+    return -(counts / counts.sum()).log()[labels[gap]].mean()
+
+
+CASES = (  # tokens, spans from the first to before the last, sentinels
+    (list("abcdefgh"), [(1, 3), (5, 6)], ["S0", "S1", "S2"]),
+    ([11, 12, 13, 14], [(0, 2)], [90, 91]),
+    (list("abcdef"), [(4, 6), (0, 1)], ["X", "Y"]),  # not in the order of the text
+    (list("abcdef"), [(1, 3), (3, 4)], ["X", "Y", "Z"]),  # side by side
+    (list("ab"), [], ["X"]),
+)
+
+
+def _as_sentinels(tokens, spans, sentinels, *, end=0, order=sorted, after=False, each=False):
+    """Source and target; each option is one way to go wrong."""
+    source, target, place = [], [], 0
+    for (start, stop), sentinel in zip(order(spans), sentinels, strict=False):
+        stop += end
+        marks = [sentinel] * (stop - start if each else 1)
+        source += [*tokens[place:start], *marks]
+        target += [*tokens[start:stop], sentinel] if after else [sentinel, *tokens[start:stop]]
+        place = stop
+    return source + tokens[place:], target
+
+
+def check_spans(spans_to_sentinels):
+    for tokens, spans, sentinels in CASES:
+        given = list(tokens), list(spans), list(sentinels)
+        answer = spans_to_sentinels(*given)
+        said = f"spans_to_sentinels({tokens}, {spans}, {sentinels})"
+        expect_answer(answer, said)
+        two = isinstance(answer, tuple | list) and len(answer) == 2
+        expect_true(two, f"{said} should return two lists: source, target.")
+        changed = given != (tokens, spans, sentinels)
+        expect_true(not changed, "The lists that were given have changed: work on copies.")
+        source, target = _as_sentinels(tokens, spans, sentinels)
+        one = sentinels[:1] * len(spans)
+        hints = {
+            "they are exchanged: the source first, then the target": [target, source],
+            "all spans have one sentinel: how would a reader know which answer belongs "
+            "where?": list(_as_sentinels(tokens, spans, one)),
+            "a span (start, stop) ends before `stop`, as a slice does": list(
+                _as_sentinels(tokens, spans, sentinels, end=1)
+            ),
+            "the spans are taken in the order they are given, not in that of the text": list(
+                _as_sentinels(tokens, spans, sentinels, order=list)
+            ),
+            "in the target a sentinel stands before its span, so that it can be asked for": list(
+                _as_sentinels(tokens, spans, sentinels, after=True)
+            ),
+            "one sentinel per token gives the length of the span away: one for the whole "
+            "span": list(_as_sentinels(tokens, spans, sentinels, each=True)),
+            "the target holds the whole text: which tokens can be read in the source anyway?": [
+                source,
+                [*target, *[t for t in source if t not in sentinels]],
+            ],
+            "the target lacks the sentinels: which answer belongs to which gap?": [
+                source,
+                [token for token in target if token not in sentinels],
+            ],
+            "the source has lost the places of the spans: put a sentinel there": [
+                [token for token in source if token not in sentinels],
+                target,
+            ],
+            "there is one sentinel too many at the end of the target": [
+                source,
+                [*target, *sentinels[len(spans) : len(spans) + 1]],
+            ],
+        }
+        wrong = [*answer]
+        if wrong != [source, target]:
+            expect_equal(wrong, [source, target], said, hints)
+        for got, name in zip(answer, ("source", "target"), strict=True):
+            expect_true(isinstance(got, list), f"The {name} of {said} should be a list.")
+    return "Source and target together hold every token once."
 
 
 def check_heldout_loss(heldout_loss):
@@ -194,7 +199,7 @@ def check_heldout_loss(heldout_loss):
             initializer_range=1.0,
         )
     ).eval()
-    for sizes in (((4, 6, 3), (2, 6, 9), (1, 6, 1)), ((3, 5, 15), (5, 5, 2))):
+    for sizes in (((4, 6, 3), (2, 8, 9), (1, 5, 1)), ((3, 5, 15), (5, 4, 2))):
         batches, means = [], []
         for rows, length, count in sizes:
             input_ids = torch.randint(0, 13, (rows, length))
@@ -211,6 +216,8 @@ def check_heldout_loss(heldout_loss):
         right = sum(m * c for m, c in zip(means, counts, strict=True)) / sum(counts)
         by_rows = sum(m * r for m, r in zip(means, rows, strict=True)) / sum(rows)
         total = sum(m * c for m, c in zip(means, counts, strict=True))
+        cells = [b["labels"].numel() for b in batches]
+        by_positions = sum(m * n for m, n in zip(means, cells, strict=True)) / sum(cells)
         answer = heldout_loss(model, batches)
         expect_answer(answer, "heldout_loss(model, batches)")
         if not isinstance(answer, float) and not torch.is_tensor(answer):
@@ -233,6 +240,11 @@ def check_heldout_loss(heldout_loss):
                 "you divide by all positions, not by the hidden ones": total
                 / sum(b["labels"].numel() for b in batches),
                 "this is the sum over the hidden tokens: divide by their number": total,
+                "you weigh by positions: a batch counts by what it hides": by_positions,
+                "this is the exponential of the loss, the perplexity": math.exp(right),
+                "this is the loss of one batch alone": lambda loss, each=tuple(means): any(
+                    math.isclose(float(loss), one, abs_tol=1e-4) for one in each
+                ),
             },
             atol=1e-4,
         )
@@ -240,8 +252,8 @@ def check_heldout_loss(heldout_loss):
 
 
 CHECKS = {
-    "02.1": check_masked_loss,
-    "02.2": check_masked_gradient,
-    "02.3": check_corrupt,
+    "02.1": check_mask_words,
+    "02.2": check_neighbour_loss,
+    "02.3": check_spans,
     "02.4": check_heldout_loss,
 }

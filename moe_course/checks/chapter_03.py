@@ -5,9 +5,10 @@ import math
 import torch
 import torch.nn.functional as F
 
+from moe_course.checks.cached_logits import check_cached_logits
 from moe_course.checks.comparisons import expect_close, expect_equal, expect_true
+from moe_course.checks.waves import check_waves
 from moe_lib import LanguageModel, ModelConfig
-from moe_lib.model import KVCache, rotary_angles, rotate
 
 
 def _hides_the_past(weights):
@@ -49,93 +50,24 @@ def check_causal_weights(causal_weights):
                 "no token sees itself: the diagonal should stay visible": _hides_itself,
                 "the mask is right; the scores are not divided by the square root of the "
                 "head size": unscaled,
+                "the scores are divided by d, not by its square root": (
+                    (scores / math.sqrt(width)).masked_fill(future, -torch.inf).softmax(-1)
+                ),
+                "the scores are divided by the square root of the number of tokens: which "
+                "number makes a score large?": (
+                    (scores * math.sqrt(width / length)).masked_fill(future, -torch.inf).softmax(-1)
+                ),
+                "the next token is seen: the mask begins one place too late": (
+                    scores.masked_fill(future.triu(2), -torch.inf).softmax(-1)
+                ),
+                "query and key are exchanged: a row is a token that looks": (
+                    scores.mT.masked_fill(future, -torch.inf).softmax(-1)
+                ),
                 "the columns sum to 1: the softmax should run over the keys, the last "
                 "dimension": _columns_sum_to_one,
             },
         )
     return "Masked before the softmax, and every row sums to 1."
-
-
-def check_relative_score(relative_score):
-    for width, theta in ((4, 10_000.0), (10, 50.0)):
-        query, key = torch.randn(2, width)
-        for distance in (0, 1, 7, 300):
-            places = torch.tensor(
-                [[distance + 5, 5]]
-            )  # the query stands `distance` to the right of the key
-            turned = rotate(
-                torch.stack((query, key))[None, None], rotary_angles(places, width, theta)
-            )[0, 0]
-            expected = turned[0] @ turned[1]
-            answer = relative_score(query, key, distance, theta)
-            expect_true(
-                not isinstance(answer, torch.Tensor) or not answer.is_complex(),
-                "You return a complex number. The score is its real part.",
-            )
-            mirrored = rotate(
-                torch.stack((query, key))[None, None], rotary_angles(places.flip(1), width, theta)
-            )[0, 0]
-            angle = distance * theta ** (-torch.arange(0, width, 2) / width)
-            pairs_q, pairs_k = (
-                torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) for x in (query, key)
-            )
-            turn = torch.polar(torch.ones_like(angle), angle)
-            expect_close(
-                answer,
-                expected,
-                f"the score at distance {distance}, theta {theta:g}",
-                hints={
-                    "this is the score without any rotation: where does the distance "
-                    "come in?": query @ key,
-                    "this is the score at minus the distance: change the sign of the angle, "
-                    "or conjugate the other one": mirrored[0] @ mirrored[1],
-                    "conjugate the key: a product of two complex numbers adds their angles, "
-                    "you want the difference": (pairs_q * pairs_k * turn).real.sum(),
-                    "do not divide by √d here": expected / math.sqrt(width),
-                },
-                atol=1e-3,
-            )
-    return "One rotation, by the distance, does the work of two."
-
-
-def check_cached_logits(next_logits):
-    torch.manual_seed(3)
-    config = ModelConfig(
-        vocab_size=50,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=40,
-        max_position_embeddings=32,
-        initializer_range=0.3,
-    )
-    model = LanguageModel(config).eval()
-    ids = torch.randint(0, 50, (1, 12))
-    with torch.no_grad():
-        right = model(ids).logits
-    for prompt in (1, 5):
-        cache = KVCache()
-        expect_close(
-            next_logits(model, ids[:, :prompt], cache),
-            right[:, prompt - 1],
-            f"the logits after a prompt of {prompt}, with an empty cache",
-            atol=1e-4,
-        )
-        for position in range(prompt, 12):
-            answer = next_logits(model, ids[:, position : position + 1], cache)
-            expect_equal(cache.length, position + 1, "the number of tokens in the cache")
-            expect_close(
-                answer,
-                right[:, position],
-                f"the logits after {position + 1} tokens, {position} of them from the cache",
-                hints={
-                    "the prompt came out right, a later token did not": lambda logits: bool(
-                        torch.isfinite(logits).all()
-                    )
-                },
-                atol=1e-4,
-            )
-    return "With the cache and without it: the same logits."
 
 
 def check_count(count_dense):
@@ -155,6 +87,8 @@ def check_count(count_dense):
             not isinstance(answer, float), f"count_dense{sizes} is a float; want a whole number."
         )
         norms = (2 * layers + 1) * hidden
+        one_block = 4 * hidden * hidden + 3 * hidden * intermediate + 2 * hidden
+        count_one = vocabulary * hidden + one_block
         expect_equal(
             answer,
             expected,
@@ -162,6 +96,9 @@ def check_count(count_dense):
             hints={
                 "the embedding is counted twice: the output layer uses the same matrix": expected
                 + vocabulary * hidden,
+                "the embedding is missing: a row of it for each token": expected
+                - vocabulary * hidden,
+                "one norm too many at the end": expected + hidden,
                 "the norms are missing: two in each block and one at the end": expected - norms,
                 "each block has two norms, you count one": expected - layers * hidden,
                 "the last norm, after all blocks, is missing": expected - hidden,
@@ -175,11 +112,10 @@ def check_count(count_dense):
                 "SwiGLU has three matrices, not two": expected - layers * hidden * intermediate,
                 "attention has four matrices: query, key, value and output": expected
                 - layers * hidden * hidden,
-                "the matrices of one block are right, but there are several blocks": vocabulary
-                * hidden
+                "this is one block, but there are several": count_one + hidden,
+                "the matrices of one block are right, but there are several blocks": count_one
                 + norms
-                + 4 * hidden * hidden
-                + 3 * hidden * intermediate,
+                - 2 * hidden,
             },
         )
     return "Right to the last parameter."
@@ -187,7 +123,7 @@ def check_count(count_dense):
 
 CHECKS = {
     "03.1": check_causal_weights,
-    "03.2": check_relative_score,
+    "03.2": check_waves,
     "03.3": check_cached_logits,
     "03.4": check_count,
 }

@@ -1,5 +1,7 @@
 """Checks of the exercises of chapter 07, DeepSeekMoE."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -10,6 +12,57 @@ from moe_course.checks.comparisons import (
     expect_shape,
     expect_true,
 )
+
+
+def check_bits(bits_held):
+    for facts, values, sure in ((6, 8, 1.0), (40, 64, 4.0), (5, 2, 0.0)):
+        numbers = torch.randint(values, (facts,))
+        logits = torch.randn(facts, values) + sure * F.one_hot(numbers, values)
+        given = logits.clone()
+        answer = expect_answer(bits_held(given, numbers), "bits_held's answer")
+        what = f"bits_held of {facts} facts with {values} possible numbers"
+        expect_true(
+            torch.equal(given, logits), f"{what}: your function changes the logits it was given."
+        )
+        lost = F.cross_entropy(logits, numbers, reduction="none") / math.log(2)  # (facts,) bits
+        held = facts * math.log2(values) - lost.sum()
+        if isinstance(answer, torch.Tensor) and answer.numel() == 1:
+            answer = answer.reshape(())
+        expect_close(answer, held, what, hints=_bits_hints(logits, numbers, lost, held))
+    return "Bits held are those that a guess would need, less those that are still missing."
+
+
+def _bits_hints(logits, numbers, lost, held):
+    facts, values = logits.shape
+    right = (logits.argmax(1) == numbers).sum()
+    likeliest = -logits.log_softmax(1).amax(1).sum() / math.log(2)
+    over_facts = -logits.log_softmax(0).gather(1, numbers[:, None]).sum() / math.log(2)
+    guess = math.log2(values)
+    return {
+        "these are nats: the logarithm of the loss is to the base e. How many nats is a bit?": held
+        * math.log(2),
+        "the guess is counted in bits and the loss in nats: bring both to one unit": facts * guess
+        - lost.sum() * math.log(2),
+        "that is per fact; the model holds those of all facts": held / facts,
+        "that is what the model still lacks. What would it lack if it knew nothing?": lost.sum(),
+        "that is what one fact lacks on average. What would it lack if the model knew nothing, and "
+        "how many facts are there?": lost.mean(),
+        "the sign is the other way round: a model that knows holds more than none": -held,
+        "known facts are counted as whole ones and the others as nothing. A model can be half "
+        "sure: use the probability of the right number": right * guess,
+        "that counts facts, not bits": right.double(),
+        "facts on which the model is worse than a guess are left out. They count against it": (
+            guess - lost
+        )
+        .clamp(min=0)
+        .sum(),
+        "the likeliest number was taken for the right one": facts * guess - likeliest,
+        "the softmax runs over the facts; it is the numbers that compete": facts * guess
+        - over_facts,
+        "a guess costs log2 of how many numbers are possible, not of how many facts there "
+        "are": facts * math.log2(facts) - lost.sum(),
+        "the guess is counted once, the loss for every fact": guess - lost.sum(),
+    }
 
 
 def _swiglu(x, gate_up, down):
@@ -52,10 +105,19 @@ def _split_hints(x, gate_up, down, m, answer):
         torch.stack(down.chunk(m, dim=1)),
     )
     naive = zip(gate_up.view_as(right_up), right_down, strict=True)
+    whole = _swiglu(x, gate_up, down)
+    swapped = torch.cat(gate_up.chunk(2)[::-1])
     hints = {
         "your first slices hold rows of gate only, your last ones rows of up only: gate_up "
         "is two matrices, one "
-        "on the other. Cut each of them": sum(_swiglu(x, *slices) for slices in naive)
+        "on the other. Cut each of them": sum(_swiglu(x, *slices) for slices in naive),
+        "it is the whole expert's divided by m. A slice keeps its weights as they are": whole / m
+        if m > 1
+        else math.nan,
+        "gate and up have changed places: gate stands on top": _swiglu(x, swapped, down),
+        "all slices are the first one": m * _swiglu(x, right_up[0], right_down[0])
+        if m > 1
+        else math.nan,
     }
     if torch.allclose(answer[0], right_up):
         hints["gate_up is right; down should be cut along its columns, its last dimension"] = (
@@ -108,6 +170,10 @@ def check_design(design):
                 "m times as many experts of the same width make the layer m times as large": sizes(
                     m * N - shared, m * K - shared, shared, width
                 ),
+                "shared experts are slices here: as many of them as asked for, not "
+                "m times as many": sizes(m * (N - shared), m * (K - shared), m * shared, width // m)
+                if shared
+                else None,
                 "the experts are cut, so there are m times as many; and as many more must "
                 "be chosen": sizes(N - shared, K - shared, shared, width // m),
                 "m times as many experts run, each m times narrower: K of them would cost m "
@@ -200,6 +266,8 @@ def check_gate_config(gate):
                 "those of norm_topk_prob True. This config says False": 0
                 if norm
                 else normed * factor,
+                "they are divided by sums over the tokens; the gates of one token should "
+                "sum to 1": raw / raw.sum(0, keepdim=True) * factor if norm else 0,
                 "the factor is lost: normalise first, then multiply": normed if norm else raw,
             },
         )
@@ -220,8 +288,9 @@ def _expect_refusal(gate, x, centroids):
 
 
 CHECKS = {
-    "07.1": check_split,
-    "07.2": check_design,
-    "07.3": check_strongest_off,
-    "07.4": check_gate_config,
+    "07.1": check_bits,
+    "07.2": check_split,
+    "07.3": check_design,
+    "07.4": check_strongest_off,
+    "07.5": check_gate_config,
 }

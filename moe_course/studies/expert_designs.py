@@ -30,6 +30,7 @@ from moe_course.studies.running import (
 from moe_lib.config import ModelConfig
 from moe_lib.console import run_command, whole
 from moe_lib.counting import count_parameters
+from moe_lib.devices import device
 from moe_lib.errors import require, require_one_of
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
@@ -94,7 +95,7 @@ def make_model(config: ModelConfig, seed: Seed) -> LanguageModel:
     model = LanguageModel(config)
     outside = {name: weight for name, weight in common.items() if ".feed_forward." not in name}
     model.load_state_dict(outside, strict=False)
-    return model
+    return model.to(device())
 
 
 def stored_losses(study: Path = STUDY) -> pd.DataFrame:

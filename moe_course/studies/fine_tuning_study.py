@@ -36,6 +36,7 @@ import torch
 from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
 from moe_lib.config import ModelConfig
 from moe_lib.console import run_command
+from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.text import load_task, load_tokenizer
@@ -243,7 +244,15 @@ def run_study(
             [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
         ),
     }
-    return compare(cases, made, seeds=seeds, routing_text=text, scratch=scratch, callback=callback)
+    return compare(
+        cases,
+        made,
+        seeds=seeds,
+        routing_text=text,
+        scratch=scratch,
+        callback=callback,
+        device=device(),
+    )
 
 
 @checked
@@ -257,7 +266,9 @@ def run_now(
     labels = None if n_train == examples_of(made.train) else n_train
     cut = {"steps": RUN_NOW_STEPS[task], "learning_rate": LEARNING_RATE[task]}
     cases = [replace(make_case(name, task, labels), settings=cut) for name in methods]
-    return compare(cases, replace(made, validation=None), seeds=(len(SEEDS),), callback=report)
+    return compare(
+        cases, replace(made, validation=None), seeds=(len(SEEDS),), callback=report, device=device()
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

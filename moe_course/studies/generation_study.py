@@ -36,6 +36,7 @@ from moe_course.studies.generation_tasks import (
 )
 from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
 from moe_lib.console import run_command, whole
+from moe_lib.devices import device
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.paths import DATA
@@ -77,7 +78,7 @@ def train_one(
 
     stop_after   end there, on the way of the longer schedule
     """
-    model, tokenizer = load_checkpoint(BASE)
+    model, tokenizer = load_checkpoint(BASE, device())
     encoded = {name: encode_chats(data.chats[name], tokenizer) for name in WEIGHTS}
     mixture = TaskMixture(encoded, BATCH_SIZES, weights=WEIGHTS, seed=seed)
     run: FineTuned = finetune(

@@ -15,6 +15,7 @@ from functools import cache
 
 import torch
 
+from moe_lib.devices import device
 from moe_lib.text import load_task, load_tokenizer
 from moe_lib.training import load_checkpoint
 from moe_lib.tuning import Encoded, Examples, SequenceClassifier, encode_texts, finetune
@@ -176,7 +177,7 @@ def fresh_head(
 ) -> SequenceClassifier:
     """A new head on the base, trained on these rows; `order` is the seed of their order alone."""
     torch.manual_seed(seed)
-    head = SequenceClassifier(load_checkpoint(BASE)[0], len(rows.label_names))
+    head = SequenceClassifier(load_checkpoint(BASE)[0], len(rows.label_names)).to(device())
     batches = Examples(rows, BATCH, seed=seed if order is None else order)
     return finetune(
         head, batches, steps=steps, learning_rate=LEARNING_RATE, seed=seed, **settings
@@ -249,7 +250,7 @@ class BackTranslation:
 def round_trip(texts: Sequence[str]) -> tuple[list[str], BackTranslated]:
     """English texts through Chinese, Chinese ones through English -> the texts half-way, and what
     came back."""
-    model, its_tokenizer = load_checkpoint(TRANSLATOR)
+    model, its_tokenizer = load_checkpoint(TRANSLATOR, device())
     halfway, returned = {}, {}
     for language, other in (("en", "zh"), ("zh", "en")):
         side = [

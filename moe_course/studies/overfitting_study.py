@@ -78,6 +78,7 @@ from moe_course.studies.running import (
     study_page,
 )
 from moe_lib.console import run_command, whole
+from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.files import write_json
 from moe_lib.training import load_checkpoint
@@ -188,7 +189,9 @@ def _digest(known_only: bool) -> str:
 def _compared(
     part: str, steps: int | None, seeds: Sequence[int], scratch: Path | None
 ) -> list[dict]:
-    found = compare(cases_of(part, steps), intent_task(), seeds=seeds, scratch=scratch)
+    found = compare(
+        cases_of(part, steps), intent_task(), seeds=seeds, scratch=scratch, device=device()
+    )
     kept = [
         "case",
         "n_train",

@@ -34,6 +34,7 @@ import torch
 from moe_course.studies.parameter_efficient_rates import FIRST_RATES, best_rates, climb
 from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
 from moe_lib.console import new_folder, run_command
+from moe_lib.devices import device
 from moe_lib.errors import require, require_one_of
 from moe_lib.text import load_task
 from moe_lib.training import TrainingDiverged, load_checkpoint
@@ -198,7 +199,14 @@ def try_rates(first=FIRST_RATES, scratch: Path | None = None, steps: int = STEPS
     def loss_at(name: str, rate: float) -> float:
         case = make_case(name, rate, steps, f"{name} {rate:g}")
         try:
-            one = compare([case], task, seeds=(RATE_SEED,), scratch=scratch, callback=Report())
+            one = compare(
+                [case],
+                task,
+                seeds=(RATE_SEED,),
+                scratch=scratch,
+                callback=Report(),
+                device=device(),
+            )
         except TrainingDiverged:
             diverged.append(case.name)
             return float("inf")
@@ -237,6 +245,7 @@ def run_study(
         seeds=seeds,
         scratch=scratch,
         routing_text=routing_text,
+        device=device(),
         callback=callback,
         pretraining=lambda base: pretraining_domains(base, tokenizer),
     )

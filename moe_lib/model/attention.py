@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from moe_lib.config import ModelConfig
 from moe_lib.model.rotary import rotate
-from moe_lib.model_inputs import check_attention
+from moe_lib.model_inputs import check_attention, check_input, check_visible
 from moe_lib.validation import Natural, checked
 
 
@@ -23,7 +23,7 @@ class Attention(nn.Module):
     @checked
     def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
-        check_attention(config, "mha")
+        check_attention(config, "mha", layer)
         self.layer, self.causal, self.head_dim = layer, config.causal, config.head_dim
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
         d, kv_width = config.hidden_size, self.kv_heads * self.head_dim
@@ -33,6 +33,7 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(d, d, bias=False)
 
     def forward(self, x: Tensor, angles: Tensor, visible=None, cache=None) -> Tensor:
+        check_input(x, self.heads * self.head_dim, self.q_proj)
         query = rotate(self.split(self.q_proj(x)), angles)  # (batch, heads, sequence, head_dim)
         key = rotate(self.split(self.k_proj(x)), angles)  # (batch, kv_heads, sequence, head_dim)
         value = self.split(self.v_proj(x))  # like key
@@ -52,6 +53,7 @@ def visible_keys(causal: bool, queries: int, attention_mask, past: int = 0) -> T
     """Which keys each query may see, (batch or 1, 1, queries, past + queries) bool; None where the
     default of `Attention` will do. attention_mask (batch, past + queries) is True at real tokens.
     A position always sees itself, also padding: a softmax over nothing would be NaN, and spread."""
+    check_visible(causal, queries, attention_mask, past)
     if attention_mask is None and (past == 0 or queries == 1 or not causal):
         return None
     device = None if attention_mask is None else attention_mask.device

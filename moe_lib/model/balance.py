@@ -15,6 +15,7 @@ from torch import Tensor
 from moe_lib.config import ModelConfig
 from moe_lib.errors import require, require_divisor, require_whole
 from moe_lib.model.routing import NoisyRouting, Routing
+from moe_lib.model_inputs import checked_marks
 from moe_lib.validation import require_tensor
 
 
@@ -144,8 +145,7 @@ def _means(values: Tensor, n_sequences: int, mask: Tensor | None) -> Tensor:
     """values (tokens, n) -> (n_sequences, n), the mean over the real tokens of each sequence."""
     tokens = len(values)
     require_divisor("n_sequences", n_sequences, tokens, "the number of tokens")
-    real = torch.ones(tokens, device=values.device) if mask is None else mask
-    require_tensor("mask", real, (tokens,))
+    real = torch.ones(tokens, device=values.device) if mask is None else checked_marks(mask, tokens)
     real = real.to(values.dtype).view(n_sequences, -1, 1)
     values = values.view(n_sequences, -1, values.shape[-1])  # (n_sequences, tokens of each, n)
     return (values * real).sum(1) / real.sum(1).clamp(min=1)

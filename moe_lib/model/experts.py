@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from moe_lib.model.fast.ways import choose_way
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_experts
 from moe_lib.validation import Count, checked
 
 
@@ -33,6 +34,7 @@ class Experts(nn.Module):
     def forward(self, x: Tensor, routing: Routing) -> Tensor:
         """x (tokens, d), routing of these tokens -> (tokens, d)"""
         gate_up_proj, down_proj = self.gate_up_proj, self.down_proj
+        check_experts(x, routing, gate_up_proj, down_proj)
         if torch.is_autocast_enabled(x.device.type):  # grouped products are not on autocast's list
             dtype = torch.get_autocast_dtype(x.device.type)
             x, gate_up_proj, down_proj = x.to(dtype), gate_up_proj.to(dtype), down_proj.to(dtype)
@@ -47,6 +49,7 @@ def swiglu(x: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
 
 def run_masked(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
     """Every expert on every token, times its column of a mostly zero matrix: E/k times the work."""
+    check_experts(x, routing, gate_up_proj, down_proj)
     chosen = torch.where(routing.kept, routing.weights, 0).to(x.dtype)  # (tokens, k)
     weights = x.new_zeros(len(x), routing.n_experts)  # (tokens, E)
     weights = weights.scatter_add(1, routing.experts, chosen)
@@ -58,6 +61,7 @@ def run_masked(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Ten
 
 def run_loop(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
     """The reference: one expert after the other, find its tokens, run it, add what it gives."""
+    check_experts(x, routing, gate_up_proj, down_proj)
     output = torch.zeros_like(x)
     weights = routing.weights.to(x.dtype)
     for e in range(routing.n_experts):
@@ -69,6 +73,7 @@ def run_loop(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tenso
 
 def run_sorted(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
     """Gather all rows, expert by expert; run each expert on its block; add the rows back."""
+    check_experts(x, routing, gate_up_proj, down_proj)
     token, rank = torch.where(routing.kept)  # (n,) each: the pairs that run
     order = routing.experts[token, rank].argsort(stable=True)
     token, rank = token[order], rank[order]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from moe_lib.config import ModelConfig
 from moe_lib.model.layers import RMSNorm
 from moe_lib.model.rotary import rotary_magnitude, rotate, softmax_factor
-from moe_lib.model_inputs import check_attention
+from moe_lib.model_inputs import check_attention, check_input
 from moe_lib.validation import Natural, checked
 
 LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: so the official code builds these two norms
@@ -44,27 +44,28 @@ class LatentAttention(nn.Module):
     @checked
     def __init__(self, config: ModelConfig, layer: Natural):
         super().__init__()
-        check_attention(config, "mla")
+        check_attention(config, "mla", layer)
         self.layer, self.causal, self.heads = layer, config.causal, config.num_attention_heads
         self.nope_dim, self.rope_dim = config.qk_nope_head_dim, config.qk_rope_head_dim
         self.value_dim, self.rank = config.v_head_dim, config.kv_lora_rank
         self.magnitude = rotary_magnitude(config.rope_scaling)
         self.scale = (self.nope_dim + self.rope_dim) ** -0.5 * softmax_factor(config.rope_scaling)
-        d, bias = config.hidden_size, config.attention_bias
+        self.d, bias = config.hidden_size, config.attention_bias
         queries, keys_and_values = self.nope_dim + self.rope_dim, self.nope_dim + self.value_dim
         self.q_compressed = config.q_lora_rank is not None
         if self.q_compressed:
-            self.q_down_proj = nn.Linear(d, config.q_lora_rank, bias=bias)
+            self.q_down_proj = nn.Linear(self.d, config.q_lora_rank, bias=bias)
             self.q_norm = RMSNorm(config.q_lora_rank, LATENT_NORM_EPS)
             self.q_up_proj = nn.Linear(config.q_lora_rank, self.heads * queries, bias=False)
         else:
-            self.q_proj = nn.Linear(d, self.heads * queries, bias=False)
-        self.kv_down_proj = nn.Linear(d, self.rank + self.rope_dim, bias=bias)
+            self.q_proj = nn.Linear(self.d, self.heads * queries, bias=False)
+        self.kv_down_proj = nn.Linear(self.d, self.rank + self.rope_dim, bias=bias)
         self.kv_norm = RMSNorm(self.rank, LATENT_NORM_EPS)
         self.kv_up_proj = nn.Linear(self.rank, self.heads * keys_and_values, bias=False)
-        self.o_proj = nn.Linear(self.heads * self.value_dim, d, bias=bias)
+        self.o_proj = nn.Linear(self.heads * self.value_dim, self.d, bias=bias)
 
     def forward(self, x: Tensor, angles: Tensor, visible=None, cache=None) -> Tensor:
+        check_input(x, self.d, self.kv_down_proj)
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
             memory, _ = cache.append(self.layer, memory)  # (batch, 1, keys, R + r)

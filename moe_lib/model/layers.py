@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from moe_lib.model_inputs import check_input
 from moe_lib.validation import Count, Natural, Positive, checked
 
 
@@ -18,6 +19,7 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input(x, len(self.weight))
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         return F.rms_norm(wide, wide.shape[-1:], eps=self.eps).to(x.dtype) * self.weight
 
@@ -28,10 +30,12 @@ class SwiGLU(nn.Module):
     @checked
     def __init__(self, hidden_size: Count, intermediate_size: Natural, bias: bool = False):
         super().__init__()
+        self.hidden_size = hidden_size
         self.gate_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.up_proj = nn.Linear(hidden_size, intermediate_size, bias=bias)
         self.down_proj = nn.Linear(intermediate_size, hidden_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        check_input(x, self.hidden_size, self.gate_proj)
         hidden = F.silu(self.gate_proj(x)) * self.up_proj(x)  # (..., intermediate_size)
         return self.down_proj(hidden)  # (..., hidden_size)

@@ -59,7 +59,7 @@ class MoELayer(nn.Module):
             self.shared = SwiGLU(hidden_size, n_shared_experts * moe_intermediate_size, mlp_bias)
 
     def forward(self, x: Tensor, input_ids=None, mask=None) -> tuple[Tensor, Routing]:
-        check_vectors(x, self.hidden_size, input_ids, mask)
+        check_vectors(x, self.hidden_size, input_ids, mask, self.experts)
         tokens = x.reshape(-1, self.hidden_size)  # (tokens, hidden_size)
         ids = None if input_ids is None else input_ids.flatten()  # (tokens,)
         real = None if mask is None else mask.flatten().bool()  # (tokens,)

@@ -56,6 +56,7 @@ class Batches:
             require_real(attention_mask)
         padded = attention_mask is not None and not bool(attention_mask.all())
         self.attention_mask = attention_mask if padded else None
+        self.objective = objective
         self.masking_ids = MaskingIds.of(tokenizer) if objective == "masked" else None
         self.mask_probability, self.device = mask_probability, usable_device(device)
         self.order = ShuffledOrder(len(self.input_ids), batch_size, seed)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import as_written, bare, eval_mode
 from moe_lib.tracing.capture import trace_routing, traced_forward
 from moe_lib.tracing.interventions.changing_k import experts_per_token
@@ -161,13 +162,7 @@ def read_text(
 
 def _check_tokenizer(model: nn.Module, tokenizer) -> None:
     require_fast(tokenizer)
-    known = text_config(model).vocab_size
-    require(
-        len(tokenizer) <= known,
-        "tokenizer",
-        f"{len(tokenizer)} tokens",
-        f"at most the model's vocab_size ({known}): use the tokenizer the model was trained with",
-    )
+    check_vocabulary(tokenizer, text_config(model))
     causal = getattr(model.config, "causal", True)
     require(
         causal or tokenizer.mask_token_id is not None,

@@ -13,6 +13,7 @@ from torch import Tensor
 from moe_lib.errors import is_number, require, require_whole
 from moe_lib.model.routers import ROUTERS, Router, make_router
 from moe_lib.model.routing import Routing
+from moe_lib.validation import require_tensor
 
 LIMIT = 3.0  # coordinates lie between -LIMIT and LIMIT
 LARGEST = 1e6  # of a temperature, noise, capacity factor or bias: beyond it float32 says no more
@@ -169,7 +170,7 @@ def route_plane(
     Raises ValueError for wrong shapes, or a number of experts that the devices cannot share evenly.
     """
     for name, value in (("points", points), ("directions", directions)):
-        require(value.dim() == 2 and value.shape[1] == 2, name, tuple(value.shape), "shape (…, 2)")
+        require_tensor(name, value, ("n", 2), "floating", finite=True)
     n_experts = len(directions)
     require(
         n_experts >= 2 * N_GROUPS and n_experts % N_GROUPS == 0,

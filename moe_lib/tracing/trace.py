@@ -230,7 +230,8 @@ class RoutingTrace:
         """
         real, rows = self.real, torch.ones(len(self.real), dtype=torch.bool)
         if tokens is not None:
-            require_tensor("tokens", tokens, tuple(real.shape))
+            kinds = (torch.bool, "whole")
+            require_tensor("tokens", tokens, tuple(real.shape), kinds, real.device, low=0, high=1)
             real = real & tokens.bool()
         if domains is not None:
             wanted = {domains} if isinstance(domains, str) else set(domains)

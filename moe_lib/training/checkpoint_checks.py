@@ -12,6 +12,7 @@ from moe_lib.errors import require
 from moe_lib.files import read_shapes
 from moe_lib.model import LanguageModel
 from moe_lib.shapes_only import shapes_only
+from moe_lib.training.preflight import require_numbers
 
 # No shape of the weights tells them, so no default may stand in for them.
 NEEDED = ("causal", "num_attention_heads")
@@ -28,6 +29,7 @@ def require_plain(argument: str, model: object) -> None:
     computes is not in a checkpoint."""
     kind = type(model).__name__
     require(isinstance(model, LanguageModel), argument, kind, "a moe_lib LanguageModel", TypeError)
+    require_numbers(argument, model)
     with shapes_only():
         wanted = {name: t.shape for name, t in LanguageModel(model.config).state_dict().items()}
     found = {name: tensor.shape for name, tensor in model.state_dict().items()}

@@ -17,6 +17,7 @@ from moe_lib.files import (
     write_tensors,
 )
 from moe_lib.model import LanguageModel
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import bare
 from moe_lib.paths import CHECKPOINTS
 from moe_lib.shapes_only import shapes_only
@@ -47,6 +48,7 @@ def save_checkpoint(
     require(dtype is None or dtype.is_floating_point, "dtype", dtype, wants)
     saves = tokenizer is None or hasattr(tokenizer, "save_pretrained")
     require(saves, "tokenizer", type(tokenizer).__name__, "a tokenizer of transformers", TypeError)
+    check_vocabulary(tokenizer, model.config)
     tensors = model.state_dict()
     if model.config.tie_word_embeddings:
         del tensors["head.weight"]  # the same matrix as the embedding
@@ -102,6 +104,10 @@ def load_checkpoint(name_or_folder: PathLike, device: str | torch.device | None 
     if config.tie_word_embeddings:
         model.head.weight = model.embedding.weight
     tokenizer = load_tokenizer(folder) if (folder / "tokenizer.json").exists() else None
+    try:
+        check_vocabulary(tokenizer, config)
+    except ValueError as error:
+        raise ValueError(f"{folder / 'tokenizer.json'}: {error}") from error
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     return model.to(device).eval(), tokenizer

@@ -31,14 +31,13 @@ def measure(model: nn.Module, batches: Iterable) -> dict[str, float]:
 
     Raises ValueError if no batch has a label, TrainingDiverged for a loss that is not finite.
     """
-    device = next(model.parameters()).device
     head = bare(model)
     single = hasattr(head, "count_right")
     loss = right = 0.0
     count = 0
     with eval_mode(model):
         for batch in batches:
-            batch = batch_on(device, batch)
+            batch = batch_on(head, batch)
             examples = count_examples(head, batch["labels"])
             if not examples:
                 continue

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from moe_lib.config import BALANCE, ModelConfig
-from moe_lib.errors import require
+from moe_lib.errors import require, require_takes
 from moe_lib.model import LanguageModel
 from moe_lib.training.loop import StepReport, TrainingRun, train
 from moe_lib.training.preflight import require_batches
@@ -69,7 +69,9 @@ class LiveTraining:
             "a moe_lib LanguageModel",
             TypeError,
         )
-        require_batches(batches)
+        require_batches(batches, model)
+        require_takes("callback", callback, "a StepReport")
+        require_takes("on_change", on_change)
         self.model, self.steps = model, steps
         self.state, self.steps_done = READY, 0
         self.error: BaseException | None = None

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from moe_lib.devices import usable_device
+from moe_lib.devices import autocast, usable_device
+from moe_lib.errors import require_takes
 from moe_lib.training import preflight as checking
 from moe_lib.training.evaluation import evaluate
 from moe_lib.training.interrupt import FinishStepOnInterrupt
@@ -91,8 +92,9 @@ def train(
     TypeError for bad settings comes before the first step.
     """
     plain = checking.trained_model(model)
-    checking.require_batches(batches)
-    checking.require_reusable("evaluation", evaluation)
+    checking.require_batches(batches, plain)
+    checking.require_reusable("evaluation", evaluation, plain)
+    require_takes("callback", callback, "a StepReport")
     checking.warn_of_half_precision(model, frames=4)  # `checked` is one of them
     folder = checking.writable_folder("folder", folder)
     tensorboard = checking.writable_folder("tensorboard", tensorboard)
@@ -103,9 +105,9 @@ def train(
     optimiser = make_optimiser(plain, learning_rate, weight_decay)
     identity = run_identity(plain, settings)
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
-    autocast = _autocast(next(plain.parameters()).device, bf16)
+    precision = autocast(next(plain.parameters()).device, bf16)
     labels = checking.FirstEpoch(batches, steps)
-    take_step = OptimiserStep(model, optimiser, steps, accumulation, clip, autocast)
+    take_step = OptimiserStep(model, optimiser, steps, accumulation, clip, precision)
 
     def keep() -> None:
         if folder:
@@ -121,7 +123,7 @@ def train(
             rate = settings.rate(step)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            batch = checking.batch_on(next(plain.parameters()).device, batches.at(step))
+            batch = checking.batch_on(plain, batches.at(step))
             result = take_step(batch, step)
             labels.see(step, result.n_examples)
             history.append(row := _row(step, result, rate, batch))
@@ -161,8 +163,3 @@ def _row(step: int, result: StepResult, rate: float, batch: dict[str, Tensor]) -
         "seconds": result.seconds,
         "learning_rate": rate,
     }
-
-
-def _autocast(device: torch.device, bf16: bool | None):
-    wanted = device.type == "cuda" and torch.cuda.is_bf16_supported() if bf16 is None else bf16
-    return lambda: torch.autocast(device.type, torch.bfloat16, enabled=wanted)

@@ -1,6 +1,7 @@
 """What a training needs besides numbers, checked before its first step: nobody should wait for
 hours to learn that a folder cannot be written."""
 
+import inspect
 import os
 import tempfile
 import warnings
@@ -14,12 +15,27 @@ from moe_lib.errors import require, require_number
 from moe_lib.modules import bare
 from moe_lib.validation import Share, checked
 
+USUAL = {"input_ids", "labels", "attention_mask"}  # of a batch
 
-def require_batches(batches: object) -> None:
+
+def require_batches(batches: object, model: nn.Module | None = None) -> None:
+    """An object with at(step), whose objective, if it says one, is that of `model`."""
     got = type(batches).__name__
     require(
         callable(getattr(batches, "at", None)), "batches", got, "an object with at(step)", TypeError
     )
+    require_objective("batches", batches, model)
+
+
+def require_objective(argument: str, batches: object, model: nn.Module | None) -> None:
+    """A causal model predicts the next token, a masked one the masked tokens: labels of the other
+    kind train it to copy. Only `moe_lib.text.Batches` say what theirs are; heads have their own."""
+    said = getattr(batches, "objective", None)
+    if said not in ("causal", "masked") or not hasattr(model, "head"):
+        return
+    wanted = "causal" if model.config.causal else "masked"
+    fits = said == wanted
+    require(fits, argument, f'objective "{said}"', f'"{wanted}", as config.causal of the model is')
 
 
 def trained_model(model: object, wants: str = "a LanguageModel") -> nn.Module:
@@ -28,10 +44,17 @@ def trained_model(model: object, wants: str = "a LanguageModel") -> nn.Module:
     plain = bare(model) if isinstance(model, nn.Module) else None
     fits = hasattr(getattr(plain, "config", None), "bias_update_speed")
     require(fits, "model", got, wants, TypeError)
+    require_numbers("model", plain)
     copies = getattr(model, "device_ids", None) or ()
     alone = got != "DistributedDataParallel" and len(copies) <= 1
     require(alone, "model", f"{got} over {len(copies)} devices", f"{wants} on one device")
     return plain
+
+
+def require_numbers(argument: str, model: nn.Module) -> None:
+    """A model made on "meta" has shapes and no numbers: nothing to train, nothing to save."""
+    empty = [name for name, parameter in model.named_parameters() if parameter.is_meta]
+    require(not empty, argument, f"{empty[:1]} on meta", "a model whose weights hold numbers")
 
 
 class FirstEpoch:
@@ -49,14 +72,27 @@ class FirstEpoch:
             require(self.labels > 0, "batches", f"no label in {step + 1} batches", "at least one")
 
 
-def batch_on(device: torch.device, batch: object) -> dict[str, torch.Tensor]:
-    """The batch on a device; it must be a dict of tensors with input_ids and labels."""
+def batch_on(model: nn.Module, batch: object) -> dict[str, torch.Tensor]:
+    """The batch on the model's device; it must be a dict of tensors with input_ids and labels, a
+    row of each per example, and what else the model takes."""
     wants = "dicts of tensors"
     require(isinstance(batch, Mapping), "batches", type(batch).__name__, wants, TypeError)
     other = [name for name, part in batch.items() if not isinstance(part, torch.Tensor)]
     require(not other, "batches", f"no tensor as {other[:3]}", wants, TypeError)
     for name in ("input_ids", "labels"):
         require(name in batch, "batches", sorted(batch), f"batches with {name}")
+    if batch.keys() - USUAL:  # else every model takes them, and nothing needs to be looked up
+        takes = inspect.signature(model.forward).parameters
+        unknown = sorted(name for name in batch if name not in takes)
+        unknown = [] if any(p.kind is p.VAR_KEYWORD for p in takes.values()) else unknown
+        require(
+            not unknown, "batches", f"a batch with {unknown[:3]}", f"some of {', '.join(takes)}"
+        )
+    rows = batch["input_ids"].shape[:1]
+    for name, part in batch.items():
+        wants = f"a row for each of input_ids ({rows[0]})" if rows else "shape (batch, sequence)"
+        require(rows and part.shape[:1] == rows, name, tuple(part.shape), wants)
+    device = next(model.parameters()).device
     return {name: part.to(device) for name, part in batch.items()}
 
 
@@ -79,14 +115,16 @@ def routers_to_balance(model: object, loads: object, speed: object) -> list[nn.M
     return routers
 
 
-def require_reusable(argument: str, batches: object) -> None:
-    """Batches that are measured several times: None, or an iterable that is not used up."""
+def require_reusable(argument: str, batches: object, model: nn.Module | None = None) -> None:
+    """Batches that are measured several times: None, or an iterable that is not used up, with the
+    objective of `model`."""
     if batches is None:
         return
     got, wants = type(batches).__name__, "a list of batches or another iterable"
     usable = hasattr(batches, "__iter__") and not isinstance(batches, str | bytes | dict)
     require(usable, argument, got, wants, TypeError)
     require(iter(batches) is not batches, argument, got, f"{wants}: a generator is used up once")
+    require_objective(argument, batches, model)
 
 
 def require_callable(argument: str, function: object) -> None:

@@ -12,7 +12,7 @@ from moe_lib.files import read_tensors, write_tensors
 from moe_lib.model_inputs import check_ids
 from moe_lib.modules import eval_mode
 from moe_lib.training.loop import StepReport
-from moe_lib.validation import Natural, PathLike, checked
+from moe_lib.validation import Natural, PathLike, checked, require_tensor
 
 
 class RoutingRecord:
@@ -47,6 +47,9 @@ class RoutingRecord:
             "1 to 256 of them: they are kept as bytes",
         )
         check_ids(input_ids, None, None, model.config)
+        require(len(steps) > 0, "steps", steps, "at least one step to record")
+        folder = Path(path).is_dir()
+        require(not folder, "path", path, "a file to write, not a folder that is there")
         self.model, self.input_ids, self.steps, self.path = model, input_ids, set(steps), Path(path)
         if not self.path.is_file() and 0 in self.steps:
             self._record(0)
@@ -89,4 +92,20 @@ def read_routing_record(path: PathLike) -> dict[str, Tensor]:
         raise ValueError(
             f'{path}: holds {sorted(tensors)}; wants "steps", "experts" and "input_ids"'
         )
+    _check_record(path, tensors)
     return tensors
+
+
+def _check_record(path: Path, tensors: dict[str, Tensor]) -> None:
+    """ValueError naming file and field unless the tensors are of one record."""
+    steps, ids = tensors["steps"], tensors["input_ids"]
+    try:
+        require_tensor("steps", steps, ("n",), "whole", low=0)
+        require(
+            bool((steps.diff() > 0).all()), "steps", steps.tolist(), "each larger than the last"
+        )
+        require_tensor("input_ids", ids, ("rows", "sequence"), "whole", low=0)
+        shape = (len(steps), "layers", ids.numel(), "k")
+        require_tensor("experts", tensors["experts"], shape, torch.uint8)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: {error}") from error

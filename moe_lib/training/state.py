@@ -18,6 +18,7 @@ from moe_lib.training.optimiser import StepSettings
 FILE = "training_state.safetensors"
 KIND = "moe_lib training state"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+NUMBERS = ("loss", "balance_loss", "gradient_norm", "tokens", "seconds", "learning_rate")
 
 
 def run_identity(model: nn.Module, settings: StepSettings) -> dict[str, dict]:
@@ -103,6 +104,17 @@ def _same_run(path: Path, metadata: dict[str, str], identity: dict) -> list[dict
             raise ValueError(f"{path}: the run there had {what} ({said}); {again}")
     if len(history) > identity["settings"]["steps"]:
         raise ValueError(f"{path}: its history is longer than its run; {again}")
+    if not history:  # a state is written after a step
+        raise ValueError(f"{path}: history: no step, beside trained weights; {again}")
+    for number, row in enumerate(history):
+        if row.get("step") != number:
+            got = f"history[{number}]: step is {row.get('step')!r}"
+            raise ValueError(f"{path}: {got}; wants {number}; {again}")
+        wrong = [key for key in NUMBERS if not isinstance(row.get(key, 0), int | float)]
+        if wrong or "loss" not in row:
+            name = wrong[0] if wrong else "loss"
+            got = f"history[{number}]: {name} is {row.get(name)!r}"
+            raise ValueError(f"{path}: {got}; wants a number; {again}")
     return history
 
 

@@ -1,7 +1,7 @@
 """One optimiser step of `train` and `finetune`: forward and backward in parts, update, balance."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
-from moe_lib.labels import count_examples
+from moe_lib.labels import count_in_batch, split
 from moe_lib.modules import bare
 from moe_lib.training import diagnosis
 from moe_lib.training.bias_update import update_selection_biases
@@ -85,7 +85,7 @@ class OptimiserStep:
     def _accumulate(self, batch: dict[str, Tensor], rows: int) -> tuple:
         """Gradients of all parts."""
         parts = list(split(batch, min(self.accumulation, rows)))
-        examples = [_examples(self._plain, part) for part in parts]
+        examples = [count_in_batch(self._plain, part) for part in parts]
         loss = balance_loss = 0.0
         counts = RoutingCounts()
         for part, count in zip(parts, examples, strict=True):
@@ -138,14 +138,3 @@ class OptimiserStep:
     def _stop(self, what: str):
         self.optimiser.zero_grad()
         raise diagnosis.TrainingDiverged(f"{self._said}: {what}")
-
-
-def split(batch: dict[str, Tensor], parts: int) -> Iterator[dict[str, Tensor]]:
-    """A batch cut into `parts` of nearly as many rows each."""
-    for rows in torch.arange(len(batch["input_ids"])).tensor_split(parts):
-        yield {name: tensor[rows[0] : rows[-1] + 1] for name, tensor in batch.items()}
-
-
-def _examples(model: nn.Module, batch: dict[str, Tensor]) -> int:
-    """What the mean loss runs over; rows where an objective needs no labels."""
-    return count_examples(model, batch["labels"]) if "labels" in batch else len(batch["input_ids"])

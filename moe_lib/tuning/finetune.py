@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from moe_lib.errors import require, require_number, require_whole
+from moe_lib.errors import require, require_number, require_takes, require_whole
 from moe_lib.model import LanguageModel
 from moe_lib.modules import bare
 from moe_lib.training import make_optimiser
@@ -106,7 +106,7 @@ def finetune(
     require(attaches, "method", method, "an object with attach(model), or None", TypeError)
     for name, flag in (("balance", balance), ("progress", progress)):
         checking.require_flag(name, flag)
-    checking.require_callable("callback", callback)
+    require_takes("callback", callback, "a row of the history")
     require_whole("seed", seed, at_least=0)
     settings = StepSettings(
         steps=_number_of_steps(steps, epochs, batches),
@@ -134,7 +134,7 @@ def finetune(
                 accumulation,
                 clip,
                 balance=balance,
-                objective=objective or model_loss,
+                objective=model_loss if objective is None else _with_output(objective),
                 options={"label_smoothing": label_smoothing} if isinstance(plain, TaskHead) else {},
                 attached=attached,
                 first_step=1,
@@ -180,6 +180,8 @@ def _rows(take_step: OptimiserStep, batches, settings: StepSettings, progress: b
         if step == 0:
             needs_labels = take_step.objective is model_loss
             require_batch("batches", batch, *(["labels"] if needs_labels else []))
+        if take_step.objective is model_loss:
+            batch = checking.batch_on(bare(take_step.model), batch)
         result = take_step(batch, step)
         labels.see(step, result.n_examples)
         yield {
@@ -191,6 +193,20 @@ def _rows(take_step: OptimiserStep, batches, settings: StepSettings, progress: b
             "seconds": result.seconds,
             "learning_rate": rate,
         }
+
+
+def _with_output(objective: Callable) -> Callable:
+    """The objective; TypeError where it returns something else than the output of a model."""
+
+    def asked(model: nn.Module, part: dict, options: dict):
+        output = objective(model, part, options)
+        fits = isinstance(getattr(output, "loss", None), Tensor)
+        fits = fits and hasattr(output, "balance_loss") and hasattr(output, "routing")
+        wants = "to return an output with loss, balance_loss and routing"
+        require(fits, "objective", output, wants, TypeError)
+        return output
+
+    return asked
 
 
 class _Best:
@@ -242,9 +258,9 @@ def _check(model, batches, label_smoothing, objective, validation, evaluate_ever
     plain = checking.trained_model(model, wants)
     fits = isinstance(plain, TaskHead | LanguageModel)
     require(fits, "model", type(model).__name__, wants, TypeError)
-    checking.require_batches(batches)
-    checking.require_callable("objective", objective)
-    checking.require_reusable("validation", validation)
+    checking.require_batches(batches, plain)
+    require_takes("objective", objective, "a model", "a batch", "options")
+    checking.require_reusable("validation", validation, plain)
     for number, batch in enumerate(validation if isinstance(validation, list | tuple) else ()):
         require_batch(f"validation[{number}]", batch, "labels")
     require_number("label_smoothing", label_smoothing, at_least=0, below=1)

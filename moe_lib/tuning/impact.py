@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.errors import require
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import eval_mode
 from moe_lib.training import evaluate
 from moe_lib.tuning.arguments import Model, require_batch, require_list
@@ -36,6 +37,7 @@ def pretraining_domains(
     """
     from moe_lib.text import encode_corpus, evaluation_batches, load_corpus
 
+    check_vocabulary(tokenizer, model.config)
     documents = load_corpus(corpus, split="heldout")
     names = documents["domain"]
     batches = {}

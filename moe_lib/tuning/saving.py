@@ -20,6 +20,7 @@ from moe_lib.files import (
     write_tensors,
 )
 from moe_lib.model import LanguageModel
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import bare
 from moe_lib.training import load_checkpoint, save_checkpoint
 from moe_lib.training.checkpoint_checks import require_finite, require_plain
@@ -72,6 +73,7 @@ def save_head(
     require_plain("head", head.base)
     own = {name: part for name, part in head.state_dict().items() if not name.startswith("base.")}
     require_finite("head", own)
+    check_vocabulary(tokenizer, head.config)
     _check_names("label_names", label_names, head.settings)
     card = {
         "kind": KIND,

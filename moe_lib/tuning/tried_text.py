@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from moe_lib.errors import require
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import eval_mode
 from moe_lib.tuning.encoding import encode_texts
 from moe_lib.tuning.examples import collate
@@ -79,6 +80,7 @@ class ClassifyText:
     asks = False  # no question beside the text
 
     def __post_init__(self):
+        check_vocabulary(self.tokenizer, self.head.config)
         n_labels = self.head.settings["n_labels"]
         require(
             len(self.label_names) == n_labels,
@@ -135,6 +137,9 @@ class FindAnswer:
     max_answer_tokens: Count = 30
 
     asks = True
+
+    def __post_init__(self):
+        check_vocabulary(self.tokenizer, self.head.config)
 
     @checked
     @torch.no_grad()

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from benchmarks import moe_layer, moe_parts, report, timing, train_step
+from benchmarks import moe_layer, moe_parts, monitor, report, timing, train_step
 from benchmarks.layer_cases import CASES, DENSE, EAGER, GROUPED, OURS, Case, Contest
 
 TINY = Case(16, 4, 8, 2, 24)
@@ -179,3 +179,10 @@ def test_share_of_products_tells_a_product_from_a_sum():
     sums = train_step.share_of_products(lambda: (numbers + numbers).sum().item())
     assert products > 0.8
     assert sums == 0
+
+
+def test_the_monitors_cost_is_a_ratio_of_steps(monkeypatch, capsys):
+    monkeypatch.setattr(monitor, "SIZES", {"small": (16, 4, 2, 2, 8, 1)})
+    monitor.main(["--rounds", "1"])
+    words = capsys.readouterr().out.split()
+    assert words[0] == "small" and float(words[3]) > 0 and float(words[6]) > 0

@@ -18,6 +18,7 @@ from moe_lib.model import ROUTERS, make_router
 from moe_lib.training import evaluate
 from moe_lib.tuning import Examples, SequenceClassifier, finetune, predict
 from moe_lib.tuning.methods import ESFT, LoRA
+from tests.devices.course_scenes import COURSE_SCENES
 from tests.devices.pretend_device import register
 from tests.model.test_routers import OPTIONS, D, E, K
 from tests.training.small import RandomBatches, make_model
@@ -163,6 +164,7 @@ SCENES = {
     "finetune_latent": tuned(None, **LATENT),
     "lora": tuned(LoRA(rank=2)),
     "esft": tuned(ESFT({1: (2, 0)})),
+    **COURSE_SCENES,
 }
 
 

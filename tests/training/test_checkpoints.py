@@ -47,7 +47,8 @@ def test_bfloat16_halves_the_file_and_rounds_once(tmp_path):
 
 
 def test_tokenizer_travels_along(tmp_path):
-    save_checkpoint(make_model(), tmp_path, load_tokenizer())
+    tokenizer = load_tokenizer()
+    save_checkpoint(make_model(vocab_size=len(tokenizer)), tmp_path, tokenizer)
     _, tokenizer = load_checkpoint(tmp_path)
     text = "Ein Café, 咖啡, and\ttabs"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text

@@ -196,3 +196,22 @@ def test_picture_and_words_stand_beside_the_live_view(calculator):
     assert calculator.png() == calculator.png() and calculator.png().startswith(b"\x89PNG")
     calculator.set(context=2**20, batch_size=1024, memory=8)  # beyond the memory; nothing fits
     assert calculator.png().startswith(b"\x89PNG")
+
+
+def test_bars_show_orders_of_magnitude_and_the_memory_stands_among_them():
+    for batch_size, memory in ((1, 80), (1024, 80), (1, 640)):
+        calculator = CacheCalculator("DeepSeek-V2", 131_072, batch_size, memory=memory)
+        view = calculator.view
+        for field in ("token", "total", "fitting"):
+            places = dict(zip(KINDS, view["scales"][field]["places"], strict=True))
+            numbers = {row["kind"]: row[field] for row in view["rows"]}
+            seen = [kind for kind in KINDS if numbers[kind]]
+            assert all(0.05 < places[kind] <= 1 for kind in seen), (field, places)
+            assert all(places[kind] == 0 for kind in KINDS if kind not in seen)
+            assert sorted(seen, key=numbers.get) == sorted(seen, key=places.get)
+        assert 0.05 < view["scales"]["total"]["limit"] <= 1
+        assert all(0 < tick < 1 for tick in view["scales"]["total"]["ticks"])
+    # equal ratios, equal distances: MHA keeps 16 times as much as 8 groups, 8 groups 8 times MQA
+    places = dict(zip(KINDS, view["scales"]["token"]["places"], strict=True))
+    steps = places["MHA"] - places["GQA"], places["GQA"] - places["MQA"]
+    assert steps[0] / steps[1] == pytest.approx(4 / 3)

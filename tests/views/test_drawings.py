@@ -62,7 +62,8 @@ def test_svg_is_well_formed_and_has_words(drawing):
 def test_svg_scales_and_holds_no_colour_of_its_own_but_the_hues(drawing):
     root = ET.fromstring(drawing.svg())
     assert root.get("viewBox") == f"0 0 {drawing.width:g} {drawing.height:g}"
-    assert "max-width: 100%" in drawing.svg() and "overflow" not in drawing.svg()
+    assert "width: 100%" in drawing.svg() and "overflow" not in drawing.svg()
+    assert root.get("style") == f"max-width: {drawing.width:g}px"
     assert set(re.findall(r"#[0-9a-fA-F]{3,8}\b", drawing.svg())) - {"#moe"} <= set(HUES)
     assert not re.search(r"\bwhite\b|\bblack\b|rgb\(", drawing.svg())
     for element in root.iter():

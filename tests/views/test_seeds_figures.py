@@ -37,6 +37,7 @@ def test_curves_are_means_with_the_band_of_the_seeds():
     curves = {"dense": curve(1.0, 0.6, 0.2), "wide": curve(1.0, 0.99, 0.98)}
     figure = curves_figure(curves, "facts", "recall", logx=True)
     ax = figure.axes[0]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1,024", "4,096", "16,384"]
     assert ax.get_xscale() == "log" and ax.get_xlabel() == "facts"
     assert ax.lines[0].get_ydata() == pytest.approx([1.01, 0.61, 0.21])
     band = ax.collections[0].get_paths()[0].vertices[:, 1]

@@ -3,11 +3,7 @@
 import pandas as pd
 import pytest
 
-from moe_lib.views.figures.start import (
-    exchange_figure,
-    same_expert_figure,
-    single_experts_figure,
-)
+from moe_lib.views.figures.start import exchange_figure, same_expert_figure
 
 CASES = ["one off", "none", "wrong", "wrong"]
 LOST = pd.DataFrame({"code": [0.0, 0.2, 0.3, 0.5], "prose": [0.0, 0.1, 0.2, 0.3]}, index=CASES)
@@ -47,12 +43,3 @@ def test_same_expert_has_a_bar_a_layer_and_a_diamond_per_untrained_model():
     assert list(diamonds.get_ydata()) == pytest.approx([0.1, 0.1, 0.2, 0.2])
     with pytest.raises(ValueError, match="results: got"):
         same_expert_figure(results[2:])
-
-
-def test_single_experts_have_a_panel_a_layer():
-    single = pd.DataFrame({"layer": [1, 1, 2], "share": [0.2, 0.8, 1.0], "nats lost": [0, 0.1, 0]})
-    first, second = single_experts_figure(single).axes
-    assert list(first.lines[0].get_xdata()) == [0.2, 0.8] and first.get_title() == "layer 1"
-    assert list(second.lines[0].get_ydata()) == [0]
-    with pytest.raises(ValueError, match="share"):
-        single_experts_figure(single.drop(columns="share"))

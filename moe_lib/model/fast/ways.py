@@ -14,6 +14,7 @@ from torch import Tensor
 from moe_lib.model.fast.dispatch import combine, dispatch, sort_by_expert, weighted_swiglu
 from moe_lib.model.fast.grouped import grouped_linear, linear_of_each
 from moe_lib.model.routing import Routing
+from moe_lib.model_inputs import check_experts
 
 # The C library gives buffers of 32 MB or more back to the system after each use, and new ones are
 # cleared page by page, which takes time (benchmarks/README.md). Parts of 16 MB in float32 stay well
@@ -44,6 +45,7 @@ def choose_way(x: Tensor, routing: Routing) -> Callable[[Tensor, Routing, Tensor
 def run_grouped(x: Tensor, routing: Routing, gate_up_proj: Tensor, down_proj: Tensor) -> Tensor:
     """All experts at once: sort the (token, expert) pairs by expert, two grouped products, add
     back."""
+    check_experts(x, routing, gate_up_proj, down_proj)
     order = sort_by_expert(routing)
     if len(order.pair) == 0:
         return x * 0.0  # zeros that gradients can pass

@@ -136,7 +136,7 @@ class Router(nn.Module):
         mask         (tokens,) bool, False at padding: it takes no room and no part in assignments
         n_sequences  the tokens are that many sequences, one after the other, equally long
         """
-        check_tokens(x, self.hidden_size, input_ids, mask, n_sequences)
+        check_tokens(x, self, input_ids, mask, n_sequences)
         if torch.is_autocast_enabled(x.device.type):  # asked first: the context costs time
             with torch.autocast(x.device.type, enabled=False):
                 return self.forward(x, input_ids, mask, n_sequences)
@@ -154,7 +154,8 @@ class Router(nn.Module):
 
     def route(self, logits: Tensor, mask: Tensor | None = None) -> Routing:
         """The choice, from the logits (tokens, E); -inf keeps an expert from being chosen."""
-        raise NotImplementedError
+        wants = "a class with a route of its own, such as those in ROUTERS"
+        require(False, "router", type(self).__name__, wants, TypeError)
 
     def affinities(self, logits: Tensor) -> Tensor:
         """logits -> scores, (tokens, E) each, by scoring_func."""

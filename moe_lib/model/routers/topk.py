@@ -92,7 +92,7 @@ class BiasedTopKRouter(TopKRouter):
         tell a token about later ones (Loss-Free Balancing 2024, algorithm 1; DeepSeek-V3 section
         2.1.2, speed 0.001). Raises ValueError for a load of another length."""
         bias = self.selection_bias
-        require_tensor("load", load, bias.shape)
+        require_tensor("load", load, bias.shape, low=0, finite=True)
         require_number("speed", speed, at_least=0)
         # The sign of E · (mean − load): whole numbers need no float64, which Apple's GPU lacks.
         sign = (load.sum() - len(load) * load).sign()

@@ -10,7 +10,7 @@ from torch import Tensor
 from moe_lib.errors import require
 from moe_lib.tracing.reading import Reading
 from moe_lib.tracing.trace import LayerTrace
-from moe_lib.validation import Seed, checked
+from moe_lib.validation import Seed, checked, require_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,6 +129,8 @@ def _choices(layer: LayerTrace) -> Tensor:
 
 def total_variation(one: Tensor, other: Tensor) -> float:
     """Total variation distance of two load vectors (E,): half the sum of |p_e − q_e|, 0 to 1."""
+    require_tensor("one", one, ("experts",), low=0, finite=True)
+    require_tensor("other", other, one.shape, low=0, finite=True)
     return float(_variations(one[None].double(), other[None].double())[0])
 
 

@@ -1,5 +1,6 @@
 """RoutingMonitor: the balance of a model's experts at every step of a training that is not ours."""
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -56,7 +57,8 @@ class RoutingMonitor(TrainerCallback):
     ):
         self._check(model, log)
         self.every, self.collapse, self._model, self._log = every, collapse, model, _writer(log)
-        self.rows: list[dict] = []
+        self._rows: list[dict] = []
+        self._records: list[tuple] = []  # (step, layer, load, kept, z), not yet made into rows
         self._loads: list[dict[int, Tensor]] = []
         self._first: dict[int, Tensor] = {}
         self._low: dict[int, int] = {}
@@ -130,10 +132,10 @@ class RoutingMonitor(TrainerCallback):
             if n_experts == 0:  # no token came by, on any process
                 continue
             load, kept, z = (_over_processes(part) for part in layer.take(n_experts))
-            if load.sum() > 0:
+            if load.any():
                 loads[layer.index] = load
-                self.rows.append(self._row(layer.index, load, kept, z))
-                self._warn(self.rows[-1], load)
+                self._records.append((self._step, layer.index, load, kept, z))
+                self._warn(layer.index, load)
         if loads:
             self._loads.append(loads)
             self._send()
@@ -148,11 +150,18 @@ class RoutingMonitor(TrainerCallback):
         torch.distributed.all_gather_object(every, sizes)
         return [max(layer) for layer in zip(*every, strict=True)]
 
-    def _row(self, index: int, load: Tensor, kept: Tensor, z: Tensor) -> dict:
+    @property
+    def rows(self) -> list[dict]:
+        """The rows of `frame`. They are worked out when somebody looks: a step shall not wait."""
+        self._rows += [self._row(*record) for record in self._records]
+        self._records = []
+        return self._rows
+
+    def _row(self, step: int, index: int, load: Tensor, kept: Tensor, z: Tensor) -> dict:
         share = load / load.sum()
         first = self._first.setdefault(index, share)
         return {
-            "step": self._step,
+            "step": step,
             "layer": index,
             "choices": int(load.sum()),
             "max_violation": max_violation(load),
@@ -163,17 +172,20 @@ class RoutingMonitor(TrainerCallback):
             "drift": float((share - first).abs().sum() / 2),
         }
 
-    def _warn(self, row: dict, load: Tensor) -> None:
-        index = row["layer"]
-        low = row["entropy"] < self.collapse and load.sum() >= 4 * len(load)
-        self._low[index] = self._low.get(index, 0) + 1 if low else min(0, self._low.get(index, 0))
+    def _warn(self, index: int, load: Tensor) -> None:
+        counts = load.tolist()
+        total, n = sum(counts), len(counts)
+        if self._low.get(index, 0) >= _PATIENCE:  # said already
+            return
+        shares = [count / total for count in counts if count]
+        entropy = -sum(p * math.log(p) for p in shares) / math.log(n) if n > 1 else 1.0
+        low = entropy < self.collapse and total >= 4 * n
+        self._low[index] = self._low.get(index, 0) + 1 if low else 0
         if self._low[index] == _PATIENCE:
-            self._low[index] = -(10**9)  # said once
             warnings.warn(
                 f"layer {index} collapses: for {_PATIENCE} recorded steps its load has an entropy "
-                f"below {self.collapse:g} (now {row['entropy']:.2f}; 1 is even), and "
-                f"{row['dead_experts']} of {len(load)} experts get nothing. A balance loss or a "
-                "selection bias evens it out.",
+                f"below {self.collapse:g} (now {entropy:.2f}; 1 is even), and {counts.count(0)} "
+                f"of {n} experts get nothing. A balance loss or a selection bias evens it out.",
                 stacklevel=4,
             )
 

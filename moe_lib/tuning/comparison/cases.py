@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_takes
 from moe_lib.model import LanguageModel
 from moe_lib.training.evaluation import measure
 from moe_lib.tuning.arguments import ModelOrHead
@@ -79,6 +79,10 @@ class Case:
 
     def __post_init__(self):
         require(self.base != "", "base", self.base, "a checkpoint's name, or a function")
+        if callable(self.base):
+            require_takes("base", self.base)
+        require_takes("make_head", self.make_head, "a base")
+        require_takes("prepare", self.prepare, "an Encoded", "a seed")
         fits = self.method is None or hasattr(self.method, "attach")
         require(
             fits, "method", type(self.method).__name__, "an object with .attach(model)", TypeError

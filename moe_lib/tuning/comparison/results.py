@@ -13,6 +13,7 @@ from moe_lib.errors import require
 from moe_lib.files import read_json, write_atomically
 from moe_lib.intervals import Interval, interval
 from moe_lib.text_files import check_text, path_of
+from moe_lib.tuning.comparison.stored_values import check_values
 from moe_lib.validation import Count, Name, PathLike, Positive, checked
 
 KIND = "moe_lib comparison"
@@ -195,6 +196,7 @@ def load_comparison(path: str | Path) -> Comparison:
     missing = sorted(needs - set(frames[0].columns)) if len(frames[0]) else []
     if missing:
         raise ValueError(f'{path}: "runs_columns" has no {missing[0]!r}')
+    check_values(path, *frames)
     return Comparison(*frames, content["about"])
 
 

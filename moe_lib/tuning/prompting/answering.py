@@ -1,6 +1,7 @@
 """Letting a prompted model answer freely: whatever it writes until its end token."""
 
 from moe_lib.errors import require
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import eval_mode
 from moe_lib.tuning.arguments import Listed, Model
 from moe_lib.tuning.prompting.chats import encode_prompts, left_padded
@@ -27,6 +28,7 @@ def answer(
     that does not end within max_new_tokens is cut there, silently: compare its length if that
     matters.
     """
+    check_vocabulary(tokenizer, model.config)
     room = model.config.max_position_embeddings
     require(max_new_tokens < room, "max_new_tokens", max_new_tokens, f"fewer than {room}")
     prompts = encode_prompts(

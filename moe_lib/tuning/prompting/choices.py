@@ -14,6 +14,7 @@ from torch import Tensor
 
 from moe_lib.errors import is_whole, require, require_texts
 from moe_lib.model import KVCache
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.modules import eval_mode
 from moe_lib.text import pad_batch
 from moe_lib.tuning.arguments import Listed, Model, TextList, is_list
@@ -57,6 +58,7 @@ def score_choices(
     batch_size   choices at a time. A prompt is read once, and its cache serves all of its choices
     """
     require(len(chats) > 0, "chats", "none", "at least one")
+    _check_writer(model, tokenizer)
     answers = choice_ids(choices, tokenizer)
     room = model.config.max_position_embeddings - max(map(len, answers))
     prompts = encode_prompts(chats, tokenizer, max_length=room)
@@ -69,6 +71,12 @@ def score_choices(
             ]
         )
     return scores / lengths if reduce == "mean" else scores
+
+
+def _check_writer(model, tokenizer) -> None:
+    wants = "a causal one (config.causal = True): an answer is read token by token"
+    require(model.config.causal, "model", "a masked language model", wants)
+    check_vocabulary(tokenizer, model.config)
 
 
 def _score_one(
@@ -188,6 +196,7 @@ def answer_within(
 
     A token that leads nowhere is not renormalised away: probabilities stay those of the free model.
     """
+    _check_writer(model, tokenizer)
     answers = choice_ids(choices, tokenizer)
     tree, names = PrefixTree(answers), dict(zip(map(tuple, answers), choices, strict=True))
     prompts = encode_prompts(

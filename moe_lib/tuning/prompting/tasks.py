@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moe_lib.errors import require, require_texts
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.tuning.arguments import Model, is_list, require_rows
 from moe_lib.tuning.prompting.answering import answer
 from moe_lib.tuning.prompting.chats import chat
@@ -101,6 +102,7 @@ class Translator:
 
     def __post_init__(self):
         _check_language("target", self.target)
+        check_vocabulary(self.tokenizer, self.model.config)
 
     def __call__(self, texts: Sequence[str]) -> list[str]:
         """ValueError for an empty text; TypeError for a single string instead of a list."""

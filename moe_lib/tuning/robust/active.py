@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moe_lib.errors import is_whole, require
+from moe_lib.errors import is_whole, require, require_takes
 from moe_lib.tuning.arguments import Listed
 from moe_lib.tuning.examples import Encoded, Examples
 from moe_lib.tuning.heads import SequenceClassifier
@@ -67,6 +67,8 @@ def learn_actively(
     Raises ValueError if the pool has fewer rows than are to be bought, or `first` has rows twice or
     outside.
     """
+    require_takes("fit", fit, "rows", "a round")
+    require_takes("after", after, "a head", "a round")
     for index in first:
         require(is_whole(index), "first", index, "whole numbers", TypeError)
     bought = [int(index) for index in first]
@@ -80,7 +82,7 @@ def learn_actively(
         f"at most {len(pool)}, the rows of the pool",
     )
     generator, history = torch.Generator().manual_seed(seed), [list(bought)]
-    head = fit(pool.select(bought), 0)
+    head = _fitted(fit, pool.select(bought), 0)
     for round_ in range(1, rounds + 1):
         if after is not None:
             after(head, round_ - 1)
@@ -96,7 +98,13 @@ def learn_actively(
             places = scores.argsort(descending=True, stable=True)[:batch].tolist()
         bought += [left[place] for place in places]
         history.append(list(bought))
-        head = fit(pool.select(bought), round_)
+        head = _fitted(fit, pool.select(bought), round_)
     if after is not None:
         after(head, rounds)
     return ActivelyLearned(head, history)
+
+
+def _fitted(fit: Callable, rows: Encoded, round_: int):
+    head, wants = fit(rows, round_), "to return a trained head"
+    require(hasattr(head, "count_right"), "fit", head, wants, TypeError)
+    return head

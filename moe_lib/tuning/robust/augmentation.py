@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
-from moe_lib.errors import require, require_texts
+from moe_lib.errors import require, require_takes, require_texts
 from moe_lib.paths import DATA
 from moe_lib.tuning.arguments import Rate, TextList
 from moe_lib.validation import Seed, Share, Text, checked
@@ -65,6 +65,13 @@ def load_synonyms() -> dict[str, tuple[str, ...]]:
     return table
 
 
+def check_change(text: object, generator: object) -> None:
+    """What every change of a text is called with."""
+    require(isinstance(text, str), "text", text, "a text", TypeError)
+    fits = callable(getattr(generator, "random", None)) and hasattr(generator, "choice")
+    require(fits, "generator", generator, "a random.Random", TypeError)
+
+
 @checked
 @dataclass(frozen=True)
 class Synonyms:
@@ -81,7 +88,13 @@ class Synonyms:
     protect: Collection[Text] = frozenset()
     table: Mapping[Text, Sequence[Text]] = field(default_factory=load_synonyms, repr=False)
 
+    def __post_init__(self):
+        for word, others in self.table.items():
+            require(word.strip() != "", "table", word, "words of at least one character")
+            require("" not in others, f"table[{word!r}]", others, "replacements that are not empty")
+
     def __call__(self, text: str, generator: random.Random) -> str:
+        check_change(text, generator)
         pieces, place, changed = pieces_of(text), 0, []
         while place < len(pieces):
             length, word = self._entry(pieces, place)
@@ -123,6 +136,7 @@ class WordDropout:
     protect: Collection[Text] = frozenset()
 
     def __call__(self, text: str, generator: random.Random) -> str:
+        check_change(text, generator)
         kept, words = [], 0
         for piece in pieces_of(text):
             word = piece[0].isalpha()
@@ -141,6 +155,7 @@ class InTurn:
     changes: Sequence[Callable]
 
     def __call__(self, text: str, generator: random.Random) -> str:
+        check_change(text, generator)
         for change in self.changes:
             text = change(text, generator)
         return text
@@ -196,6 +211,7 @@ def augment_texts(texts: TextList, change: Callable, *, seed: Seed = 0) -> list[
     """Every text changed. Text number i has random numbers of its own: it comes out the same in any
     company."""
     require_texts("texts", texts)
+    require_takes("change", change, "a text", "a random.Random")
     changed = [change(text, random.Random(f"{seed}/{index}")) for index, text in enumerate(texts)]
     for place, text in enumerate(changed):
         got = f"{text!r} for text {place}"

@@ -24,18 +24,18 @@ function render({ model, el }) {
   keepArrowKeys(root);
   el.append(root);
 
-  function bars(view, field, heading, limit) {
-    const most = Math.max(...view.rows.map((row) => row[field]), 1e-9);
-    const percent = (value) => `${((100 * value) / most).toFixed(3)}%`;
+  function bars(view, field, heading) {
+    const { places, ticks, limit } = view.scales[field];
+    const percent = (share) => `${(100 * share).toFixed(3)}%`;
     return h("section", { "data-testid": `cache-${field}` }, h("h4", {}, heading),
-      ...view.rows.map((row) => h("div", { class: `moe-cache-row${row.chosen ? " moe-cache-chosen" : ""}` },
+      ...view.rows.map((row, at) => h("div", { class: `moe-cache-row${row.chosen ? " moe-cache-chosen" : ""}` },
         h("span", {}, `${row.chosen ? "→ " : ""}${row.name}${row.own ? " *" : ""}`),
         h("span", { class: "moe-cache-track", "aria-hidden": "true" },
-          row[field] ? h("span", { class: `moe-cache-fill moe-cache-${row.kind}`, style: `width: ${percent(row[field])}` }) : null,
-          limit && limit < most ? h("span", { class: "moe-cache-limit", style: `left: ${percent(limit)}` }) : null),
+          ...ticks.map((place) => h("span", { class: "moe-cache-tick", style: `left: ${percent(place)}` })),
+          row[field] ? h("span", { class: `moe-cache-fill moe-cache-${row.kind}`, style: `width: ${percent(places[at])}` }) : null,
+          limit === null ? null : h("span", { class: "moe-cache-limit", style: `left: ${percent(limit)}` })),
         h("span", { class: "moe-settings-value", "data-testid": `cache-${field}-${row.kind}` }, row[`${field}_words`]))),
-      limit ? h("p", { class: "moe-cache-note" }, limit < most ? `dashed: ${view.memory_words}`
-        : `all within ${view.memory_words}`) : null);
+      limit === null ? null : h("p", { class: "moe-cache-note" }, `dashed: ${view.memory_words} of memory`));
   }
 
   function update() {
@@ -43,9 +43,9 @@ function render({ model, el }) {
     drawing.replaceChildren(
       h("h4", { class: "moe-cache-title", "data-testid": "cache-title" }, view.title),
       bars(view, "token", view.headings[0]),
-      bars(view, "total", view.headings[1], view.memory),
+      bars(view, "total", view.headings[1]),
       bars(view, "fitting", view.headings[2]),
-      h("p", { class: "moe-cache-note" }, "→ chosen kind; * the model's own"));
+      h("p", { class: "moe-cache-note" }, "→ chosen kind; * the model's own; from one thin line to the next: ten times as much"));
     summary.textContent = view.summary;
     problem.textContent = view.problem;
     reset.disabled = !view.changed;

@@ -14,6 +14,7 @@ from moe_lib.views.cache_calculator.account import (
     cache_sizes_of,
     kind_of,
 )
+from moe_lib.views.cache_calculator.scale import LogScale
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.page_messages import Form, MessageWidget, fields, one_of, text, whole
 from moe_lib.views.kit.static_display import StaticDisplay
@@ -177,7 +178,9 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             cache_figure,  # matplotlib waits for a picture
         )
 
-        return cache_figure(self._title(), self._rows(), self.memory * GB, self._headings())
+        return cache_figure(
+            self._title(), self._rows(), self.memory * GB, self._headings(), self._scales()
+        )
 
     def _named(self, kind: str) -> str:
         s = self.sizes
@@ -202,6 +205,13 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             f"Cache of {sequences} × {self.context:,} tokens",
             f"Sequences of {self.context:,} tokens in {self.memory} GB",
         )
+
+    def _scales(self) -> dict[str, LogScale]:
+        """The scale of each group of bars; that of the totals holds the memory, too."""
+        rows = self._rows()
+        scales = {name: [row[name] for row in rows] for name in ("token", "total", "fitting")}
+        scales["total"].append(self.memory * GB)
+        return {name: LogScale.of(numbers) for name, numbers in scales.items()}
 
     def _rows(self) -> list[dict]:
         a = self.account
@@ -247,6 +257,14 @@ class CacheCalculator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "rows": self._rows(),
             "memory": self.memory * GB,
             "memory_words": f"{self.memory} GB",
+            "scales": {
+                field: {
+                    "places": [scale.place(row[field]) for row in self._rows()],
+                    "ticks": [scale.place(tick) for tick in scale.ticks],
+                    "limit": scale.place(self.memory * GB) if field == "total" else None,
+                }
+                for field, scale in self._scales().items()
+            },
             "summary": self.summary,
             "problem": self._problem,
         }

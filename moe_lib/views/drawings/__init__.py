@@ -8,12 +8,14 @@ canvas refuses texts that do not fit their boxes, and the tests look at every dr
 """
 
 from moe_lib.views.drawings.capacity_seats import capacity_seats
+from moe_lib.views.drawings.latent_cache import latent_cache
 from moe_lib.views.drawings.moe_layer import moe_layer
 from moe_lib.views.drawings.residual_stream import residual_stream
 from moe_lib.views.drawings.rotating_pairs import rotating_pairs
 
 DRAWINGS = {
     "capacity_seats": capacity_seats,
+    "latent_cache": latent_cache,
     "moe_layer": moe_layer,
     "residual_stream": residual_stream,
     "rotating_pairs": rotating_pairs,

@@ -10,7 +10,7 @@ from moe_lib.views.kit.palette import HUES
 
 FILL, EDGE, WORD = 24, 58, 45  # per cent of the hue in a fill, an edge, a coloured word
 STYLE = f"""
-.moe-drawing {{ color-scheme: light dark; max-width: 100%; height: auto; display: block;
+.moe-drawing {{ color-scheme: light dark; width: 100%; height: auto; display: block;
   --ink: var(--jp-ui-font-color1, CanvasText); --ground: var(--jp-layout-color0, Canvas);
   font-family: var(--jp-ui-font-family, "DejaVu Sans", system-ui, sans-serif); }}
 :where(body[data-jp-theme-light="true"]) .moe-drawing {{ color-scheme: light; }}
@@ -40,7 +40,8 @@ def svg_of(drawing) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="moe-drawing" role="img" '
         f'viewBox="0 0 {drawing.width:g} {drawing.height:g}" width="{drawing.width:g}" '
-        f'height="{drawing.height:g}" aria-labelledby="{name}-title {name}-words">\n'
+        f'height="{drawing.height:g}" style="max-width: {drawing.width:g}px" '
+        f'aria-labelledby="{name}-title {name}-words">\n'
         f'<title id="{name}-title">{escape(drawing.title)}</title>\n'
         f'<desc id="{name}-words">{escape(drawing.words)}</desc>\n'
         f"<style>{STYLE}{_HUES}</style>\n{_HATCH if _hatched(drawing) else ''}{parts}\n</svg>"

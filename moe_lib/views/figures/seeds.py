@@ -19,6 +19,7 @@ GREY = SOFT_INK
 COLOURS = (HUES[4], HUES[5], HUES[2], HUES[6], GREY, "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))
+_FEW = 8  # places that can be named one by one
 
 
 @checked
@@ -99,6 +100,9 @@ def curves_figure(
         ax.axhline(0, color="black", lw=1, ls=":")
     ax.set(xlabel=xlabel, ylabel=ylabel)
     ax.set_xscale("log" if logx else "linear")
+    if logx and len(x) <= _FEW:  # the places themselves, for powers of ten lie elsewhere
+        ax.set_xticks(x, [f"{place:,}" for place in x])
+        ax.minorticks_off()
     ax.set_yscale("log" if logy else "linear")
     ax.spines[["top", "right"]].set_visible(False)
     _name_ends(ax, curves)

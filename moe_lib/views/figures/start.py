@@ -1,10 +1,9 @@
-"""Pictures of chapter 00: what a text loses by the wrong experts, how far experts follow the token,
-and what a single expert is worth."""
+"""Pictures of chapter 00: what a text loses by the wrong experts, and how far they follow the
+token."""
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from moe_lib.errors import require
 from moe_lib.validation import checked
@@ -111,29 +110,4 @@ def same_expert_figure(results: pd.DataFrame) -> Figure:
     ax.set(ylabel="pairs with the same first expert", ylim=(0, 1.3 * max(trained["equal tokens"])))
     ax.legend(loc="upper left", ncols=3, fontsize=9, frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-@checked
-@plain_words
-def single_experts_figure(single: pd.DataFrame) -> Figure:
-    """What it costs to switch off one expert, against how often it is chosen; one panel a layer.
-
-    single: one row per expert, columns layer, share (of its layer's choices) and nats lost
-    """
-    require_columns("single", single, "layer", "share", "nats lost")
-    layers = list(dict.fromkeys(single["layer"]))
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(layers), sharey=True, squeeze=False)[0]
-    for ax, layer, (marker, colour) in zip(axes, layers, 3 * _LOOKS[1:], strict=False):
-        part = single[single["layer"] == layer]
-        ax.plot(part["share"], part["nats lost"], marker, color=colour, markeredgecolor="black")
-        ax.axhline(0, color="black", linewidth=0.8)
-        ax.set_title(f"layer {layer}", fontsize=10)
-        ax.set_xlabel("share of the layer's choices")
-        ax.xaxis.set_major_formatter("{x:.0%}")
-        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
-        ax.set_xlim(0, 1.1 * part["share"].max())
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("nats lost without it")
     return figure

@@ -9,6 +9,7 @@ import traitlets
 from torch import nn
 
 from moe_lib.errors import is_whole, require
+from moe_lib.model_inputs import check_vocabulary
 from moe_lib.tracing.masked_words import predict_masked, rows_of, split_words
 from moe_lib.tracing.token_labels import require_fast
 from moe_lib.views.kit.assets import script, style
@@ -70,12 +71,7 @@ class MaskPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             "no mask token",
             "one with a mask token",
         )
-        require(
-            len(tokenizer) <= model.config.vocab_size,
-            "tokenizer",
-            f"{len(tokenizer)} tokens",
-            f"at most the model's vocab_size ({model.config.vocab_size})",
-        )
+        check_vocabulary(tokenizer, model.config)
         self._model, self._tokenizer = model, tokenizer
         self._max_tokens = min(MAX_TOKENS, model.config.max_position_embeddings)
         self._words, self._predictions, self._masked = [], [], []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import anywidget
 import traitlets
 
-from moe_lib.errors import require
+from moe_lib.errors import require, shown
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.background import BackgroundCall
 from moe_lib.views.kit.finite import finite
@@ -181,6 +181,7 @@ class PhoneBookRace(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
     def _take(self, sides: Sequence[Recall], report: Callable[[dict], bool]) -> bool:
         """In the run's thread: keep what it tells -> whether it should end."""
+        _check_sides(sides)
         with self._lock:
             self._sides = list(sides)
             for side in self.sides:
@@ -231,3 +232,11 @@ def packed(known: Sequence[bool]) -> str:
     """Eight facts a byte, the first in the lowest bit; base64."""
     number = sum(1 << place for place, one in enumerate(known) if one)
     return b64encode(number.to_bytes(-(-len(known) // 8), "little")).decode("ascii")
+
+
+def _check_sides(sides: object) -> None:
+    """What a run reports: at least one Recall."""
+    listed = isinstance(sides, Sequence) and len(sides) > 0
+    fits = listed and all(isinstance(side, Recall) for side in sides)
+    wants = "to report a list of Recall, at least one"
+    require(fits, "run", f"one that reports {shown(sides)}", wants, TypeError)

@@ -220,6 +220,8 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
         wants = "a function that gives a TriedText"
         fits = not whole or isinstance(result, TriedText)
         require(fits, "answer", f"one that gives {result!r:.80}", wants, TypeError)
+        if result is not None:
+            _check_fields(result)
         self._text, self._question, self._result = text, question, result
 
     def _view(self) -> dict:
@@ -259,3 +261,17 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                 for one in map(expert_colour, range(experts))
             ],
         }
+
+
+def _check_fields(found: TriedText) -> None:
+    """What is drawn needs a bar for the answer, and a token's experts in every layer."""
+    fits = all(isinstance(bar, list | tuple) and len(bar) == 2 for bar in found.bars)
+    require(fits, "answer: bars", found.bars, "pairs of a name and a probability", TypeError)
+    names = {name for name, _ in found.bars} | {str(name).strip("“”") for name, _ in found.bars}
+    lost = not all_finite(share for _, share in found.bars)
+    fits = lost or found.no_answer or found.answer in names
+    require(fits, "answer", found.answer, f"the name of a bar, one of {sorted(names)}")
+    for place, route in enumerate(found.routes):
+        missing = [layer for layer in found.n_experts if not route.experts.get(layer)]
+        wants = "experts for every layer of n_experts"
+        require(not missing, f"answer: routes[{place}]", f"none for layers {missing}", wants)

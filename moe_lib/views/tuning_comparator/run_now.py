@@ -18,6 +18,8 @@ def with_runs(old: Comparison, new: Comparison) -> tuple[Comparison, set[str]]:
 
     ValueError if they measured something else.
     """
+    wants = "to return a Comparison, or None"
+    require(isinstance(new, Comparison), "run", new, wants, TypeError)
     measured, stored = new.about["metric"], old.about["metric"]
     wants = f"runs that measure {stored}, as the stored runs"
     require(measured == stored, "run", f"runs that measured {measured}", wants)

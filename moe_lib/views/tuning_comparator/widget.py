@@ -275,11 +275,11 @@ class TuningComparator(MessageWidget, StaticDisplay, anywidget.AnyWidget):
 
     def _take(self, result: Comparison | None, task: str) -> None:
         """Put runs made now beside the stored ones."""
-        if result is None or len(result.runs) == 0:
+        if result is None or not len(getattr(result, "runs", "something else")):
             return
         try:
             self._comparisons[task], cases = with_runs(self._comparisons[task], result)
-        except ValueError as error:  # in the run's thread: nobody to raise to
+        except (ValueError, TypeError) as error:  # in the run's thread: nobody to raise to
             self._problem = str(error)
             return
         if task == self._task:

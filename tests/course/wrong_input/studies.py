@@ -2,7 +2,6 @@
 
 from moe_course.studies import fine_tuning_study
 from moe_course.studies.routers_and_facts import Design
-from moe_lib.config import ModelConfig
 from tests.course.wrong_input.made import SEED
 from tests.wrong_input.table import (
     CALLBACK,
@@ -141,16 +140,6 @@ PARTS_OF_STUDIES = [
         STUDY + "routers_and_facts.learn",
         lambda: dict(design=Design("topk", 0.1), steps=1),
         dict(design=[None, "fixed table"], seed=SEED, steps=COUNT),
-    ),
-    Entry(
-        STUDY + "attention_kinds.kind_config",
-        lambda: dict(name="MHA", vocab_size=50),
-        dict(name=["nope", 3, None], vocab_size=COUNT),
-    ),
-    Entry(
-        STUDY + "attention_kinds.make_model",
-        lambda: dict(config=ModelConfig(50), seed=0),
-        dict(config=[None, "tiny", {}], seed=SEED),
     ),
     Entry(
         STUDY + "expert_designs.design_config",

@@ -112,7 +112,13 @@ ENTRIES = [
         {
             "experts": WRONG_EXPERTS,
             "input_ids": WRONG_IDS,
-            "weights": [3, "text", EXPERTS[0] / 2, EXPERTS / 0.0, EXPERTS * 1.0 + np.nan],
+            "weights": [
+                3,
+                "text",
+                EXPERTS[0] / 2,
+                np.full(EXPERTS.shape, np.inf),
+                EXPERTS * 1.0 + np.nan,
+            ],
             "n_experts": [*OPTIONAL_COUNT, 2],
             "layers": WRONG_LAYERS,
             "config": WRONG_CONFIG,

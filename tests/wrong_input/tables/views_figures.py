@@ -26,6 +26,10 @@ WRONG_TABLE = [None, 3, "table", [[0.1]], {}, torch.zeros(2, 2), TABLE[[]], TABL
 
 WORDS = TABLE.astype(str)
 
+PAIRS = pd.DataFrame(
+    {"model": ["trained", "seed 0"], "layer": 1, "equal tokens": [0.5, 0.2], "chance": 0.1}
+)
+
 RECORD = make_router("topk", 4, 6, 2).eval()(torch.randn(3, 4))
 
 RUN = SimpleNamespace(moves=2.0, recall=0.5)
@@ -216,6 +220,20 @@ ENTRIES = [
         reads=TABLE.set_index(pd.Index([1, 2])),
         formula=[2.0, 3.8],
     ),
+    figure(
+        "start.exchange_figure",
+        {
+            "lost": [*WRONG_TABLE, WORDS, TABLE[:1]],
+            "changed": [*WRONG_TABLE, WORDS, TABLE[:1], TABLE[::-1]],
+        },
+        lost=TABLE,
+        changed=TABLE[["a"]],
+    ),
+    figure(
+        "start.same_expert_figure",
+        {"results": [*WRONG_TABLE, PAIRS[1:], PAIRS.drop(columns="chance")]},
+        results=PAIRS,
+    ),
     figure("text.cost_figure", {"cost": [*WRONG_TABLE, WORDS]}, cost=TABLE),
     figure(
         "text.vocabulary_figure",
@@ -269,5 +287,16 @@ ENTRIES = [
         labels=["a", "b"],
         experts=[[0], [1]],
         layers=[1],
+    ),
+    figure(
+        "latent.turns_figure",
+        {
+            "turns": [None, 3, {}, {0: 3}, {0: [[1.0]]}, {"a": torch.eye(4)}],
+            "merged": [None, 3, {}, {0: 3}, {1: torch.ones(2, 4)}],
+            "differs": [None, 3, {}, {0: "a"}, {1: 0.0}],
+        },
+        turns={0: torch.eye(4)},
+        merged={0: torch.ones(2, 4)},
+        differs={0: 0.0},
     ),
 ]
