@@ -189,7 +189,6 @@ ENTRIES = [
             **ROUTER_OPTIONS,
             **TOPK_OPTIONS,
         },
-        says={"name": "router"},
     ),
 ]
 INNER = "inside the layers, once or more in each: their doors check what goes in"
