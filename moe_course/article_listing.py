@@ -17,6 +17,9 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
+from moe_lib.errors import require
+from moe_lib.validation import Name, checked
+
 BATCH, LENGTH, TEXTS = 16, 512, 160
 
 
@@ -82,11 +85,14 @@ def _one_line(error: Exception) -> str:
     return re.sub(r" \([^()]*[/\\][^()]*\)", "", text)[:140]
 
 
-def tiny_bert(kind: str, **settings):
+@checked
+def tiny_bert(kind: Name, **settings):
     """A BERT of transformers with random weights: BertForSequenceClassification,
     BertForQuestionAnswering …"""
     import transformers
 
+    wants = "a name of transformers such as BertForQuestionAnswering"
+    require(kind.startswith("Bert") and hasattr(transformers, kind), "kind", kind, wants)
     config = transformers.BertConfig(
         vocab_size=100,
         hidden_size=16,

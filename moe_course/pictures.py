@@ -4,14 +4,38 @@ again, too."""
 from base64 import b64encode
 from html import escape
 from io import BytesIO
+from typing import Annotated, Any
 from uuid import uuid4
 
 from IPython.display import display
 
+from moe_lib.validation import Block, Text, checked, number
+
 MIN_WORDS = 20  # characters; less cannot say what a picture shows
+Dpi = Annotated[float, number(1, 1200)]  # more fills the memory
 
 
-def show(figure, alt: str, dpi: int = 100) -> None:
+def _figure(value: object) -> Any:
+    from matplotlib import figure  # slow to import, and there already where there is a figure
+
+    if not isinstance(value, figure.Figure):
+        raise TypeError
+    return value
+
+
+def _tells(alt: str) -> bool:
+    return len(" ".join(alt.split())) >= MIN_WORDS
+
+
+Figure = Annotated[Any, Block("a matplotlib Figure", _figure)]
+Alt = Annotated[
+    Text,
+    Block(f"a sentence of at least {MIN_WORDS} characters on what is seen", str, _tells),
+]
+
+
+@checked
+def show(figure: Figure, alt: Alt, dpi: Dpi = 100) -> None:
     """Display `figure` as a PNG and `alt`, what it shows in words, below it; then close it.
 
     JupyterLab gives a PNG output no alternative text, whatever the notebook says, and drops
@@ -30,10 +54,12 @@ class LivePicture:
     it showed before.
     """
 
-    def __init__(self, dpi: int = 100):
+    @checked
+    def __init__(self, dpi: Dpi = 100):
         self._dpi, self._name, self._shown = dpi, uuid4().hex, False
 
-    def show(self, figure, alt: str) -> None:
+    @checked
+    def show(self, figure: Figure, alt: Alt) -> None:
         outputs = _outputs(figure, alt, self._dpi)
         for place, (data, metadata) in enumerate(outputs):
             name = f"{self._name}-{place}"
@@ -43,14 +69,9 @@ class LivePicture:
 
 def _outputs(figure, alt: str, dpi: int) -> list[tuple[dict, dict]]:
     """(data, metadata) of the picture and of its folded words; the figure is closed."""
-    words = " ".join(str(alt).split())
-    if len(words) < MIN_WORDS:
-        raise ValueError(
-            f"alt: got {alt!r}; wants a sentence of at least {MIN_WORDS} characters on what is seen"
-        )
     from matplotlib import pyplot as plt
 
-    buffer = BytesIO()
+    words, buffer = " ".join(alt.split()), BytesIO()
     figure.savefig(
         buffer,
         format="png",

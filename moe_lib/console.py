@@ -81,11 +81,14 @@ def new_folder(given: str) -> Path:
     """An argparse type: a folder to write into. It need not be there yet."""
     path = Path(given)
     try:
-        wrong = given == "" or (path.exists() and not path.is_dir())
+        there = next(place for place in (path, *path.absolute().parents) if place.exists())
+        wrong = given == "" or not there.is_dir()
     except (OSError, ValueError):
         wrong = True
     if wrong:
         raise argparse.ArgumentTypeError(f"got {given[:50]!r}; wants a folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{given}: cannot be written in {there}")
     return path
 
 

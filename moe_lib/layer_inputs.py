@@ -30,13 +30,14 @@ def check_turn(x: Tensor, angles: Tensor) -> None:
     tensors = isinstance(x, Tensor) and isinstance(angles, Tensor)
     if tensors and x.dim() == 4 and angles.dim() == 3:  # a message costs more than comparisons
         batch, _, sequence, width = x.shape
-        if (angles.shape[0] in (1, batch)) and angles.shape[1:] == (sequence, width / 2):
+        fits = angles.shape[0] in (1, batch) and angles.shape[1] in (1, sequence)
+        if fits and angles.shape[2] == width / 2:
             return
     require_tensor("x", x, ("batch", "heads", "sequence", "head_dim"), "floating")
     require_tensor("angles", angles, ("batch", "sequence", "head_dim / 2"), "floating")
     width = 2 * angles.shape[-1]
     require(x.shape[-1] == width, "x", tuple(x.shape), f"a width of {width}, twice the angles'")
-    wants = f"batch 1 or {len(x)}, and sequence {x.shape[2]}, as x has"
+    wants = f"batch 1 or {len(x)}, and sequence 1 or {x.shape[2]}, as x has"
     require(False, "angles", tuple(angles.shape), wants)
 
 

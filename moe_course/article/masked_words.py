@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from moe_course.article.claim import Claim
+from moe_lib.errors import require
 from moe_lib.labels import IGNORED
+from moe_lib.validation import Count, checked, require_tensor
 
 EQUAL_GRADIENTS = Claim(
     section="4.2.1",
@@ -53,6 +55,7 @@ def conditional_gradients(theta: Tensor) -> list[dict[str, Tensor]]:
     to theta; "of the marginals", the gradient of log p(w) - log p(ŵ), which Bayes' rule says is
     their difference. All (words, masked words).
     """
+    require_tensor("theta", theta, ("words", "masked words"), "floating", finite=True)
     theta = theta.detach().clone().requires_grad_()
     log_joint = theta.flatten().log_softmax(0).view(theta.shape)
     log_word, log_masked = log_joint.logsumexp(1), log_joint.logsumexp(0)
@@ -73,17 +76,24 @@ def conditional_gradients(theta: Tensor) -> list[dict[str, Tensor]]:
     ]
 
 
-def unigram_loss(read: Tensor, labels: Tensor, vocab_size: int) -> float:
+@checked
+def unigram_loss(read: Tensor, labels: Tensor, vocab_size: Count) -> float:
     """Nats per label of a model that knows the frequencies in `read`, ids of any shape, and nothing
     else. labels: ids, -100 where there is none. Held-out labels need a frequency learnt elsewhere:
     one counted on the labels themselves is an entropy, which no model can be held to."""
+    require_tensor("read", read, dtype="whole", low=0, high=vocab_size - 1)
+    require_tensor("labels", labels, dtype="whole", low=IGNORED, high=vocab_size - 1)
+    labels = labels[labels != IGNORED]
+    require(len(labels) > 0, "labels", f"nothing but {IGNORED}", "at least one label")
+    require(int(labels.min()) >= 0, "labels", int(labels.min()), f"ids from 0 on, or {IGNORED}")
     counts = torch.bincount(read.flatten(), minlength=vocab_size) + 1.0  # (vocab_size,)
     surprise = -(counts / counts.sum()).log()
-    return float(surprise[labels[labels != IGNORED]].mean())
+    return float(surprise[labels].mean())
 
 
 def swapped_labels(labels: Tensor) -> Tensor:
     """labels (rows, sequence) with the true tokens of each row moved to the next of its gaps."""
+    require_tensor("labels", labels, ("rows", "sequence"), "whole")
     swapped = labels.clone()
     for row in swapped:
         places = (row != IGNORED).nonzero()[:, 0]

@@ -1,7 +1,13 @@
 """The card of a checkpoint: a README written from what was measured, so that no number is typed by
 hand."""
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from moe_course.studies.running import require_shape
+from moe_lib.errors import require
+from moe_lib.files import write_atomically
+from moe_lib.validation import Count, Finite, Name, Natural, NonNegative, PathLike, checked
 
 _WHAT = {
     True: "predicts the next token of {}",
@@ -24,9 +30,42 @@ _LIMITS = {
 }
 
 
-def write_card(folder: Path, name: str, measured: dict) -> None:
+_LOSSES = dict[str, Finite]
+_MODEL = dict(heldout_loss=_LOSSES, parameters=Count, active=Count, train_minutes=NonNegative)
+_MODEL["max_violation_last_100"] = NonNegative
+_RECIPE = dict(steps=Count, batch_size=Count, sequence_length=Count, causal=bool, corpus=str)
+_RECIPE |= dict(learning_rate=Finite, dense_learning_rate=Finite | None, seed=Natural, preset=str)
+_RECIPE |= dict(tokenizer=str, written_times=Count, package_docs=bool, evaluate_every=Count | None)
+_ABOUT = dict(recipe=_RECIPE, heldout_tokens=dict[str, Count], train_tokens=Count, threads=Count)
+_ABOUT |= dict(processor=str, python=str, torch=str)
+_MEASURED = dict(about=_ABOUT, moe=_MODEL, dense=_MODEL, unigram=dict(heldout_loss=_LOSSES))
+
+
+def _require_measured(measured: Mapping) -> None:
+    """ValueError naming the field that `recipes.make` would have given; the domains are those of
+    the mixture of experts."""
+    require_shape("measured", measured, _MEASURED)
+    corpus = measured["about"]["recipe"]["corpus"]
+    require(corpus in _TEXTS, "measured: 'corpus'", corpus, f"one of {', '.join(_TEXTS)}")
+    domains = dict.fromkeys(["all", *measured["moe"]["heldout_loss"]], Finite)
+    for kind in ("moe", "dense", "unigram"):
+        require_shape(
+            f"measured: {kind!r}: 'heldout_loss'", measured[kind]["heldout_loss"], domains
+        )
+    place = "measured: 'about': 'heldout_tokens'"
+    require_shape(place, measured["about"]["heldout_tokens"], domains)
+
+
+def _write(folder: Path, text: str) -> None:
+    path = Path(folder) / "README.md"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+@checked
+def write_card(folder: PathLike, name: Name, measured: Mapping) -> None:
     """Write README.md into `folder`. `measured` is what `moe_course.checkpoints.recipes.make`
-    returns."""
+    returns; ValueError naming a field that is missing or wrong in it."""
+    _require_measured(measured)
     recipe, about = measured["about"]["recipe"], measured["about"]
     domains = list(measured["moe"]["heldout_loss"])
     table = [
@@ -79,12 +118,14 @@ Load at the end of training: MaxVio {measured["moe"]["max_violation_last_100"]:.
 
 {_LIMITS[recipe["corpus"]]}
 """
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    _write(folder, text)
 
 
-def write_dense_card(folder: Path, name: str, measured: dict) -> None:
+@checked
+def write_dense_card(folder: PathLike, name: Name, measured: Mapping) -> None:
     """Write README.md for the dense baseline of the checkpoint `name`, from the same
     measurements."""
+    _require_measured(measured)
     dense, moe = (measured[kind]["heldout_loss"]["all"] for kind in ("dense", "moe"))
     text = f"""# {name}-dense
 
@@ -96,7 +137,7 @@ Held-out loss, nats per predicted token: {dense:.3f} (the mixture of experts: {m
 
 Make it again, together with its sibling: `python -m moe_course.checkpoints.recipes {name}`. Limits and licence as there.
 """
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    _write(folder, text)
 
 
 def _text(recipe: dict) -> str:

@@ -1,16 +1,54 @@
 """The card of the checkpoint mini-v2-prompted, written from the study's own figures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from moe_course.studies.running import require_shape, stored_rows
+from moe_lib.errors import require
 from moe_lib.files import write_atomically
+from moe_lib.validation import Count, NonNegative, PathLike, Positive, Share, checked
 
 _SPLITS = ("known_patterns", "test_combinations", "test_free")
 _ROUGE = ("rouge1", "rouge2", "rougeL")
+_WAYS = ("sum", "mean", "gain")
+
+_TRANSLATED = {split: {"bleu": NonNegative, "exact": Share} for split in _SPLITS}
+_RANKED = {"recall_at_1": Share, "recall_at_5": Share}
+_SUMMARISED = dict.fromkeys(_ROUGE, Share)
+_ABOUT = dict.fromkeys(("base", "command", "date", "torch", "python"), str)
+_ABOUT |= {"weights": dict[str, Positive], "learning_rate": Positive, "steps": Count}
+_BASELINES = {
+    "translate": dict[str, dict],
+    "summarise": {"lead": _SUMMARISED},
+    "recommend": {"tf_idf": _RANKED},
+    "write": {"real passages": {"asked": Share}},
+}
+_RUN = {
+    "translate": _TRANSLATED,
+    "summarise": _SUMMARISED,
+    "recommend": {**dict.fromkeys(_WAYS, _RANKED), "invented": Share},
+    "write": {"asked": Share},
+    "cpu_seconds": NonNegative,
+}
 
 
-def write_generation_card(content: dict, folder: Path) -> Path:
+def _require_found(content: Mapping) -> None:
+    """ValueError naming the field that the study would have found."""
+    require_shape("content", content, {"about": _ABOUT, "baselines": _BASELINES})
+    for who, figures in content["baselines"]["translate"].items():
+        require_shape(f"content: 'baselines': 'translate': {who!r}", figures, _TRANSLATED)
+    runs = stored_rows("content", content, "runs", seed=int)
+    first = [place for place, run in enumerate(runs) if run["seed"] == 0]
+    seeds = [run["seed"] for run in runs]
+    require(first != [], "content: 'runs'", f"seeds {seeds}", "a run with seed 0")
+    require_shape(f"content: 'runs'[{first[0]}]", runs[first[0]], _RUN)
+
+
+@checked
+def write_generation_card(content: Mapping, folder: PathLike) -> Path:
     """README.md in `folder`, from what `moe_course.studies.generation_study` found. Returns its
-    path."""
+    path. ValueError naming a field that is missing or wrong in `content`."""
+    _require_found(content)
     path = Path(folder) / "README.md"
     write_atomically(path, lambda temporary: temporary.write_text(_card(content), encoding="utf-8"))
     return path
@@ -24,9 +62,7 @@ def _card(content: dict) -> str:
     chats = ", ".join(f"{task} {weight}" for task, weight in about["weights"].items())
     summaries = {"this checkpoint": this["summarise"], "first sentence": base["summarise"]["lead"]}
     summaries = _rows((who, *(f"{f[kind]:.3f}" for kind in _ROUGE)) for who, f in summaries.items())
-    products = {
-        f"this checkpoint, {way}": this["recommend"][way] for way in ("sum", "mean", "gain")
-    }
+    products = {f"this checkpoint, {way}": this["recommend"][way] for way in _WAYS}
     products["nearest by TF-IDF"] = base["recommend"]["tf_idf"]
     products = _rows(
         (who, f"{f['recall_at_1']:.3f}", f"{f['recall_at_5']:.3f}") for who, f in products.items()

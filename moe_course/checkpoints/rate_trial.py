@@ -6,24 +6,29 @@ bases; what is measured is kept in the folder and not measured again.
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from moe_course.checkpoints.recipes import KINDS, NEXT_RECIPES, Recipe, train_design
 from moe_course.checkpoints.texts import Texts
-from moe_lib.console import Parser, first_paragraph, run_command
-from moe_lib.files import write_json
+from moe_course.studies.running import field_of
+from moe_lib.console import Parser, first_paragraph, new_folder, run_command
+from moe_lib.errors import require
+from moe_lib.files import read_json, write_json
+from moe_lib.validation import Choice, Count, Finite, Positive, checked
 
 RATES, STEPS = (2e-3, 4e-3, 8e-3), 120
 
 
+@checked
 def try_rates(
     recipe: Recipe,
-    kind: str,
+    kind: Choice(*KINDS),
     texts: Texts,
     scratch: Path,
-    rates: tuple[float, ...] = RATES,
-    steps: int = STEPS,
+    rates: Sequence[Positive] = RATES,
+    steps: Count = STEPS,
 ) -> dict[str, float]:
     """Held-out loss in nats on the watched rows after `steps` steps (their whole schedule), by peak
     rate.
@@ -32,7 +37,9 @@ def try_rates(
     scratch  each run keeps its state in a folder there, and goes on from it
     """
     path = scratch / f"{recipe.name}-{kind}-{steps}-steps.json"
-    losses = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    losses = read_json(path) if path.is_file() else {}
+    for rate in losses:
+        field_of(path, losses, rate, Finite)
     for rate in rates:
         if str(rate) not in losses:
             tried = replace(recipe, learning_rate=rate, dense_learning_rate=rate, steps=steps)
@@ -42,8 +49,10 @@ def try_rates(
     return losses
 
 
-def best_rate(losses: dict[str, float]) -> float:
-    """The rate of the lowest loss."""
+@checked
+def best_rate(losses: Mapping[str, Finite]) -> float:
+    """The rate of the lowest loss; losses by rate, at least one."""
+    require(len(losses) > 0, "losses", losses, "at least one rate and its loss")
     return float(min(losses, key=losses.get))
 
 
@@ -53,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("name", choices=sorted(NEXT_RECIPES))
     parser.add_argument("kind", choices=KINDS)
-    parser.add_argument("--scratch", type=Path, required=True)
+    parser.add_argument("--scratch", type=new_folder, required=True)
     chosen = parser.parse_args(arguments)
     recipe = NEXT_RECIPES[chosen.name]
     losses = try_rates(recipe, chosen.kind, Texts.of(recipe), chosen.scratch)

@@ -18,7 +18,7 @@ import torch
 from moe_course.checkpoints.cards import write_card, write_dense_card
 from moe_course.checkpoints.texts import Texts, held_out_batches
 from moe_lib.config import ModelConfig
-from moe_lib.console import Parser, first_paragraph, run_command, whole
+from moe_lib.console import Parser, first_paragraph, new_folder, run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.errors import require
 from moe_lib.files import write_json
@@ -29,6 +29,7 @@ from moe_lib.text.corpora.mixture import WRITTEN_TIMES
 from moe_lib.training import TrainingRun, evaluate, train
 from moe_lib.training.checkpoints import save_checkpoint
 from moe_lib.training.routing_record import RoutingRecord
+from moe_lib.validation import Choice, Count, Flag, PathLike, checked, require_tensor
 
 
 @dataclass(frozen=True)
@@ -95,17 +96,21 @@ KINDS = ("moe", "dense")
 ROUTING_FILE = "routing_over_training.safetensors"
 
 
+@checked
 def make(
     recipe: Recipe,
-    scratch: Path,
-    steps: int | None = None,
-    out: Path | None = None,
-    rows: int | None = None,
+    scratch: PathLike,
+    steps: Count | None = None,
+    out: PathLike | None = None,
+    rows: Count | None = None,
 ) -> dict:
     """Train, measure, and write the checkpoint with its card; returns what was measured.
 
     steps and rows (of each held-out text) can be cut down to try it out.
     """
+    scratch, folder = Path(scratch), Path(out or CHECKPOINTS / recipe.name)
+    for argument, place in (("scratch", scratch), ("out", folder)):
+        require(place.is_dir() or not place.exists(), argument, str(place), "a folder")
     recipe = replace(recipe, steps=steps or recipe.steps)
     texts = Texts.of(recipe)
     runs = {kind: train_design(recipe, kind, texts, scratch) for kind in KINDS}
@@ -133,7 +138,6 @@ def make(
         measured["about"]["passes_dense_after"] = passing_step(
             *(runs[kind].history for kind in KINDS)
         )
-    folder = out or CHECKPOINTS / recipe.name
     _write(folder, recipe.name, runs, texts.tokenizer, measured)
     if texts.watched_routing is not None:
         shutil.copy(scratch / f"{recipe.name}-moe" / ROUTING_FILE, folder / ROUTING_FILE)
@@ -152,7 +156,8 @@ def passing_step(faster, slower) -> int | None:
     return None if passed.empty else int(passed["step"].iloc[0]) + 1
 
 
-def train_design(recipe: Recipe, kind: str, texts: Texts, scratch: Path) -> TrainingRun:
+@checked
+def train_design(recipe: Recipe, kind: Choice(*KINDS), texts: Texts, scratch: Path) -> TrainingRun:
     """Train the "moe" or the "dense" model of a recipe in scratch/NAME-KIND, or go on there.
 
     Raises SystemExit if it is interrupted.
@@ -229,17 +234,23 @@ def _write(
     write_card(folder, name, measured)
 
 
+@checked
 def unigram_loss(
-    train_ids: torch.Tensor, batches: list[dict], vocab_size: int, causal: bool
+    train_ids: torch.Tensor, batches: list[dict], vocab_size: Count, causal: Flag
 ) -> float:
     """Loss of guessing every token by its frequency in the training text (plus one), in nats per
     token."""
+    require_tensor("train_ids", train_ids, dtype="whole", low=0, high=vocab_size - 1)
     frequency = torch.bincount(train_ids.flatten(), minlength=vocab_size).double() + 1
     surprise = -(frequency / frequency.sum()).log()
+    require(len(batches) > 0, "batches", batches, "at least one")
     labels = torch.cat(
         [(batch["labels"][:, 1:] if causal else batch["labels"]).flatten() for batch in batches]
     )
-    return float(surprise[labels[labels >= 0]].mean())
+    labels = labels[labels >= 0]
+    require(len(labels) > 0, "batches", "no label", "at least one")
+    require_tensor("batches' labels", labels, dtype="whole", high=vocab_size - 1)
+    return float(surprise[labels].mean())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -258,16 +269,18 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument(
         "--scratch",
-        type=Path,
+        type=new_folder,
         default=REPOSITORY / "runs",
         help="where the states of the runs are kept (runs/)",
     )
     parser.add_argument(
-        "--out", type=Path, help="write the checkpoint there instead of data/checkpoints/NAME"
+        "--out", type=new_folder, help="write the checkpoint there instead of data/checkpoints/NAME"
     )
     parser.add_argument("--fresh", action="store_true", help="forget a run that was broken off")
     chosen = parser.parse_args(arguments)
     recipes, scratch = NEXT_RECIPES if chosen.next else RECIPES, chosen.scratch
+    one = chosen.out is None or len(chosen.names) == 1
+    require(one, "NAME", chosen.names, "one of them with --out, which is one folder")
     for name in chosen.names:
         require(name in recipes, "NAME", name, f"one of {', '.join(recipes)}")
     for name in chosen.names or recipes:

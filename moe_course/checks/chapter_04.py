@@ -234,6 +234,7 @@ def check_plan_layer(plan_layer):
     for hidden, dense_width, chosen, budget in (
         (24, 8, 4, 29_960),  # narrow experts: the router counts
         (64, 96, 4, 150_000),
+        (30, 12, 4, 4_170),  # room for 13.9 experts of 270 and their rows
         (20, 36, 3, 9_620),  # exactly 13 experts of 720 and 13 rows of 20
     ):
         width = dense_width // chosen

@@ -67,9 +67,9 @@ def find_check(name: str) -> Callable:
     except ModuleNotFoundError as error:
         if error.name != module_name:
             raise
-        raise ValueError(f"name: got {name!r}; chapter {chapter!r} has no exercises") from None
-    if name not in module.CHECKS:
-        raise ValueError(f"name: got {name!r}; wants one of {sorted(module.CHECKS)}")
+        wants = f"an exercise of another chapter: {chapter!r} has none"
+        raise ValueError(refusal("name", name, wants)) from None
+    require(name in module.CHECKS, "name", name, f"one of {sorted(module.CHECKS)}")
     return module.CHECKS[name]
 
 

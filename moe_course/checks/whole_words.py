@@ -49,6 +49,7 @@ def check_mask_words(mask_words):
     right = torch.equal(corrupted[~picked], input_ids[~picked])
     expect_true(right, "A token that was not picked should stay.")
     _expect_fates(corrupted[picked], labels[picked])
+    _expect_own_fates(picked & (corrupted == IDS.mask_token_id), picked, words)
     _expect_generator(mask_words, input_ids, words, answer)
     return "15 % of the words, whole; 80, 10 and 10 % of their tokens; nothing special."
 
@@ -109,6 +110,21 @@ def _expect_fates(now, before) -> None:
     ):
         _expect_share(share.float().mean(), want, 0.011, what)
     expect_true(len(drawn.unique()) > 15, "The random replacements should be of many kinds.")
+
+
+def _expect_own_fates(masked, picked, words) -> None:
+    """The tokens of one word meet fates of their own: some are masked, others of them are not."""
+    rows, most = len(words), int(words.max()) + 1
+    place = torch.arange(rows)[:, None] * most + words
+    size = torch.bincount(place[picked], minlength=rows * most)
+    hidden = torch.bincount(place[masked], minlength=rows * most)
+    long = size >= 4  # of such words six in ten have both
+    mixed = ((hidden > 0) & (hidden < size))[long].float().mean()
+    expect_true(
+        float(mixed) > 0.3,
+        "All tokens of a word meet the same fate. What becomes of a picked token is drawn for each "
+        "token, as before.",
+    )
 
 
 def _expect_generator(mask_words, input_ids, words, answer) -> None:

@@ -8,7 +8,7 @@ Run it after a change to the data; a test compares the file with what this gives
 import json
 import sys
 
-from moe_lib.console import run_command
+from moe_lib.console import Parser, first_paragraph, run_command
 from moe_lib.paths import DATA
 from moe_lib.text.corpora.readers import read_documents
 from moe_lib.text.tasks.load import load_products, load_task
@@ -258,7 +258,10 @@ Without either, an error says in one line what the course uses instead. Mind eac
 """
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    Parser(
+        prog="python -m moe_course.data_tools.data_card", description=first_paragraph(__doc__)
+    ).parse_args(arguments)
     path = DATA / "README.md"
     path.write_text(card(), encoding="utf-8", newline="\n")
     print(f"wrote {path}")

@@ -18,7 +18,8 @@ from moe_course.data_tools.task_measures import (
     sentences,
     text_classifiers,
 )
-from moe_lib.console import run_command
+from moe_lib.console import Parser, first_paragraph, run_command
+from moe_lib.errors import require, require_one_of
 from moe_lib.text.tasks import load_products, load_second_labels, load_task, task_names
 from moe_lib.text.tasks.schema import TASKS
 from moe_lib.tuning.metrics import rouge
@@ -30,8 +31,7 @@ def measure(name: str) -> dict[str, object]:
 
     Raises ValueError if there is no such set or one of its files is damaged.
     """
-    if name not in TASKS:
-        raise ValueError(f"name: got {name!r}, wants one of {', '.join(task_names())}")
+    require_one_of("name", name, task_names())
     task = load_task(name)
     result: dict[str, object] = {f"rows, {split}": len(rows) for split, rows in task.items()}
     result["rows, all"] = sum(len(rows) for rows in task.values())
@@ -197,17 +197,19 @@ def _share(values) -> float:
     return round(float(np.mean(list(values))), 3)
 
 
-def main(arguments: list[str]) -> int:
-    unknown = [name for name in arguments if name not in TASKS]
-    if unknown:
-        print(f"no set {unknown[0]!r}; the sets are {', '.join(task_names())}", file=sys.stderr)
-        return 2
-    for name in arguments or task_names():
+def main(arguments: list[str] | None = None) -> None:
+    parser = Parser(
+        prog="python -m moe_course.data_tools.measure_tasks", description=first_paragraph(__doc__)
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of: {', '.join(task_names())}")
+    names = parser.parse_args(arguments).names
+    for name in names:
+        require(name in TASKS, "NAME", name, f"one of {', '.join(task_names())}")
+    for name in names or task_names():
         print(name)
         for what, value in measure(name).items():
             print(f"  {what}: {value}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(lambda: main(sys.argv[1:])))
+    sys.exit(run_command(main))

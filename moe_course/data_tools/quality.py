@@ -16,18 +16,22 @@ from itertools import combinations
 from pathlib import Path
 
 from moe_lib.console import Parser, run_command
+from moe_lib.errors import refusal, require
 from moe_lib.text.corpora.readers import read_documents
+from moe_lib.validation import Count, PathLike, Share, Text, Texts, checked
 
 # A Chinese character counts as a word: Chinese is written without spaces between words.
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\W\u3400-\u9fff]+(?:'\w+)?")
 
 
-def words(text: str) -> list[str]:
+@checked
+def words(text: Text) -> list[str]:
     """The words of a text in lower case, without punctuation; each Chinese character is a word."""
     return _WORD.findall(text.lower())
 
 
-def distinct_ngram_ratio(texts: list[str], n: int) -> float:
+@checked
+def distinct_ngram_ratio(texts: Texts, n: Count) -> float:
     """The number of different n-grams of words divided by the number of all n-grams, from 0 to 1.
 
     n-grams don't cross from one text to the next. The ratio falls as texts get longer, whoever
@@ -35,8 +39,6 @@ def distinct_ngram_ratio(texts: list[str], n: int) -> float:
 
     Raises ValueError if n is below 1 or no text has n words.
     """
-    if n < 1:
-        raise ValueError(f"n: got {n}; wants a whole number of at least 1")
     grams = [gram for text in texts for gram in _ngrams(words(text), n)]
     if not grams:
         raise ValueError(
@@ -45,7 +47,8 @@ def distinct_ngram_ratio(texts: list[str], n: int) -> float:
     return len(set(grams)) / len(grams)
 
 
-def near_duplicate_share(texts: list[str], threshold: float = 0.3, shingle_size: int = 5) -> float:
+@checked
+def near_duplicate_share(texts: Texts, threshold: Share = 0.3, shingle_size: Count = 5) -> float:
     """The share of texts, from 0 to 1, that have a near copy among the others.
 
     A text becomes the set of its shingles (runs of `shingle_size` words; characters in Chinese).
@@ -55,12 +58,8 @@ def near_duplicate_share(texts: list[str], threshold: float = 0.3, shingle_size:
     Raises ValueError if `texts` is empty, `threshold` is not in [0, 1), or `shingle_size` is below
     1.
     """
-    if not texts:
-        raise ValueError("texts: got none; wants at least one")
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold: got {threshold}; wants a number from 0 up to 1, not 1 itself")
-    if shingle_size < 1:
-        raise ValueError(f"shingle_size: got {shingle_size}; wants a whole number of at least 1")
+    require(len(texts) > 0, "texts", texts, "at least one text")
+    require(threshold < 1, "threshold", threshold, "a number from 0 up to 1, not 1 itself")
     # A text shorter than a shingle is one shingle, so that copies of short texts are found too.
     sets = [set(_ngrams(found, min(shingle_size, len(found) or 1))) for found in map(words, texts)]
     copies = set()
@@ -71,13 +70,12 @@ def near_duplicate_share(texts: list[str], threshold: float = 0.3, shingle_size:
     return len(copies) / len(texts)
 
 
-def first_words(texts: list[str], count: int) -> list[str]:
+@checked
+def first_words(texts: Texts, count: Count) -> list[str]:
     """The texts from the first on, until they have `count` words; the last one is cut.
 
     The result has no punctuation. Raises ValueError if the texts have fewer words than that.
     """
-    if count < 1:
-        raise ValueError(f"count: got {count}; wants a whole number of at least 1")
     chosen, left = [], count
     for text in texts:
         found = words(text)[:left]
@@ -85,14 +83,15 @@ def first_words(texts: list[str], count: int) -> list[str]:
         left -= len(found)
         if left == 0:
             return chosen
-    raise ValueError(f"count: got {count}, but the texts have only {count - left} words")
+    raise ValueError(refusal("count", count, f"at most {count - left}, the words of the texts"))
 
 
 def _ngrams(found: list[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(found[i : i + n]) for i in range(len(found) - n + 1)]
 
 
-def report(folder: Path) -> str:
+@checked
+def report(folder: PathLike) -> str:
     """A Markdown table with one row per corpus below `folder`.
 
     Columns: documents, bytes (UTF-8, the texts only), words, distinct 1-, 2- and 3-grams (and,

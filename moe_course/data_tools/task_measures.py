@@ -1,17 +1,21 @@
 """Measures for labelled sets: duplicates across splits and simple baselines."""
 
 import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
 
+from moe_lib.errors import refusal, require
 from moe_lib.tuning.metrics import recall_at_k
 from moe_lib.tuning.overlap import sentences
+from moe_lib.validation import Count, Natural, Text, Texts, checked
 
 NEAR = 0.7  # the Jaccard similarity of character 3-grams above which two texts are near copies
 
 
-def normalised(text: str) -> str:
+@checked
+def normalised(text: Text) -> str:
     """Unicode NFKC, lower case, only letters and digits, single spaces: what counts as an equal
     text."""
     text = unicodedata.normalize("NFKC", text).lower()
@@ -20,7 +24,8 @@ def normalised(text: str) -> str:
     )
 
 
-def cross_duplicates(splits: dict[str, list[str]]) -> dict:
+@checked
+def cross_duplicates(splits: Mapping[str, Texts]) -> dict:
     """Compare each text with those of the other splits.
 
     Returns equal and near (pairs across splits that are equal, or above NEAR, after `normalised`),
@@ -28,6 +33,7 @@ def cross_duplicates(splits: dict[str, list[str]]) -> dict:
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
+    require(any(splits.values()), "splits", splits, "at least one text")
     sides = [(texts, [normalised(text) for text in texts]) for texts in splits.values() if texts]
     vectorizer = CountVectorizer(analyzer=_grams, binary=True, dtype=np.int64)
     vectorizer.fit([text for _, cleaned in sides for text in cleaned])
@@ -68,17 +74,28 @@ def text_classifiers() -> dict:
     }
 
 
-def best_sentences(
-    contexts: list[str], questions: list[str], fit_on: list[str]
-) -> list[tuple[int, str]]:
+def _fit(vectorizer, argument: str, texts: Sequence[str]) -> None:
+    try:
+        vectorizer.fit(texts)
+    except ValueError:  # it has found no word
+        wants = "texts with words in them, not only stop words"
+        raise ValueError(refusal(argument, texts, wants)) from None
+
+
+@checked
+def best_sentences(contexts: Texts, questions: Texts, fit_on: Texts) -> list[tuple[int, str]]:
     """For each question, the sentence of its context with the highest TF-IDF cosine, and its
     offset."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(stop_words="english").fit(fit_on)
+    wants = f"one per context ({len(contexts)})"
+    require(len(questions) == len(contexts), "questions", len(questions), wants)
+    vectorizer = TfidfVectorizer(stop_words="english")
+    _fit(vectorizer, "fit_on", fit_on)
     chosen = []
     for context, question in zip(contexts, questions, strict=True):
         found = sentences(context)
+        require(len(found) > 0, "contexts", context, "a text with a sentence in it")
         scores = (
             vectorizer.transform([sentence for _, sentence in found])
             @ vectorizer.transform([question]).T
@@ -87,15 +104,20 @@ def best_sentences(
     return chosen
 
 
+@checked
 def retrieval_recall(
-    products: list[str], requests: list[str], relevant: list[set[int]], k: int
+    products: Texts, requests: Texts, relevant: Sequence[Collection[Natural]], k: Count
 ) -> float:
     """Mean share of each request's products among the k nearest by TF-IDF cosine, fitted on the
     products."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True)
-    items = vectorizer.fit_transform(products)
+    require(len(requests) > 0, "requests", requests, "at least one")
+    wants = f"one set per request ({len(requests)})"
+    require(len(relevant) == len(requests), "relevant", len(relevant), wants)
+    _fit(vectorizer, "products", products)
+    items = vectorizer.transform(products)
     scores = (vectorizer.transform(requests) @ items.T).toarray()
     nearest = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     # A request that shares no word with any product finds nothing, whatever the order of equal

@@ -7,13 +7,17 @@ sentences.
 import ast
 import re
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import nbformat
 
-from moe_course.chapters import find_chapter
+from moe_course.chapters import Chapter, find_chapter
 from moe_course.notebooks import normalise as form
+from moe_course.notebooks.normalise import Notebook
 from moe_course.pictures import MIN_WORDS
+from moe_lib.errors import refusal
+from moe_lib.validation import PathLike, Text, checked
 
 MAX_BYTES = 1_500_000
 MAX_LINES = 40
@@ -35,7 +39,8 @@ _PATHS = re.compile(r"(?:/home/|/Users/|/root/|/tmp/|/private/var/|\b[A-Z]:\\)\w
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]{6,}")
 
 
-def problems(notebook: nbformat.NotebookNode, path: Path) -> list[str]:
+@checked
+def problems(notebook: Notebook, path: PathLike) -> list[str]:
     """Everything that keeps this notebook out of the course, one sentence each; empty if nothing
     does."""
     path = Path(path)
@@ -53,18 +58,21 @@ def problems(notebook: nbformat.NotebookNode, path: Path) -> list[str]:
     ]
 
 
-def tagged(notebook, tag: str) -> list[tuple[int, nbformat.NotebookNode]]:
+@checked
+def tagged(notebook: Notebook, tag: str) -> list[tuple[int, nbformat.NotebookNode]]:
     """The cells with this tag, each with its position."""
     return [
         (i, cell) for i, cell in enumerate(notebook.cells) if tag in cell.metadata.get("tags", [])
     ]
 
 
-def code_cells(notebook) -> list[tuple[int, nbformat.NotebookNode]]:
+@checked
+def code_cells(notebook: Notebook) -> list[tuple[int, nbformat.NotebookNode]]:
     return [(i, cell) for i, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
 
 
-def header_problems(notebook, chapter) -> list[str]:
+@checked
+def header_problems(notebook: Notebook, chapter: Chapter) -> list[str]:
     if not notebook.cells or notebook.cells[0].cell_type != "markdown":
         return ["the first cell is not Markdown with the title and the header table"]
     text, found = notebook.cells[0].source, []
@@ -90,7 +98,8 @@ def header_problems(notebook, chapter) -> list[str]:
     return found
 
 
-def execution_problems(notebook) -> list[str]:
+@checked
+def execution_problems(notebook: Notebook) -> list[str]:
     found = []
     for index, cell in code_cells(notebook):
         if cell.source.strip() and cell.execution_count is None:
@@ -103,8 +112,9 @@ def execution_problems(notebook) -> list[str]:
     return found
 
 
-def form_problems(notebook, path: Path) -> list[str]:
-    found = []
+@checked
+def form_problems(notebook: Notebook, path: PathLike) -> list[str]:
+    path, found = Path(path), []
     if path.is_file():
         text = path.read_bytes()
         if len(text) > MAX_BYTES:
@@ -116,7 +126,8 @@ def form_problems(notebook, path: Path) -> list[str]:
     return found
 
 
-def source_problems(notebook) -> list[str]:
+@checked
+def source_problems(notebook: Notebook) -> list[str]:
     found = []
     for index, cell in enumerate(notebook.cells):
         lines = cell.source.count("\n") + 1
@@ -137,7 +148,8 @@ def source_problems(notebook) -> list[str]:
     return found
 
 
-def output_problems(notebook) -> list[str]:
+@checked
+def output_problems(notebook: Notebook) -> list[str]:
     found = []
     machine = [str(Path.home()), tempfile.gettempdir(), str(Path(__file__).resolve().parents[2])]
     machine = [place for place in machine if len(place) > 4]
@@ -163,7 +175,8 @@ def output_problems(notebook) -> list[str]:
     return found
 
 
-def marking_problems(notebook) -> list[str]:
+@checked
+def marking_problems(notebook: Notebook) -> list[str]:
     """Cells marked to be compared by nbval, which have no text to compare. (nbval compares no
     PNG.)"""
     found = []
@@ -177,7 +190,8 @@ def marking_problems(notebook) -> list[str]:
     return found
 
 
-def picture_problems(notebook) -> list[str]:
+@checked
+def picture_problems(notebook: Notebook) -> list[str]:
     found = []
     for index, cell in code_cells(notebook):
         for output in cell.outputs:
@@ -197,11 +211,17 @@ def picture_problems(notebook) -> list[str]:
     return found
 
 
-def check_calls(source: str) -> list[str]:
-    """The exercises that `check("NN.k", …)` calls in this source name, in order."""
+@checked
+def check_calls(source: Text) -> list[str]:
+    """The exercises that `check("NN.k", …)` calls in this source name, in order.
+    ValueError for a source that is not Python."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError) as error:  # ValueError: a zero byte
+        raise ValueError(refusal("source", source, f"Python ({error})")) from error
     return [
         node.args[0].value
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "check"
@@ -210,7 +230,13 @@ def check_calls(source: str) -> list[str]:
     ]
 
 
-def exercises(notebook) -> list[dict]:
+def _calls_of(cell) -> list[str] | None:
+    with suppress(ValueError):  # what is no Python calls nothing
+        return check_calls(cell.source)
+
+
+@checked
+def exercises(notebook: Notebook) -> list[dict]:
     """One dictionary per exercise: tag -> (position, cell) for its four cells, and `bug_hunt`, a
     bool."""
     kinds, found = ("exercise-card", "exercise", "check", "solution"), []
@@ -226,7 +252,8 @@ def exercises(notebook) -> list[dict]:
     return found
 
 
-def exercise_problems(notebook, chapter) -> list[str]:
+@checked
+def exercise_problems(notebook: Notebook, chapter: Chapter) -> list[str]:
     found, all_exercises = [], exercises(notebook)
     wanted = 2 if chapter.number == "00" else 3  # the first chapter shows how checks work
     if len(all_exercises) < wanted:
@@ -245,7 +272,7 @@ def exercise_problems(notebook, chapter) -> list[str]:
         if name not in card or not re.search(r"\d+ minutes", card) or "Difficulty" not in card:
             found.append(f"exercise {name}: its card lacks the number, 'Difficulty' or '… minutes'")
         for kind in ("check", "solution"):
-            if check_calls(exercise[kind][1].source) != [name]:
+            if _calls_of(exercise[kind][1]) != [name]:
                 found.append(
                     f'exercise {name}: its {kind} cell does not call check("{name}", …) once'
                 )
@@ -256,7 +283,8 @@ def exercise_problems(notebook, chapter) -> list[str]:
     return found
 
 
-def ending_problems(notebook) -> list[str]:
+@checked
+def ending_problems(notebook: Notebook) -> list[str]:
     found = []
     if not any("quiz(" in cell.source for _, cell in code_cells(notebook)):
         found.append("it has no quiz")

@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from moe_course.notebooks import normalise as form
+from moe_lib.validation import Count, Flag, PathLike, checked
 
 
 class NotebookFailed(RuntimeError):
@@ -29,7 +30,8 @@ class Run:
     wall_seconds: float
 
 
-def run_notebook(path: Path, cell_timeout: int = 300, write: bool = True) -> Run:
+@checked
+def run_notebook(path: PathLike, cell_timeout: Count = 300, write: Flag = True) -> Run:
     """Execute the notebook at `path` from a fresh kernel in its own folder.
 
     cell_timeout: seconds that one cell may take. write: store outputs and measured time in the

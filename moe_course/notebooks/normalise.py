@@ -7,11 +7,14 @@ import re
 from base64 import b64decode, b64encode
 from io import BytesIO
 from pathlib import Path
+from typing import Annotated, Any
 
 import nbformat
 from PIL import Image, UnidentifiedImageError
 
-from moe_lib.text_files import parse_json, read_text, write_bytes
+from moe_lib.errors import require
+from moe_lib.text_files import parse_json, path_of, read_text, write_bytes
+from moe_lib.validation import Block, NonNegative, PathLike, Text, checked
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {
@@ -30,7 +33,38 @@ _PROGRESS = re.compile(r"\d+%\||\d+it \[|it/s")
 _EMBEDDED_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 
 
-def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+def _fault(cells: object) -> str:
+    """What keeps these from being the cells of a notebook; empty if nothing does."""
+    if not isinstance(cells, list):
+        return "a list of cells"
+    for number, cell in enumerate(cells):
+        fields = {"cell_type": str, "source": str, "metadata": dict}
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            fields["outputs"] = list
+        for name, kind in fields.items():
+            if not isinstance(cell, dict) or not isinstance(cell.get(name), kind):
+                return f'cell {number}: wants a "{name}" of type {kind.__name__}'
+    return ""
+
+
+def _node(value: object) -> nbformat.NotebookNode:
+    if not isinstance(value, nbformat.NotebookNode):
+        raise TypeError
+    return value
+
+
+Notebook = Annotated[
+    Any,
+    Block(
+        "a notebook (nbformat.NotebookNode) whose cells have a type, a source and metadata",
+        _node,
+        lambda notebook: not _fault(notebook.get("cells")),
+    ),
+]
+
+
+@checked
+def normalise(notebook: Notebook) -> nbformat.NotebookNode:
     """Bring `notebook` into the written form, in place, and return it. Doing it twice changes
     nothing more.
 
@@ -56,14 +90,16 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return notebook
 
 
-def dumps(notebook: nbformat.NotebookNode) -> str:
+@checked
+def dumps(notebook: Notebook) -> str:
     """The text of a notebook file: sorted keys, one-space indent, UTF-8 letters, one newline at the
     end."""
     rows = nbformat.v4.rwbase.split_lines(nbformat.from_dict(json.loads(json.dumps(notebook))))
     return json.dumps(rows, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
 
-def write(notebook: nbformat.NotebookNode, path: Path) -> None:
+@checked
+def write(notebook: Notebook, path: PathLike) -> None:
     """Write the notebook with the same bytes on every system. A full disk or a kill leaves the old
     file; an OSError names it."""
     write_bytes(Path(path), dumps(notebook).encode("utf-8"))
@@ -71,7 +107,7 @@ def write(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 def read(path: Path) -> nbformat.NotebookNode:
     """Read a notebook. FileNotFoundError or ValueError names a file that is missing or none."""
-    path = Path(path)
+    path = path_of("path", path)
     content = parse_json(read_text(path), path)
     wants = "not a notebook; wants JSON with a list of cells"
     if not isinstance(content, dict) or "nbformat" not in content:
@@ -83,22 +119,19 @@ def read(path: Path) -> nbformat.NotebookNode:
     cells = notebook.get("cells")
     if not isinstance(cells, list):
         raise ValueError(f"{path}: {wants}")
-    for number, cell in enumerate(cells):
-        fields = {"cell_type": str, "source": str, "metadata": dict}
-        if isinstance(cell, dict) and cell.get("cell_type") == "code":
-            fields["outputs"] = list
-        for name, kind in fields.items():
-            if not isinstance(cell, dict) or not isinstance(cell.get(name), kind):
-                raise ValueError(f'{path}: cell {number}: wants a "{name}" of type {kind.__name__}')
+    if fault := _fault(cells):
+        raise ValueError(f"{path}: {fault}")
     return notebook
 
 
-def record_cpu_seconds(notebook: nbformat.NotebookNode, seconds: float, previous: str = "") -> None:
+@checked
+def record_cpu_seconds(notebook: Notebook, seconds: NonNegative, previous: Text = "") -> None:
     """Write `seconds` where the first cell says "measured: … s CPU".
 
     previous: the first cell as it was committed; its number stays if it is within 25 % of the new
     one.
     """
+    require(len(notebook.cells) > 0, "notebook", "one without cells", "a first cell, the header")
     new = max(1, round(seconds))
     old = re.search(r"measured: (\d+) s CPU", previous or notebook.cells[0].source)
     if old and abs(new - int(old[1])) <= max(1, 0.25 * int(old[1])):
@@ -180,7 +213,8 @@ def _tidy_data(output) -> None:
     output.metadata = nbformat.from_dict(alts)
 
 
-def shrink_png(encoded: str) -> str:
+@checked
+def shrink_png(encoded: Text) -> str:
     """A PNG (base64) with a palette of at most 256 colours and no metadata; what is small already
     stays."""
     encoded = "".join(encoded.split())

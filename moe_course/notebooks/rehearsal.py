@@ -5,11 +5,12 @@ import ast
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-import nbformat
 from IPython.display import display
 
 from moe_course.checks.verdicts import Verdict
 from moe_course.notebooks.contract import exercises, tagged
+from moe_course.notebooks.normalise import Notebook
+from moe_lib.validation import checked
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class Rehearsal:
     solution: Verdict
 
 
-def rehearse(notebook: nbformat.NotebookNode) -> list[Rehearsal]:
+@checked
+def rehearse(notebook: Notebook) -> list[Rehearsal]:
     """Run the cells tagged `setup`, then stub, check and solution of each exercise on a copy of
     their names.
 
@@ -46,6 +48,10 @@ def _rehearse_one(exercise: dict, names: dict) -> Rehearsal:
         # here.
         return SimpleNamespace(assert_passed=lambda: None)
 
+    missing = [kind for kind in ("exercise", "check", "solution") if kind not in exercise]
+    if missing:
+        position = exercise["exercise-card"][0]
+        raise ValueError(f"cell {position}: its exercise has no cell tagged {missing[0]!r}")
     names["check"] = recording_check
     for kind in ("exercise", "check", "solution"):
         position, cell = exercise[kind]

@@ -13,13 +13,16 @@ from pathlib import Path
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from moe_course.notebooks.normalise import Notebook
 from moe_lib.text_files import read_text, write_bytes
+from moe_lib.validation import PathLike, Text, checked
 
 _MARK = re.compile(r"^# %%\s*(?P<markdown>\[markdown\])?\s*(?:tags=(?P<tags>\[[^\]]*\]))?\s*$")
 _QUOTES = ('"""', 'r"""')
 
 
-def from_script(script: str) -> nbformat.NotebookNode:
+@checked
+def from_script(script: Text) -> nbformat.NotebookNode:
     """The notebook that a script describes. ValueError names the line that cannot be read."""
     cells = []
     for number, line in enumerate(script.splitlines(), start=1):
@@ -39,10 +42,14 @@ def from_script(script: str) -> nbformat.NotebookNode:
 
 
 def _tags(text: str | None, number: int) -> list[str]:
+    wrong = f"line {number}: tags {text} are not a list of strings"
     try:
-        return json.loads((text or "[]").replace("'", '"'))
+        tags = json.loads((text or "[]").replace("'", '"'))
     except json.JSONDecodeError as error:
-        raise ValueError(f"line {number}: tags {text} are not a list of strings") from error
+        raise ValueError(wrong) from error
+    if not all(isinstance(tag, str) for tag in tags):
+        raise ValueError(wrong)
+    return tags
 
 
 def _cell(is_markdown: bool, tags: list[str], lines: list[str]) -> nbformat.NotebookNode:
@@ -60,7 +67,8 @@ def _cell(is_markdown: bool, tags: list[str], lines: list[str]) -> nbformat.Note
     )
 
 
-def to_script(notebook: nbformat.NotebookNode) -> str:
+@checked
+def to_script(notebook: Notebook) -> str:
     """The script of a notebook: sources and tags, no outputs."""
     parts = []
     for cell in notebook.cells:
@@ -74,7 +82,8 @@ def to_script(notebook: nbformat.NotebookNode) -> str:
     return "\n".join(parts)
 
 
-def convert_script(script_path: Path, notebook_path: Path) -> None:
+@checked
+def convert_script(script_path: PathLike, notebook_path: PathLike) -> None:
     """Write the notebook of a script file, without outputs: run it next."""
     script = read_text(Path(script_path))
     try:

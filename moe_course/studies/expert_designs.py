@@ -25,9 +25,10 @@ from moe_course.studies.running import (
     read_study,
     rounded,
     stored_rows,
+    study_page,
 )
 from moe_lib.config import ModelConfig
-from moe_lib.console import page, run_command, whole
+from moe_lib.console import run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.devices import device
 from moe_lib.errors import require, require_one_of
@@ -160,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("expert_designs", __doc__)
     parser.add_argument("--steps", type=whole(1), default=1200, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=whole(1), default=5)
-    parser.add_argument("--out", type=page, default=STUDY)
+    parser.add_argument("--out", type=study_page, default=STUDY)
     chosen = parser.parse_args(arguments)
     write_json(
         chosen.out, run_study(chosen.steps, chosen.seeds, evaluate_every=max(1, chosen.steps // 12))

@@ -35,25 +35,35 @@ from pathlib import Path
 
 import torch
 
-from moe_course.studies.running import STUDIES, about, kept_run, parser_of, rounded, runs_folder
+from moe_course.studies.rows_of_text import BATCH, HELD_OUT, LENGTH, STEPS, Texts
+from moe_course.studies.running import (
+    STUDIES,
+    Curve,
+    about,
+    kept_run,
+    parser_of,
+    read_study,
+    rounded,
+    runs_folder,
+    stored_rows,
+    study_page,
+)
 from moe_lib.config import ModelConfig
-from moe_lib.console import page, run_command, whole
+from moe_lib.console import run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.devices import device
-from moe_lib.errors import require
-from moe_lib.files import read_json, write_json
+from moe_lib.errors import require, require_one_of
+from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
-from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
-from moe_lib.text.corpora.mixture import repeat_written
+from moe_lib.text import Batches
 from moe_lib.training import evaluate, train
+from moe_lib.validation import Choice, Count, Positive, Seed, checked
 
 DESIGNS = ("dense", "experts", "hash", "hash first", "all on", "wide")  # in the order of running
 SETTINGS = ("once", "again")
-EPOCHS = 5  # of "again"
-STEPS, BATCH, LENGTH, WARMUP = 8000, 16, 128, 400  # a short warm-up harms dense most
+WARMUP = 400  # a short one harms dense most
 WIDE_PART = 4  # "wide" stops after one part in so many
 POINTS = 40  # measurements of a run
-HELD_OUT = 256  # rows of held-out text
 RATES = (0.003, 0.006, 0.012)
 SEEDS = 3
 TUNING_SEED, TUNING_SHARE = 100, 8  # the rates are chosen on an eighth of the steps
@@ -89,44 +99,17 @@ def text_config(design: str) -> ModelConfig:
     }[design]()
 
 
-@dataclass(frozen=True)
-class Texts:
-    """once and again: rows (n, 128) to train on; exam: held-out batches; seen: batches of rows that
-    "again" trains on."""
-
-    once: torch.Tensor
-    again: torch.Tensor
-    exam: list[dict]
-    seen: list[dict]
-
-    @classmethod
-    def load(cls, steps: int = STEPS, limit: int | None = None) -> "Texts":
-        """The texts of the study; `limit` documents of each corpus, to try it out."""
-        from datasets import concatenate_datasets
-
-        parts = [load_corpus(name, limit=limit) for name in ("mixture", "package_docs")]
-        tokenizer = load_tokenizer("mixture-small")
-        written = repeat_written(parts[0]["train"])
-        practice = concatenate_datasets([written, parts[1]["train"]])
-        held_out = concatenate_datasets([part["heldout"] for part in parts])
-        rows, exam = (encode_corpus(d, tokenizer, LENGTH).input_ids for d in (practice, held_out))
-        draw = torch.Generator().manual_seed(0)
-        exam = exam[torch.randperm(len(exam), generator=draw)[:HELD_OUT]]
-        again = rows[torch.randperm(len(rows), generator=draw)[: max(1, steps * BATCH // EPOCHS)]]
-        batches = (evaluation_batches(some, 32) for some in (exam, again[:HELD_OUT]))
-        return cls(rows, again, *batches)
-
-
+@checked
 def train_one(
     design: str,
     rows: torch.Tensor,
     texts: Texts,
     *,
-    seed: int,
-    rate: float,
-    steps: int = STEPS,
-    points: int = POINTS,
-    stop_after: int | None = None,
+    seed: Seed,
+    rate: Positive,
+    steps: Count = STEPS,
+    points: Count = POINTS,
+    stop_after: Count | None = None,
     folder: Path | None = None,
 ) -> dict:
     """Train one model on rows (n, 128).
@@ -171,8 +154,10 @@ def train_one(
     }
 
 
-def last_of(curve: dict) -> float:
+@checked
+def last_of(curve: Curve) -> float:
     """The loss at the end of {tokens: loss}; out of a file the tokens are text."""
+    require(len(curve) > 0, "curve", curve, "at least one point")
     return curve[max(curve, key=int)]
 
 
@@ -193,7 +178,14 @@ class Study:
         return [(setting, design, seed) for setting, seed, design in order]
 
     def stored(self) -> dict:
-        return read_json(self.out) if self.out.is_file() else {"rates": {}, "runs": []}
+        """What is there; ValueError naming the file and the field at fault."""
+        if not self.out.is_file():
+            return {"rates": {}, "runs": []}
+        found = read_study(self.out, rates=dict[str, Positive], runs=list)
+        if found["runs"]:
+            columns = dict(setting=Choice(*SETTINGS), design=str, seed=Seed, heldout_loss=Curve)
+            stored_rows(self.out, found, "runs", **columns)
+        return found
 
     def missing(self) -> list[tuple[str, str, int]]:
         there = {(run["setting"], run["design"], run["seed"]) for run in self.stored()["runs"]}
@@ -269,7 +261,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--part", nargs=2, type=whole(1), metavar=("K", "N"), help="the designs of part K of N"
     )
     parser.add_argument("--list", action="store_true", help="say what is there, run nothing")
-    parser.add_argument("--out", type=page, default=STUDY)
+    parser.add_argument("--out", type=study_page, default=STUDY)
     chosen = parser.parse_args(arguments)
     study = Study(chosen.out)
     missing = study.missing()
@@ -290,9 +282,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _named(setting: str, design: str, seed: str) -> tuple[str, str, int]:
-    require(setting in SETTINGS, "setting", setting, f"one of {', '.join(SETTINGS)}")
-    require(design in DESIGNS, "design", design, f"one of {', '.join(DESIGNS)}")
-    require(seed.isdigit(), "SEED", seed, "a whole number")
+    require_one_of("SETTING", setting, SETTINGS)
+    require_one_of("DESIGN", design, DESIGNS)
+    require(seed.isdecimal(), "SEED", seed, "a whole number")
     return setting, design, int(seed)
 
 

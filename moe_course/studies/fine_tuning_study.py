@@ -27,6 +27,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -55,6 +56,7 @@ from moe_lib.tuning import (
 )
 from moe_lib.tuning.overlap import overlap_answers
 from moe_lib.tuning.stratified_draw import examples_of
+from moe_lib.validation import Callback, Choice, Count, Seed, Texts, checked
 
 TASKS = ("intents", "sentiment", "questions")
 SEEDS = (0, 1, 2)
@@ -144,7 +146,8 @@ def answer_quality(
     }
 
 
-def score_answers(said: Sequence[str], asked: Sequence[Sequence[str]]) -> dict[str, float]:
+@checked
+def score_answers(said: Texts, asked: Sequence[Texts]) -> dict[str, float]:
     """f1 and exact_match; f1 and exact match over the questions with an answer, and f1 over those
     without (there it is the share of "no answer"); answers, the share of questions that get an
     answer. nan where there is no such question.
@@ -163,6 +166,7 @@ def score_answers(said: Sequence[str], asked: Sequence[Sequence[str]]) -> dict[s
     return {**found, "answers": sum(map(bool, said)) / len(said)}
 
 
+@checked
 def question_baselines(split: str = "test") -> pd.DataFrame:
     """`score_answers` of two answerers that learn nothing: "shared words" (`overlap_answers`), and
     "never answer"."""
@@ -185,13 +189,16 @@ def span_head(base: LanguageModel, **options) -> SpanExtractor:
     return SpanExtractor(base, **options)
 
 
-def make_case(name: str, task: str, n_train: int | None = None) -> Case:
+@checked
+def make_case(name: str, task: Choice(*TASKS), n_train: Count | None = None) -> Case:
     """A case of the study, with so many labels (None: all): a name of BASES or "from scratch"; for
     questions, one of SPAN_HEADS may follow."""
     ending = next((end for end in SPAN_HEADS if task == "questions" and name.endswith(end)), "")
     plain, known = name.removesuffix(ending), [*BASES, "from scratch"]
     require(plain in known, "name", name, f"one of {', '.join(known)}")
-    settings = {"epochs": EPOCHS[task][n_train], "learning_rate": LEARNING_RATE[task]}
+    known = EPOCHS[task]
+    require(n_train in known, "n_train", n_train, f"one of {', '.join(map(str, known))}")
+    settings = {"epochs": known[n_train], "learning_rate": LEARNING_RATE[task]}
     return Case(
         name,
         BASES.get(plain, scratch_model),
@@ -201,7 +208,8 @@ def make_case(name: str, task: str, n_train: int | None = None) -> Case:
     )
 
 
-def all_cases(task: str) -> list[Case]:
+@checked
+def all_cases(task: Choice(*TASKS)) -> list[Case]:
     """Every base with all labels; for intents MoE and dense with few, too; for questions two with
     another head."""
     names = [*BASES, "from scratch"]
@@ -215,15 +223,17 @@ def all_cases(task: str) -> list[Case]:
     return few + cases
 
 
+@checked
 def run_study(
-    task: str,
+    task: Choice(*TASKS),
     cases: Sequence[Case],
-    seeds: Sequence[int] = SEEDS,
+    seeds: Sequence[Seed] = SEEDS,
     scratch: Path | None = None,
-    callback: Callable[[dict], bool | None] | None = None,
+    callback: Callback = None,
 ) -> Comparison:
     """Fine-tune the cases with the seeds on one thread; how the routing of 64 validation texts
     changes is measured."""
+    require(len(cases) > 0, "cases", cases, "at least one Case")
     torch.set_num_threads(1)
     made = make_task(task)
     longest = max(len(row["input_ids"]) for row in made.validation.rows[:64])
@@ -245,8 +255,9 @@ def run_study(
     )
 
 
+@checked
 def run_now(
-    task: str, methods: Sequence[str], n_train: int, report: Callable[[dict], bool | None]
+    task: Choice(*TASKS), methods: Texts, n_train: Count, report: Callable[[dict], bool | None]
 ) -> Comparison:
     """What a comparator's "Run it now" starts: the named cases with so many labels, one seed that
     is not among SEEDS, cut to RUN_NOW_STEPS steps: seconds, not the stored minutes. `report` is
@@ -265,6 +276,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
     parser.add_argument("--cases", nargs="+", help="only these, without writing")
     chosen = parser.parse_args(arguments)
+    named = {task: [case.name for case in all_cases(task)] for task in chosen.tasks}
+    for task, name in product(named, chosen.cases or ()):  # before the first hour of training
+        wants = f"one of {', '.join(dict.fromkeys(named[task]))} for {task}"
+        require(name in named[task], "--cases", name, wants)
     for task in chosen.tasks:
         cases = [
             case for case in all_cases(task) if chosen.cases is None or case.name in chosen.cases

@@ -57,6 +57,7 @@ from moe_lib.tuning.prompting import (
     score_choices,
     style_chat,
 )
+from moe_lib.validation import Count, Positive, Seed, checked
 
 STUDY = STUDIES / "generation.json"
 CHECKPOINT = DATA / "checkpoints" / "mini-v2-prompted"
@@ -64,13 +65,14 @@ BASE = "mini-v2"
 STEPS, SEEDS, LEARNING_RATE = 800, 3, 2e-3
 
 
+@checked
 def train_one(
-    seed: int,
+    seed: Seed,
     data: GenerationData,
     *,
-    steps: int = STEPS,
-    stop_after: int | None = None,
-    learning_rate: float = LEARNING_RATE,
+    steps: Count = STEPS,
+    stop_after: Count | None = None,
+    learning_rate: Positive = LEARNING_RATE,
 ):
     """Fine-tune mini-v2 on all four tasks -> (FineTuned, tokenizer).
 
@@ -100,10 +102,8 @@ def measure_translation(
     """
     found = {}
     for split in splits:
-        said, right = (
-            translate([pair["en"] for pair in pairs[split]]),
-            [pair["zh"] for pair in pairs[split]],
-        )
+        said = translate([pair["en"] for pair in pairs[split]])
+        right = [pair["zh"] for pair in pairs[split]]
         exact = sum(one == other for one, other in zip(said, right, strict=True)) / len(right)
         found[split] = {"bleu": bleu(said, right, "zh"), "exact": exact}
     return found
@@ -187,10 +187,8 @@ def baselines(data: GenerationData, judge: StyleJudge) -> dict:
     shop = Nearest(
         [product_text(product) for product in data.products], [p["id"] for p in data.products]
     )
-    ranked, right = (
-        shop.ranked([r["request"] for r in data.requests], 5),
-        [r["product_ids"] for r in data.requests],
-    )
+    ranked = shop.ranked([r["request"] for r in data.requests], 5)
+    right = [r["product_ids"] for r in data.requests]
     real = [(style, text) for style, texts in data.passages.items() for text in texts]
     return {
         "translate": {
@@ -210,11 +208,12 @@ def baselines(data: GenerationData, judge: StyleJudge) -> dict:
     }
 
 
+@checked
 def run_one(
-    seed: int,
+    seed: Seed,
     data: GenerationData,
     judge: StyleJudge,
-    steps: int = STEPS,
+    steps: Count = STEPS,
     kept: Path | None = None,
     checkpoint: Path | None = None,
 ) -> dict:
@@ -249,9 +248,10 @@ def _train_and_measure(
     return found
 
 
+@checked
 def run_study(
-    steps: int = STEPS,
-    seeds: int = SEEDS,
+    steps: Count = STEPS,
+    seeds: Count = SEEDS,
     scratch: Path | None = None,
     checkpoint: Path | None = None,
 ) -> dict:

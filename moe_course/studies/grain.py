@@ -31,8 +31,9 @@ from moe_course.studies.running import (
     rounded,
     runs_folder,
     stored_rows,
+    study_page,
 )
-from moe_lib.console import page, run_command, whole
+from moe_lib.console import run_command, whole
 from moe_lib.devices import device
 from moe_lib.errors import require_divisor
 from moe_lib.files import write_json
@@ -155,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("grain", __doc__)
     parser.add_argument("--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=whole(1), default=SEEDS)
-    parser.add_argument("--out", type=page, default=STUDY)
+    parser.add_argument("--out", type=study_page, default=STUDY)
     given = parser.parse_args(arguments)
     write_json(given.out, run_study(given.seeds, given.steps, kept=runs_folder("grain")))
 

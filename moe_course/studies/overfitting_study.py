@@ -27,7 +27,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -72,10 +72,12 @@ from moe_course.studies.running import (
     about,
     kept_run,
     parser_of,
+    require_shape,
     rounded,
     runs_folder,
+    study_page,
 )
-from moe_lib.console import page, run_command, whole
+from moe_lib.console import run_command, whole
 from moe_lib.devices import device
 from moe_lib.errors import require
 from moe_lib.files import write_json
@@ -84,6 +86,7 @@ from moe_lib.tuning.comparison.cases import Case
 from moe_lib.tuning.comparison.compare import compare
 from moe_lib.tuning.comparison.results import json_ready
 from moe_lib.tuning.saving import fingerprint
+from moe_lib.validation import Choice, Count, Finite, Natural, Seed, checked
 
 __all__ = [
     "DROPOUT",
@@ -114,7 +117,8 @@ OTHERS = {
 PARTS = (*COMPARED, *OTHERS)
 
 
-def cases_of(part: str, steps: int | None = None) -> list[Case]:
+@checked
+def cases_of(part: Choice(*COMPARED), steps: Count | None = None) -> list[Case]:
     """The cases of one of COMPARED. The same case in two parts is one run."""
     if part == "singles":
         return single_cases(steps)
@@ -122,11 +126,15 @@ def cases_of(part: str, steps: int | None = None) -> list[Case]:
     return [remedy_case(on, None if size == "all" else int(size), steps) for on in DESIGN]
 
 
+@checked
 def run_part(
-    part: str, steps: int | None = None, seeds: Sequence[int] = SEEDS, scratch: Path | None = None
+    part: Choice(*PARTS),
+    steps: Count | None = None,
+    seeds: Sequence[Seed] = SEEDS,
+    scratch: Path | None = None,
 ) -> list[dict]:
     """The rows of one of the PARTS. `steps` instead of the study's own, to try it out."""
-    require(part in PARTS, "part", part, f"one of {', '.join(PARTS)}")
+    require(len(seeds) > 0, "seeds", seeds, "at least one")
     if part in COMPARED:
         return _compared(part, steps, seeds, scratch)
     rows = []
@@ -211,9 +219,12 @@ def _late_violation(curves: pd.DataFrame) -> pd.DataFrame:
     return late.groupby(keys, as_index=False)["max_violation"].mean()
 
 
-def effects(rows: list[dict], metric: str = "test_accuracy") -> dict[str, list[float]]:
+@checked
+def effects(rows: Sequence[Mapping], metric: str = "test_accuracy") -> dict[str, list[float]]:
     """The effect of each remedy, a number per seed: mean of the 4 runs with it minus mean of the 4
     without."""
+    for number, row in enumerate(rows):
+        require_shape(f"rows[{number}]", row, {"seed": Natural, "case": str, metric: Finite})
     found = {}
     for remedy in REMEDIES:
         found[remedy] = []
@@ -242,7 +253,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--seeds", nargs="+", type=whole(0), default=SEEDS, help="only these, without writing"
     )
-    parser.add_argument("--out", type=page, default=STUDY)
+    parser.add_argument("--out", type=study_page, default=STUDY)
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(1)
     parts = {}

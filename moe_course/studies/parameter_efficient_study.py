@@ -24,7 +24,7 @@ on either side. A study that is broken off goes on where it was when the command
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -35,7 +35,7 @@ from moe_course.studies.parameter_efficient_rates import FIRST_RATES, best_rates
 from moe_course.studies.running import STUDIES, Report, command_of, parser_of, runs_folder
 from moe_lib.console import new_folder, run_command
 from moe_lib.devices import device
-from moe_lib.errors import require
+from moe_lib.errors import require, require_one_of
 from moe_lib.text import load_task
 from moe_lib.training import TrainingDiverged, load_checkpoint
 from moe_lib.tuning import (
@@ -65,6 +65,7 @@ from moe_lib.tuning.methods import (
     attached_to,
     select_experts,
 )
+from moe_lib.validation import Callback, Count, Positive, Seed, Texts, checked
 
 BASE, STEPS, BATCH, SEEDS, RATE_SEED, MAX_LENGTH = "mini-v2", 72, 16, (0, 1, 2), 100, 64
 INTENTS = ("account_access", "order_status", "discount_code", "damaged_item")
@@ -166,8 +167,9 @@ def make_task(test: str = "test") -> TuningTask:
     )
 
 
+@checked
 def make_case(
-    name: str, learning_rate: float, steps: int = STEPS, label: str | None = None
+    name: str, learning_rate: Positive, steps: Count = STEPS, label: str | None = None
 ) -> Case:
     """One case of the study. label: another name for it."""
     methods = all_methods()
@@ -218,17 +220,21 @@ def try_rates(first=FIRST_RATES, scratch: Path | None = None, steps: int = STEPS
     return tried
 
 
+@checked
 def run_study(
-    rates: dict[str, float],
-    names: Sequence[str] | None = None,
-    seeds: Sequence[int] = SEEDS,
+    rates: Mapping[str, Positive],
+    names: Texts | None = None,
+    seeds: Sequence[Seed] = SEEDS,
     scratch: Path | None = None,
-    steps: int = STEPS,
-    callback: Callable[[dict], bool | None] | None = None,
+    steps: Count = STEPS,
+    callback: Callback = None,
 ) -> Comparison:
     """The cases `names` (None: all) with their learning rates. Forgetting and routing change are
     measured as well."""
     torch.set_num_threads(1)
+    for name in names or all_methods():
+        require_one_of("names", name, all_methods())
+        require(name in rates, "rates", sorted(rates), f"a learning rate for {name!r}")
     tokenizer = load_checkpoint(BASE)[1]
     text = Examples(encoded_task()["validation"].select(range(64)), 64).at(0)
     routing_text = {name: text[name] for name in ("input_ids", "attention_mask")}

@@ -27,14 +27,15 @@ command is given again.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from moe_course.studies.running import STUDIES, about, parser_of, rounded, runs_folder
+from moe_course.studies.running import STUDIES, about, parser_of, rounded, runs_folder, study_page
 from moe_lib.config import ModelConfig
-from moe_lib.console import page, run_command, whole
+from moe_lib.console import run_command, whole
 from moe_lib.counting import count_parameters
 from moe_lib.devices import device
 from moe_lib.errors import require
@@ -43,6 +44,7 @@ from moe_lib.model import LanguageModel
 from moe_lib.text import Batches, encode_corpus, evaluation_batches, load_corpus, load_tokenizer
 from moe_lib.text.corpora.mixture import repeat_written
 from moe_lib.training import train
+from moe_lib.validation import Choice, Count, Seed, checked
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ STEPS, SEEDS, EVERY = 600, 3, 30
 LEARNING_RATE, BATCH, LENGTH = 4e-3, 16, 128
 
 
-def small_config(design: str, vocab_size: int = 6144) -> ModelConfig:
+@checked
+def small_config(design: str, vocab_size: Count = 6144) -> ModelConfig:
     """Three layers of mini-v2, all of them with experts, in one of the DESIGNS."""
     require(design in DESIGNS, "design", design, f"one of {', '.join(DESIGNS)}")
     config = ModelConfig.preset(
@@ -87,8 +90,9 @@ def small_config(design: str, vocab_size: int = 6144) -> ModelConfig:
     return config
 
 
+@checked
 def load_texts(
-    rows: int | None = 256, tokenizer: str = "mixture"
+    rows: Count | None = 256, tokenizer: str = "mixture"
 ) -> tuple[torch.Tensor, list[dict]]:
     """Token ids (n, 128) to train on, and batches of `rows` rows (None: all) of the held-out text,
     always the same."""
@@ -99,16 +103,17 @@ def load_texts(
     return practice, evaluation_batches(held_out[order], 32)
 
 
+@checked
 def train_one(
     design: str,
-    seed: int,
+    seed: Seed,
     practice: torch.Tensor,
     exam: list[dict],
     *,
-    setting: str = "large",
-    steps: int = STEPS,
-    every: int = EVERY,
-    stop_after: int | None = None,
+    setting: Choice(*SETTINGS) = "large",
+    steps: Count = STEPS,
+    every: Count = EVERY,
+    stop_after: Count | None = None,
     folder: Path | None = None,
 ) -> dict[int, float]:
     """Train one model; returns its held-out loss in nats per token, by step.
@@ -137,13 +142,14 @@ def train_one(
     return {int(step): float(loss) for step, loss in curve.items()}
 
 
+@checked
 def run_study(
     setting: str = "large",
-    steps: int = STEPS,
-    seeds: int = SEEDS,
-    every: int = EVERY,
-    rows: int | None = 256,
-    designs: tuple[str, ...] | None = None,
+    steps: Count = STEPS,
+    seeds: Count = SEEDS,
+    every: Count = EVERY,
+    rows: Count | None = 256,
+    designs: Sequence[Choice(*DESIGNS)] | None = None,
     scratch: Path | None = None,
 ) -> dict:
     """Every design of one of the SETTINGS with every seed. Runs of one seed share their batches."""
@@ -195,7 +201,7 @@ def main(arguments: list[str] | None = None) -> None:
         "--settings", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS), help="only these"
     )
     parser.add_argument("--designs", nargs="+", choices=DESIGNS, help="only these, without writing")
-    parser.add_argument("--out", type=page, default=STUDY)
+    parser.add_argument("--out", type=study_page, default=STUDY)
     chosen = parser.parse_args(arguments)
     every = max(1, chosen.steps // 20)
     for setting in chosen.settings:

@@ -9,6 +9,7 @@ The learning rate of each design is the best of RATES on a book that no other ru
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 
 from moe_course.studies.phone_book import NAMES, NUMBERS, PhoneBook
 from moe_lib.devices import device
-from moe_lib.model import MoELayer, Routing, max_violation
+from moe_lib.errors import require, require_one_of
+from moe_lib.model import ROUTERS, MoELayer, Routing, max_violation
 from moe_lib.training.optimiser import StepSettings, make_optimiser
-from moe_lib.validation import Count, Seed, checked
+from moe_lib.validation import Choice, Count, Natural, NonNegative, Positive, Seed, checked
 
 HIDDEN, EXPERTS, CHOSEN, WIDTH = 32, 16, 2, 8
 FACTS, STEPS, BATCH, LOOK_EVERY = 6144, 240, 1024, 20
@@ -27,6 +29,7 @@ RATES = (0.02, 0.04, 0.06, 0.08, 0.12, 0.16)
 TUNING_SEED = 100
 
 
+@checked
 @dataclass(frozen=True)
 class Design:
     """How facts come to their experts.
@@ -40,12 +43,17 @@ class Design:
     """
 
     router: str
-    learning_rate: float
+    learning_rate: Positive
     options: dict = field(default_factory=dict)
-    bias_speed: float = 0.0
-    id_of: str = "fact"
-    redraw_every: int = 0
-    n_experts: int = EXPERTS
+    bias_speed: NonNegative = 0.0
+    id_of: Choice("fact", "nothing") = "fact"
+    redraw_every: Natural = 0
+    n_experts: Choice(EXPERTS, CHOSEN) = EXPERTS
+
+    def __post_init__(self):
+        require_one_of("router", self.router, ROUTERS)
+        table = not self.redraw_every or self.router == "hash"
+        require(table, "redraw_every", self.redraw_every, f"0 with router {self.router!r}")
 
 
 _SIGMOID = dict(scoring_func="sigmoid", norm_topk_prob=True)
@@ -125,7 +133,8 @@ def learn(design: Design, seed: Seed = 0, steps: Count = STEPS) -> Learned:
     return Learned(float(right), moves, max_violation(routing.load()))
 
 
-def best_rates(designs: dict[str, Design]) -> dict[str, float]:
+@checked
+def best_rates(designs: Mapping[str, Design]) -> dict[str, float]:
     """The rate of RATES with the best recall on a book of its own, per design."""
     found = {}
     for name, design in designs.items():

@@ -3,6 +3,7 @@ are kept, so that a study that is broken off goes on where it was."""
 
 import json
 import platform
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import torch
 
-from moe_lib.console import Parser, first_paragraph
+from moe_lib.console import Parser, first_paragraph, one_line, page
 from moe_lib.errors import require
 from moe_lib.files import read_json, require_fields, require_only, write_json
 from moe_lib.paths import DATA, REPOSITORY
@@ -29,6 +30,31 @@ def parser_of(study: str, description: str) -> Parser:
     """A parser that is called as the study is; `description` is its module's docstring, of which
     the first paragraph is shown."""
     return Parser(prog=command_of(study), description=first_paragraph(description))
+
+
+def require_shape(place: str, content: Mapping, shape: Mapping[str, Any]) -> None:
+    """ValueError naming `place` and the field unless `content` has all fields of `shape`: a field
+    is an annotation, or a shape itself."""
+    for field, hint in shape.items():
+        inner = isinstance(hint, Mapping)
+        found = field_of(place, content, field, Mapping if inner else hint)
+        if inner:
+            require_shape(f"{place}: {field!r}", found, hint)
+
+
+def study_page(given: str) -> Path:
+    """An argparse type: a file that a study can be written to. What is there must be a study, so
+    that no other file is lost, nor found unreadable after hours."""
+    path = page(given)
+    if path.exists():
+        try:
+            content = read_json(path)
+        except ValueError as error:
+            raise ArgumentTypeError(f"{one_line(error)}; wants a new file, or a study") from error
+        parts = [content, *(part for part in content.values() if isinstance(part, dict))]
+        if content and not any("about" in part or "runs" in part for part in parts):
+            raise ArgumentTypeError(f"{path}: is no study; wants a new file, or a study")
+    return path
 
 
 def about(study: str, arguments: str = "", **facts) -> dict:

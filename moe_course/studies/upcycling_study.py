@@ -24,8 +24,16 @@ from collections.abc import Mapping
 import torch
 
 from moe_course.studies.pretraining_study import LENGTH, load_texts, small_config
-from moe_course.studies.running import STUDIES, Curve, about, parser_of, rounded, stored_rows
-from moe_lib.console import page, run_command, whole
+from moe_course.studies.running import (
+    STUDIES,
+    Curve,
+    about,
+    parser_of,
+    rounded,
+    stored_rows,
+    study_page,
+)
+from moe_lib.console import run_command, whole
 from moe_lib.devices import device
 from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
@@ -135,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = parser_of("upcycling_study", __doc__)
     parser.add_argument("--steps", type=whole(1), default=STEPS, help="fewer steps, to try it out")
     parser.add_argument("--seeds", type=whole(1), default=SEEDS)
-    parser.add_argument("--out", type=page, default=STUDY)
+    parser.add_argument("--out", type=study_page, default=STUDY)
     chosen = parser.parse_args(arguments)
     write_json(
         chosen.out, run_study(chosen.steps, chosen.seeds, max(1, chosen.steps * EVERY // STEPS))

@@ -1,11 +1,13 @@
 """Reads the reports pytest writes (JUnit XML): how many passed, and which notebooks were really
 run."""
 
-import json
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from moe_course.notebooks.normalise import read
+from moe_lib.validation import PathLike, Text, checked
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Report:
     run_cells: Counter = field(default_factory=Counter)
 
 
-def read_report(path: Path) -> Report:
+@checked
+def read_report(path: PathLike) -> Report:
     """Read one report. A missing or broken one is an empty report: pytest's exit code tells that
     story."""
     try:
@@ -59,18 +62,20 @@ def read_report(path: Path) -> Report:
     return Report(counts, cells, run_cells)
 
 
-def notebook_of(classname: str) -> str | None:
+@checked
+def notebook_of(classname: Text) -> str | None:
     """The notebook's file name in a class name such as "notebooks.00_start_here.ipynb"."""
     parts = classname.replace("/", ".").replace("\\", ".").split(".")
     return f"{parts[parts.index('ipynb') - 1]}.ipynb" if "ipynb" in parts[1:] else None
 
 
-def code_cells(notebook: Path) -> int:
-    """Number of code cells in a notebook."""
-    content = json.loads(notebook.read_text(encoding="utf-8"))
-    return sum(cell["cell_type"] == "code" for cell in content["cells"])
+@checked
+def code_cells(notebook: PathLike) -> int:
+    """Number of code cells in a notebook. Errors as of `notebooks.normalise.read`."""
+    return sum(cell.cell_type == "code" for cell in read(notebook).cells)
 
 
+@checked
 def missing_notebooks(report: Report, listed: list[str], folder: Path) -> list[str]:
     """One sentence for each listed notebook that was not run whole."""
     problems = []
@@ -81,8 +86,19 @@ def missing_notebooks(report: Report, listed: list[str], folder: Path) -> list[s
             problems.append(f"{name} is listed in moe_course.CHAPTERS and is not in {folder.name}/")
         elif not report.run_cells[name]:
             problems.append(f"{name} is listed in moe_course.CHAPTERS and no cell of it was run")
-        elif report.cells[name] != (wanted := code_cells(folder / name)):
-            problems.append(
-                f"{name} has {wanted} code cells and {report.cells[name]} were collected"
-            )
+        else:
+            problems += _miscounted(report, folder / name)
     return problems
+
+
+def _miscounted(report: Report, notebook: Path) -> list[str]:
+    try:
+        wanted = code_cells(notebook)
+    except ValueError as error:  # damaged: pytest could not collect it either
+        return [str(error)]
+    found = report.cells[notebook.name]
+    return (
+        []
+        if found == wanted
+        else [f"{notebook.name} has {wanted} code cells and {found} were collected"]
+    )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from moe_lib.errors import require, require_texts
+from moe_lib.validation import Text, checked
 
 _WORD = re.compile(
     r"[\u4e00-\u9fff]|[^\W_\u4e00-\u9fff]+"
@@ -112,7 +113,8 @@ def _function_words() -> frozenset[str]:
     return ENGLISH_STOP_WORDS
 
 
-def sentences(text: str) -> list[tuple[int, str]]:
+@checked
+def sentences(text: Text) -> list[tuple[int, str]]:
     """The sentences of an English text with their offsets: cut after . ! or ? (and a quote) before
     a space."""
     starts = [

@@ -5,9 +5,15 @@ import pytest
 from moe_course.__main__ import main as course
 from moe_course.checkpoints.rate_trial import main as rate_trial
 from moe_course.checkpoints.recipes import main as recipes
+from moe_course.data_tools.data_card import main as data_card
+from moe_course.data_tools.measure_tasks import main as measure_tasks
 from moe_course.data_tools.quality import main as quality
+from moe_course.studies import fine_tuning_study, grain, phone_book, pretraining_study
 from moe_lib.console import BROKEN_PIPE, run_command
+from moe_lib.paths import CHECKPOINTS
 from moe_lib.text.tokenizer_training import main as tokenizer
+
+CARD = CHECKPOINTS / "mini-v2" / "config.json"
 
 
 @pytest.mark.parametrize(
@@ -24,6 +30,19 @@ from moe_lib.text.tokenizer_training import main as tokenizer
         (recipes, ["mini-v2", "mini-v9"], "NAME: got 'mini-v9'"),
         (rate_trial, ["mini-v9", "causal", "--scratch", "x"], "mini-v9"),
         (tokenizer, ["no such tokenizer"], "no such tokenizer"),
+        (recipes, ["mini-causal", "--steps", "2", "--out", __file__], "--out: got"),
+        (recipes, ["mini-causal", "--scratch", f"{__file__}/x"], "--scratch: got"),
+        (recipes, ["--steps", "2", "--out", "x"], "NAME: got []; wants one of them with --out"),
+        (rate_trial, ["mini-v2", "moe", "--scratch", __file__], "--scratch: got"),
+        (data_card, ["extra"], "unrecognized arguments: extra"),
+        (measure_tasks, ["nothing"], "NAME: got 'nothing'; wants one of catalogue"),
+        (fine_tuning_study.main, ["--cases", "nope"], "--cases: got 'nope'; wants one of MoE"),
+        (phone_book.main, ["--seeds", "0"], "--seeds: got '0'; wants a whole number"),
+        (phone_book.main, ["more"], "unrecognized arguments: more"),
+        (phone_book.main, ["--out", __file__], "wants a new file, or a study"),
+        (grain.main, ["--out", "."], "is a folder; wants the name of a file"),
+        (grain.main, ["--out", str(CARD)], "is no study; wants a new file, or a study"),
+        (pretraining_study.main, ["--out", __file__], "wants a new file, or a study"),
     ],
 )
 def test_one_line(command, arguments, words, capsys, tmp_path, monkeypatch):

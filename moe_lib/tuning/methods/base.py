@@ -232,7 +232,7 @@ class Attached:
             "method": self.name,
             "settings": dataclasses.asdict(self.method),
             "base": self.fingerprint,
-            "n_trainable": self.n_trainable,
+            "n_trainable": self._saved_numbers(),
         }
 
         def write(aside: Path) -> None:
@@ -241,6 +241,10 @@ class Attached:
 
         write_folder(Path(folder), write)
         return Path(folder)
+
+    def _saved_numbers(self) -> int:
+        """Numbers that the saved method trains when it is read back."""
+        return self.n_trainable
 
     def _let_go(self) -> LanguageModel:
         self._restore_flags()

@@ -158,6 +158,9 @@ class AttachedPrefix(Attached):
         finally:
             self.method = method
 
+    def _saved_numbers(self) -> int:
+        return self.method.count(self.model.config)
+
     def drop_mlp(self) -> None:
         """After training: keep the vectors that the MLP makes, and drop the MLP. The model computes
         the same."""

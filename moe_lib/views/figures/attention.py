@@ -123,7 +123,7 @@ def reach_figure(
     for ax, (name, change) in zip(axes, changes.items(), strict=True):
         require_tensor(f"changes[{name!r}]", change, (len(words),))
         bars = ax.bar(range(len(words)), change.tolist(), color=BLUE)
-        bars[place].set(color=ORANGE, hatch="///", edgecolor="black")
+        bars[place].set(facecolor=ORANGE, hatch="///", edgecolor="black")
         ax.set(ylabel="share moved", title=f"{name} model", ylim=(0, most))
         ax.axvline(place, color=MID_GREY, lw=0.8, ls=":")
     axes[-1].set_xticks(range(len(words)), [shortened(word, 16) for word in words], rotation=45)

@@ -40,7 +40,7 @@ def gradient_figure(
     bars = right.barh(range(len(top)), gradient[place, top].tolist(), color=BLUE)
     for bar, token in zip(bars, top, strict=True):
         if token == true:
-            bar.set(color=VERMILION, hatch="///", edgecolor="black")
+            bar.set(facecolor=VERMILION, hatch="///", edgecolor="black")
     names = [shortened(vocabulary[token], 14) for token in top]
     right.set_yticks(range(len(top)), names, fontsize=8)
     right.axvline(0, color="black", lw=0.8)

@@ -102,7 +102,21 @@ def others_change_too(input_ids, words, ids, generator):
     return torch.where(labels == -100, input_ids.roll(1, 0), corrupted), labels
 
 
+def one_fate_per_word(input_ids, words, ids, generator):
+    """Every token of a picked word is masked, or every one is drawn, or every one stays."""
+    rows, most = len(words), int(words.max()) + 1
+    places = words.clamp(min=0)
+    picked = per_word(words, 0.15, generator)
+    fate = uniform((rows, most), generator).gather(1, places)
+    ordinary = torch.tensor([i for i in range(ids.vocab_size) if i not in ids.special_ids])
+    drawn = ordinary[(uniform(input_ids.shape, generator) * len(ordinary)).long()]
+    corrupted = torch.where(picked & (fate < 0.8), ids.mask_token_id, input_ids)
+    corrupted = torch.where(picked & (fate >= 0.8) & (fate < 0.9), drawn, corrupted)
+    return corrupted, input_ids.masked_fill(~picked, -100)
+
+
 WORDS = {
+    "one fate per word": (one_fate_per_word, "the same fate"),
     "17 % picked": (lambda *a: mask_words(*a, share=0.17), r"17\.\d% of words picked; want .* 15%"),
     "30 % picked": (tokens_of_the_budget, r"of words picked; want about 15%"),
     "78, 10, 12": (

@@ -243,6 +243,10 @@ PLAN = {
         plan(share, lambda h, d, k, b: math.ceil(b / (3 * h * (d // k) + h))),
         "no longer fits",
     ),
+    "rounded": (
+        plan(share, lambda h, d, k, b: round(b / (3 * h * (d // k) + h))),
+        "no longer fits",
+    ),
     "no router": (plan(share, lambda h, d, k, b: b // (3 * h * (d // k))), "router is missing"),
     "one row": (plan(share, lambda h, d, k, b: (b - h) // (3 * h * (d // k))), "one row"),
     "two matrices": (

@@ -70,11 +70,11 @@ def test_first_words_cuts_the_last_text():
     [
         (lambda: distinct_ngram_ratio(["a b"], 0), "n: got 0"),
         (lambda: distinct_ngram_ratio(["a b"], 3), "texts: got 1 texts without 3 words"),
-        (lambda: near_duplicate_share([]), "texts: got none"),
+        (lambda: near_duplicate_share([]), "texts: got []"),
         (lambda: near_duplicate_share(["a"], threshold=1), "threshold: got 1"),
         (lambda: near_duplicate_share(["a"], shingle_size=0), "shingle_size: got 0"),
         (lambda: first_words(["a b"], 0), "count: got 0"),
-        (lambda: first_words(["a b"], 3), "count: got 3, but the texts have only 2"),
+        (lambda: first_words(["a b"], 3), "count: got 3; wants at most 2"),
     ],
 )
 def test_wrong_input_is_named(call, message):

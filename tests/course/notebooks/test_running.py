@@ -2,6 +2,7 @@
 failure."""
 
 import pytest
+from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from moe_course.__main__ import main
@@ -86,4 +87,4 @@ def test_command_line_reports_failure(tmp_path, capsys):
 
 def test_show_wants_words():
     with pytest.raises(ValueError, match="alt: got 'a plot'"):
-        show(None, alt="a plot")
+        show(Figure(), alt="a plot")

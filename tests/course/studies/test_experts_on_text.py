@@ -97,8 +97,8 @@ def test_the_last_point_is_the_one_with_most_tokens():
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["--run", "twice", "hash", "0"], "setting: got 'twice'"),
-        (["--run", "once", "mash", "0"], "design: got 'mash'"),
+        (["--run", "twice", "hash", "0"], "SETTING: got 'twice'"),
+        (["--run", "once", "mash", "0"], "DESIGN: got 'mash'"),
         (["--run", "once", "hash", "x"], "SEED: got 'x'"),
         (["--part", "3", "2"], "K: got 3"),
     ],
