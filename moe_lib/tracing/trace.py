@@ -236,8 +236,8 @@ class RoutingTrace:
         """
         real, rows = self.real, torch.ones(len(self.real), dtype=torch.bool)
         if tokens is not None:
-            require_tensor("tokens", tokens, tuple(real.shape))
-            require_tensor("tokens", tokens, None, (torch.bool, "whole"), real.device, 0, 1)
+            require_tensor("tokens", tokens, tuple(real.shape), device=real.device)
+            require(bool((tokens == tokens.bool()).all()), "tokens", "other numbers", "0 and 1")
             real = real & tokens.bool()
         if domains is not None:
             wanted = {domains} if isinstance(domains, str) else set(domains)

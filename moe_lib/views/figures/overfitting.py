@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from moe_lib.errors import require
+from moe_lib.errors import is_number, require
 from moe_lib.validation import checked
 from moe_lib.views.figures.arguments import require_columns
 from moe_lib.views.figures.preferences import COLOURS
@@ -68,6 +68,9 @@ def effects_figure(
         empty = [name for name, values in remedies.items() if len(values) == 0]
         wants = "at least one effect for each of one or more remedies"
         require(remedies and not empty, f"effects[{title!r}]", empty or "none", wants)
+        for name, values in remedies.items():
+            place = f"effects[{title!r}][{name!r}]"
+            require(all(map(is_number, values)), place, values, "numbers", TypeError)
     units = dict.fromkeys(effects, unit) if isinstance(unit, str) else unit
     missing = [title for title in effects if title not in units]
     require(not missing, "unit", list(units), f"a unit for {', '.join(missing)}")

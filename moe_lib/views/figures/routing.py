@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from moe_lib.errors import require
+from moe_lib.errors import is_number, require
 from moe_lib.model.routing import Routing
 from moe_lib.validation import Count, Texts, checked
 from moe_lib.views.figures.seeds import COLOURS, MARKERS
@@ -74,6 +74,8 @@ def moves_figure(runs: Mapping[str, Sequence], hollow: Texts = ()) -> Figure:
         good = all(hasattr(one, "moves") and hasattr(one, "recall") for one in learned)
         wants = "at least one run, each with .moves and .recall"
         require(len(learned) > 0 and good, f"runs[{name!r}]", learned, wants)
+        numbers = all(is_number(one.moves) and is_number(one.recall) for one in learned)
+        require(numbers, f"runs[{name!r}]", learned, "moves and recall that are numbers")
         moves, recall = [one.moves for one in learned], [one.recall for one in learned]
         face = "none" if name in hollow else colour
         ax.plot(moves, recall, marker, color=colour, mfc=face, ms=9, alpha=0.85)

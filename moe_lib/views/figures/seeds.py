@@ -45,6 +45,8 @@ def dots_figure(
     require(len(rows) > 0, "rows", "no row", "at least one")
     for name, values in rows.items():
         require(len(values) > 0, f"rows[{name!r}]", "no value", "at least one, a value per seed")
+    unknown = [name for name in hollow if name not in rows]
+    require(not unknown, "hollow", unknown, f"names of rows: {', '.join(rows)}")
     figure = Figure(figsize=(WIDTH, 0.75 + 0.29 * len(rows)), layout="constrained")
     ax = figure.subplots()
     for row, (name, values) in enumerate(rows.items()):
@@ -88,6 +90,10 @@ def curves_figure(
     require(0 < len(curves) <= len(COLOURS), "curves", len(curves), f"1 to {len(COLOURS)} curves")
     for name, table in curves.items():
         require_numbers(f"curves[{name!r}]", table)
+        positive = not logy or float(table.min().min()) >= 0
+        require(positive, f"curves[{name!r}]", "numbers below 0", "larger ones with logy")
+        positive = not logx or float(min(table.index)) >= 0
+        require(positive, f"curves[{name!r}]", "places below 0", "larger ones with logx")
     figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
     ax = figure.subplots()
     looks = zip(curves.items(), COLOURS, MARKERS, STYLES, strict=False)

@@ -82,6 +82,9 @@ def packing_figure(lengths: Sequence[Count], packed: Packed, end_token_id: Natur
     them.
     """
     require(len(lengths) > 0, "lengths", lengths, "a length at least")
+    documents = 1 + int(packed.documents.max()) if packed.documents.numel() else 0
+    wants = f"those of the {len(lengths)} documents of lengths, or of the first of them"
+    require(0 < documents <= len(lengths), "packed", f"{documents} documents", wants)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     longest = max(lengths)

@@ -131,6 +131,10 @@ class RouterPlayground(MessageWidget, StaticDisplay, anywidget.AnyWidget):
             f"{len(experts)} of them",
             f"at most {MAX_EXPERTS}",
         )
+        require(len(experts) > 0, "experts", "none of them", "a direction for each expert")
+        known = set(PlaneSettings.__dataclass_fields__) - {"method"}
+        for name, value in settings.items():
+            require(name in known, name, value, f"some of {', '.join(sorted(known))}", TypeError)
         words = sorted(set(self.labels))
         self._ids = torch.tensor([words.index(label) for label in self.labels])
         settings = {"selection_bias": (0.0,) * len(experts), **settings, "method": method}

@@ -186,7 +186,7 @@ ENTRIES = [
     ),
     Entry(
         "moe_lib.save_checkpoint",
-        lambda: dict(model=new_model(), folder=folder(), tokenizer=load_tokenizer()),
+        lambda: dict(model=new_model(vocab_size=4096), folder=folder(), tokenizer=load_tokenizer()),
         {
             "model": [*MODEL, torch.nn.Linear(2, 2), NOT_FINITE, CHANGED],
             "folder": [None, *(value for value in FOLDER if value != __file__)],
