@@ -26,7 +26,6 @@ class Learned:
         ("packed", lambda: packing_figure([3], pack([[1, 2], [3, 4]], 2, 0), 0)),
         (r"curves\['a'\]", lambda: curves_figure(BELOW, "x", "y", logy=True)),
         (r"curves\['a'\]", lambda: curves_figure(BELOW, "x", "y", logx=True)),
-        ("hollow", lambda: dots_figure({"a": [1.0]}, "x", hollow=["b"])),
         ("experts", lambda: RouterPlayground(experts=[])),
         ("temprature", lambda: RouterPlayground(temprature=1)),
     ],
