@@ -6,7 +6,7 @@ import pytest
 from moe_lib.text import pack
 from moe_lib.views.figures.overfitting import effects_figure
 from moe_lib.views.figures.routing import moves_figure
-from moe_lib.views.figures.seeds import curves_figure, dots_figure
+from moe_lib.views.figures.seeds import curves_figure
 from moe_lib.views.figures.text import packing_figure
 from moe_lib.views.router_playground import RouterPlayground
 
