@@ -54,6 +54,8 @@ def encode_questions(
         token_lists(questions, tokenizer, "questions"),
         token_lists(contexts, tokenizer, "contexts"),
     )
+    wants = f"less than max_length − 3 ({max_length - 3}): a window holds a question, too"
+    require(stride < max_length - 3, "stride", stride, wants)
     spans = [None] * len(questions) if answers is None else _spans(answers, contexts)
     kept: dict[str, list] = {}  # several questions share a passage
     rows = []

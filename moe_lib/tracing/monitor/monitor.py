@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import TrainerCallback
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_takes
 from moe_lib.model import load_entropy, max_violation
 from moe_lib.modules import bare
 from moe_lib.tracing.monitor.watched import Watched
@@ -74,6 +74,8 @@ class RoutingMonitor(TrainerCallback):
         known = log is None or callable(log) or hasattr(log, "add_scalar") or hasattr(log, "log")
         wants = "a SummaryWriter, a run of wandb, a function of (numbers, step), or None"
         require(known, "log", type(log).__name__, wants, TypeError)
+        if not (hasattr(log, "add_scalar") or hasattr(log, "log")):
+            require_takes("log", log, "numbers by name", "a step")
 
     # As a context manager
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import anywidget
 import traitlets
 
-from moe_lib.errors import require
+from moe_lib.errors import require, require_takes
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.finite import all_finite, finite
@@ -96,6 +96,7 @@ class TryOut(MessageWidget, StaticDisplay, anywidget.AnyWidget):
                 "(text, question)" if asks else "a text",
             )
         first = pairs[0] if pairs else ("", None)
+        require_takes("answer", answer, "a text", *(["a question"] if asks else []))
         self._answer, self._examples, self._asks = answer, pairs, asks
         self._result = None
         question = first[1] if question is None else question

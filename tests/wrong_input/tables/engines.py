@@ -180,7 +180,7 @@ ENTRIES = [
         {
             "model": [*MODEL, torch.nn.Linear(2, 2)],
             "every": COUNT,
-            "log": [3, "file", {}],
+            "log": [3, "file", {}, lambda: 3, lambda numbers: 3],
             "collapse": SHARE,
         },
     ),
