@@ -10,7 +10,7 @@ from moe_lib.text import MaskingIds, encode_corpus, load_tokenizer, pack
 from moe_lib.text.order import seeded_generator
 from moe_lib.text.packing import Packed
 from moe_lib.tracing import LayerTrace, RoutingTrace, read_trace
-from moe_lib.tracing.engines.files import open_trace
+from moe_lib.tracing.engines.trace_sources import open_trace
 from moe_lib.tracing.masked_words import predict_masked
 from moe_lib.training.optimiser import warmup_cosine
 from moe_lib.tuning.examples import Encoded

@@ -6,7 +6,7 @@ from moe_lib.tracing.analysis.comparing_readings import (
     compare_readings,
 )
 from moe_lib.tracing.capture import trace_generation, trace_routing
-from moe_lib.tracing.engines.files import open_trace
+from moe_lib.tracing.engines.trace_sources import open_trace
 from moe_lib.tracing.interventions.changing_k import experts_per_token, largest_k, trained_k
 from moe_lib.tracing.interventions.switching_off import experts_off
 from moe_lib.tracing.joining import join_traces

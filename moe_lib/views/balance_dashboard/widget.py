@@ -15,7 +15,7 @@ from moe_lib.training.cure_settings import Cure, cure_words
 from moe_lib.training.live import FAILED, LiveTraining, fresh_model
 from moe_lib.training.loop import StepReport, train
 from moe_lib.training.recorder import BalanceRecorder
-from moe_lib.views.balance_dashboard.page_messages import DashboardMessages
+from moe_lib.views.balance_dashboard.dashboard_messages import DashboardMessages
 from moe_lib.views.balance_dashboard.payload import MAX_RUNS, dashboard_view, step_rows
 from moe_lib.views.balance_dashboard.words import balance_words, status_words
 from moe_lib.views.kit.assets import script, style
