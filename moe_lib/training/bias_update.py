@@ -1,5 +1,5 @@
-"""Load balance in training: the step of the selection bias. The losses, and the numbers that say
-how even the load is, stand in `moe_lib.model.balance`: a model's forward pass needs them."""
+"""Auxiliary-loss-free balance (DeepSeek-V3) in training: the step of the selection bias. The losses,
+and the numbers of an even load, stand in `moe_lib.model.balance`, as a forward pass needs them."""
 
 from torch import Tensor, nn
 
