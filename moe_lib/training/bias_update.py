@@ -1,4 +1,4 @@
-"""Auxiliary-loss-free balance (DeepSeek-V3) in training: the step of the selection bias. The losses,
+"""Auxiliary-loss-free balance (DeepSeek-V3) in training: the step of the selection bias. Losses,
 and the numbers of an even load, stand in `moe_lib.model.balance`, as a forward pass needs them."""
 
 from torch import Tensor, nn
