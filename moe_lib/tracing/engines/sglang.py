@@ -8,7 +8,7 @@ from torch import Tensor
 from moe_lib.errors import require
 from moe_lib.tracing.engines.arrays import trace_from_arrays
 from moe_lib.tracing.engines.moe_layers import MoELayers
-from moe_lib.tracing.engines.responses import answers, decoded, token_ids
+from moe_lib.tracing.engines.responses import answers, decoded, require_names, token_ids
 from moe_lib.tracing.trace import UNKNOWN_TOKEN, RoutingTrace
 from moe_lib.validation import Count, Natural, checked
 
@@ -30,6 +30,7 @@ def trace_from_sglang(
     tokenizer: Any = None,
 ) -> RoutingTrace:
     """See `RoutingTrace.from_sglang`."""
+    require_names(tokenizer)
     if n_layers is None and layers is not None:
         n_layers = len(layers)
     if n_layers is None and config is not None:

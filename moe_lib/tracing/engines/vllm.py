@@ -50,14 +50,14 @@ def _of_choice(
     name: str, place: str, answer: dict, choice: dict, outline: tuple, tokenizer: Any
 ) -> tuple[Tensor, list[int]]:
     """Routing (tokens, layers, k) of prompt and completion, and their token ids."""
-    own, before = (
-        None if value is None else decoded(f"{where} {field}", value, outline, "int16")
-        for where, field, value in (
-            (place, "routed_experts", choice.get("routed_experts")),
-            (name, "prompt_routed_experts", _either(answer, choice, "prompt_routed_experts")),
-        )
-    )
-    require(own is not None, f"{place} routed_experts", own, _FLAG)
+    asked, own = choice.get("routed_experts"), None
+    before = _either(answer, choice, "prompt_routed_experts")
+    if before is not None:
+        before = decoded(f"{name} prompt_routed_experts", before, outline, "int16")
+        own = before[:0] if isinstance(asked, list) and not asked else None  # one token, unread
+    if own is None:
+        require(asked is not None, f"{place} routed_experts", asked, _FLAG)
+        own = decoded(f"{place} routed_experts", asked, outline, "int16")
     written = token_ids(f"{place} token_ids", choice.get("token_ids"))
     prompt = token_ids(f"{name} prompt_token_ids", _either(answer, choice, "prompt_token_ids"))
     if written is None and tokenizer is not None and isinstance(choice.get("text"), str):

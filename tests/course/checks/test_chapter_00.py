@@ -1,11 +1,9 @@
 """Wrong answers to the exercises of chapter 00: each is refused, with the hint that fits it."""
 
-import re
-
-import pytest
 import torch
 
 from moe_course import check
+from tests.course.checks.wrong_answers import cases, refused
 
 
 def share(experts, n_experts):
@@ -84,24 +82,12 @@ WORST = {
 }
 
 
-def _cases(wrong):
-    return pytest.mark.parametrize(
-        "answer, hint", [pytest.param(*case, id=name) for name, case in wrong.items()]
-    )
-
-
-def refused(exercise, answer, hint):
-    verdict = check(exercise, answer)
-    assert verdict.status == "not yet", verdict
-    assert re.search(hint, verdict.message), verdict.message
-
-
-@_cases(LOAD_SHARE)
+@cases(LOAD_SHARE)
 def test_wrong_load_share_is_refused_with_its_hint(answer, hint):
     refused("00.1", answer, hint)
 
 
-@_cases(WORST)
+@cases(WORST)
 def test_wrong_worst_violation_is_refused_with_its_hint(answer, hint):
     refused("00.2", answer, hint)
 

@@ -1,15 +1,14 @@
 """Wrong answers to the exercises of chapter 01: each is refused, with the hint that fits it."""
 
 import random
-import re
 from collections import Counter
 from itertools import pairwise
 
-import pytest
 import torch
 
 from moe_course import check
 from moe_lib.text import pack
+from tests.course.checks.wrong_answers import cases, refused
 
 
 def merged(ids, pair, new):
@@ -301,29 +300,17 @@ SPLIT = {
 }
 
 
-def _cases(wrong):
-    return pytest.mark.parametrize(
-        "answer, hint", [pytest.param(*case, id=name) for name, case in wrong.items()]
-    )
-
-
-def refused(exercise, answer, hint):
-    verdict = check(exercise, answer)
-    assert verdict.status == "not yet", verdict
-    assert re.search(hint, verdict.message), verdict.message
-
-
-@_cases(MERGE)
+@cases(MERGE)
 def test_wrong_merge_step_is_refused_with_its_hint(answer, hint):
     refused("01.1", answer, hint)
 
 
-@_cases(DECODE)
+@cases(DECODE)
 def test_wrong_decode_bytes_is_refused_with_its_hint(answer, hint):
     refused("01.2", answer, hint)
 
 
-@_cases(SPLIT)
+@cases(SPLIT)
 def test_wrong_split_is_refused_with_its_hint(answer, hint):
     refused("01.3", answer, hint)
 

@@ -1,13 +1,11 @@
 """Wrong answers to the exercises of chapter 06: each is refused, with the hint that fits it."""
 
-import re
-
-import pytest
 import torch
 
 from moe_course.checks.chapter_06 import CHECKS
 from moe_course.checks.exercises import run_check
-from moe_course.checks.verdicts import NOT_ATTEMPTED, NOT_YET
+from moe_course.checks.verdicts import NOT_ATTEMPTED
+from tests.course.checks.wrong_answers import cases, refused
 
 
 def shares(experts, n_experts):
@@ -168,31 +166,17 @@ STEP = {
 }
 
 
-def _cases(wrong):
-    return pytest.mark.parametrize(
-        "answer, hint", [pytest.param(*case, id=name) for name, case in wrong.items()]
-    )
-
-
-def refused(exercise, answer, hint):
-    torch.manual_seed(0)
-    verdict = run_check(exercise, CHECKS[exercise], answer)
-    assert verdict.status == NOT_YET, verdict
-    assert "Your code stopped" not in verdict.message
-    assert re.search(hint, verdict.message), verdict.message
-
-
-@_cases(LOSS)
+@cases(LOSS)
 def test_wrong_balance_loss_is_refused_with_its_hint(answer, hint):
     refused("06.1", answer, hint)
 
 
-@_cases(MODEL)
+@cases(MODEL)
 def test_wrong_loss_of_a_model_is_refused_with_its_hint(answer, hint):
     refused("06.2", answer, hint)
 
 
-@_cases(STEP)
+@cases(STEP)
 def test_wrong_bias_step_is_refused_with_its_hint(answer, hint):
     refused("06.3", answer, hint)
 

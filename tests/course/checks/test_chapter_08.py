@@ -1,14 +1,13 @@
 """Wrong answers to the exercises of chapter 08: each is refused, with the hint that fits it."""
 
 import math
-import re
 
-import pytest
 import torch
 
 from moe_course.checks.chapter_08 import CHECKS
 from moe_course.checks.exercises import run_check
-from moe_course.checks.verdicts import NOT_ATTEMPTED, NOT_YET
+from moe_course.checks.verdicts import NOT_ATTEMPTED
+from tests.course.checks.wrong_answers import cases, refused
 
 
 def attend(scores, value):
@@ -169,31 +168,17 @@ ATTEND = {
 }
 
 
-def _cases(wrong):
-    return pytest.mark.parametrize(
-        "answer, hint", [pytest.param(*case, id=name) for name, case in wrong.items()]
-    )
-
-
-def refused(exercise, answer, hint):
-    torch.manual_seed(0)
-    verdict = run_check(exercise, CHECKS[exercise], answer)
-    assert verdict.status == NOT_YET, verdict
-    assert "Your code stopped" not in verdict.message
-    assert re.search(hint, verdict.message), verdict.message
-
-
-@_cases(ABSORBED)
+@cases(ABSORBED)
 def test_wrong_absorbed_attention_is_refused_with_its_hint(answer, hint):
     refused("08.1", answer, hint)
 
 
-@_cases(CACHE)
+@cases(CACHE)
 def test_wrong_count_of_a_cache_is_refused_with_its_hint(answer, hint):
     refused("08.2", answer, hint)
 
 
-@_cases(ATTEND)
+@cases(ATTEND)
 def test_wrong_attention_of_a_stretched_model_is_refused_with_its_hint(answer, hint):
     refused("08.3", answer, hint)
 

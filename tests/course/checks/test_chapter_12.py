@@ -1,12 +1,10 @@
 """Wrong answers to the exercises of chapter 12: each is refused, with the hint that fits it."""
 
-import re
-
-import pytest
 import torch
 import torch.nn.functional as F
 
 from moe_course import check
+from tests.course.checks.wrong_answers import cases, refused
 
 
 def logits_of(x, weight, bias):
@@ -179,29 +177,17 @@ BEST = {
 }
 
 
-def _cases(wrong):
-    return pytest.mark.parametrize(
-        "answer, hint", [pytest.param(*case, id=name) for name, case in wrong.items()]
-    )
-
-
-def refused(exercise, answer, hint):
-    verdict = check(exercise, answer)
-    assert verdict.status != "passed", verdict
-    assert re.search(hint, verdict.message), verdict.message
-
-
-@_cases(GRADIENT)
+@cases(GRADIENT)
 def test_wrong_head_gradient_is_refused_with_its_hint(answer, hint):
     refused("12.1", answer, hint)
 
 
-@_cases(MEAN_LOSS)
+@cases(MEAN_LOSS)
 def test_wrong_mean_loss_is_refused_with_its_hint(answer, hint):
     refused("12.2", answer, hint)
 
 
-@_cases(BEST)
+@cases(BEST)
 def test_wrong_best_answer_is_refused_with_its_hint(answer, hint):
     refused("12.3", answer, hint)
 

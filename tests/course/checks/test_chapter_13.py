@@ -1,13 +1,12 @@
 """Wrong answers to the exercises of chapter 13: each is refused, with the hint that fits it."""
 
 import math
-import re
 
-import pytest
 import torch
 import torch.nn.functional as F
 
 from moe_course import check
+from tests.course.checks.wrong_answers import cases, refused
 
 LITERAL = frozenset({"system", "user", "answer"})
 
@@ -241,29 +240,17 @@ CONSTRAINED = {
 }
 
 
-def _cases(wrong):
-    return pytest.mark.parametrize(
-        "answer, hint", [pytest.param(*case, id=name) for name, case in wrong.items()]
-    )
-
-
-def refused(exercise, answer, hint):
-    verdict = check(exercise, answer)
-    assert verdict.status != "passed", verdict
-    assert re.search(hint, verdict.message), verdict.message
-
-
-@_cases(CHAT)
+@cases(CHAT)
 def test_wrong_chat_row_is_refused_with_its_hint(answer, hint):
     refused("13.1", answer, hint)
 
 
-@_cases(LOSS)
+@cases(LOSS)
 def test_wrong_answer_loss_is_refused_with_its_hint(answer, hint):
     refused("13.2", answer, hint)
 
 
-@_cases(CONSTRAINED)
+@cases(CONSTRAINED)
 def test_wrong_constrained_is_refused_with_its_hint(answer, hint):
     refused("13.3", answer, hint)
 

@@ -118,6 +118,15 @@ def test_vllm_every_choice_is_a_text_and_several_answers_are_one_batch(tmp_path)
         assert torch.equal(again.layers[1].experts, together.layers[1].experts)
 
 
+def test_vllm_one_token_was_written_and_never_read():
+    answer = vllm([], token_ids=IDS[PROMPT : PROMPT + 1])
+    answer["prompt_token_ids"] = IDS[:PROMPT]
+    trace = RoutingTrace.from_vllm(answer)
+    assert trace.input_ids.tolist() == [IDS[: PROMPT + 1]]
+    assert (experts_of(trace)[:PROMPT] == WHOLE[:PROMPT]).all()
+    assert int(trace.load(0).sum()) == PROMPT * K
+
+
 def test_vllm_object_of_generate():
     class Output:
         token_ids, routed_experts, text = IDS[PROMPT:], WHOLE[:-1].astype(np.int16), "…"

@@ -149,6 +149,7 @@ ENTRIES = [
             "k": OPTIONAL_COUNT,
             "n_experts": [*OPTIONAL_COUNT, 2],
             "layers": WRONG_LAYERS,
+            "tokenizer": [3, "mixture", {}],
         },
         {"n_experts": "experts", "response": ""},
     ),

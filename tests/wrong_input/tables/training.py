@@ -202,8 +202,8 @@ ENTRIES = [
     Entry(
         "moe_lib.load_checkpoint",
         lambda: dict(name_or_folder=checkpoint()),
-        {"name_or_folder": [*DAMAGED, "/tmp/no such checkpoint"]},
-        says={"name_or_folder": "/tmp"},
+        {"name_or_folder": [*DAMAGED, str(Path(tempfile.gettempdir()) / "no such checkpoint")]},
+        says={"name_or_folder": tempfile.gettempdir()},
     ),
     Entry(
         "moe_lib.save_checkpoint",
