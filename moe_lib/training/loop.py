@@ -93,7 +93,7 @@ def train(
     """
     plain = checking.trained_model(model)
     checking.require_batches(batches, plain)
-    checking.require_reusable("evaluation", evaluation, plain)
+    checking.require_reusable("evaluation", evaluation, plain, evaluate_every)
     require_takes("callback", callback, "a StepReport")
     checking.warn_of_half_precision(model, frames=4)  # `checked` is one of them
     folder = checking.writable_folder("folder", folder)

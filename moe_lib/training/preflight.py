@@ -115,10 +115,13 @@ def routers_to_balance(model: object, loads: object, speed: object) -> list[nn.M
     return routers
 
 
-def require_reusable(argument: str, batches: object, model: nn.Module | None = None) -> None:
+def require_reusable(
+    argument: str, batches: object, model: nn.Module | None = None, every: int | None = None
+) -> None:
     """Batches that are measured several times: None, or an iterable that is not used up, with the
     objective of `model`."""
-    if batches is None:
+    if batches is None:  # then nothing is measured, however often
+        require(every is None, "evaluate_every", every, f"None, or {argument} to be measured")
         return
     got, wants = type(batches).__name__, "a list of batches or another iterable"
     usable = hasattr(batches, "__iter__") and not isinstance(batches, str | bytes | dict)

@@ -260,7 +260,7 @@ def _check(model, batches, label_smoothing, objective, validation, evaluate_ever
     require(fits, "model", type(model).__name__, wants, TypeError)
     checking.require_batches(batches, plain)
     require_takes("objective", objective, "a model", "a batch", "options")
-    checking.require_reusable("validation", validation, plain)
+    checking.require_reusable("validation", validation, plain, evaluate_every)
     for number, batch in enumerate(validation if isinstance(validation, list | tuple) else ()):
         require_batch(f"validation[{number}]", batch, "labels")
     require_number("label_smoothing", label_smoothing, at_least=0, below=1)
