@@ -17,11 +17,13 @@ IGNORED = -100
 def check_bracket(bracket):
     falling = {1000: 5.0, 2000: 4.0, 3000: 3.5, 4000: 3.0}
     bumpy = {1000: 5.0, 2000: 3.4, 3000: 3.8, 4000: 3.2, 5000: 3.1}
+    begins_low = {1000: 3.4, 2000: 3.8, 3000: 3.2, 4000: 3.1}
     for curve, target, what in (
         (falling, 3.25, "a curve that passes 3.25 between 3,000 and 4,000 tokens"),
         (falling, 4.0, "a curve that measures exactly 4.0 at 2,000 tokens"),
         (bumpy, 3.6, "a curve that is below 3.6 early, above it again, and below at the end"),
-        (dict(reversed(falling.items())), 3.25, "the same points, given from last to first"),
+        (begins_low, 3.6, "a curve that starts below 3.6, rises above it, and is below at the end"),
+        (dict(reversed(falling.items())), 3.25, "the points of the first curve, last to first"),
         (falling, 6.0, "a curve that is below 6.0 at its first measurement already"),
         (falling, 2.9, "a curve that never gets as low as 2.9"),
         ({**bumpy, 5000: 3.7}, 3.6, "a curve that was below 3.6 and is above it at the end"),
@@ -52,7 +54,7 @@ def _expect_bracket(answer, curve, target, what):
     strictly = _bracket([(at, loss if loss != target else loss + 1) for at, loss in points], target)
     wrong = {
         "they stand the wrong way round: first above the target, then at or below it": right[::-1],
-        "it comes down there, but goes up again later. From when on does it stay down?": _first(
+        "it is down there, but goes up again later. From when on does it stay down?": _first(
             points, target
         ),
         "a measurement that equals the target counts as reached": strictly,
@@ -72,7 +74,7 @@ def _expect_bracket(answer, curve, target, what):
     got = tuple(float(one) for one in answer)
     for message, numbers in wrong.items():
         if numbers is not None and tuple(numbers) != right and got == tuple(map(float, numbers)):
-            expect_true(False, f"{what}: {message}.")
+            expect_true(False, f"{what}: {message}{'' if message.endswith('?') else '.'}")
     expect_equal(tuple(int(one) for one in got), right, f"{what}: the two numbers of tokens")
 
 

@@ -47,6 +47,19 @@ def test_a_line_end_starts_a_new_line():
     assert heights[0] == heights[1] == heights[2] < heights[3]
 
 
+def test_short_lines_are_drawn_larger_and_fill_the_width():
+    long = writing_figure(["a" * 20] * 8, [[1]] * 8, [4])
+    short = writing_figure(["word", "⏎", "and"] * 6, [[1]] * 18, [4])
+    for figure in (long, short):
+        figure.draw_without_rendering()
+    sizes = [figure.axes[0].texts[-1].get_fontsize() for figure in (long, short)]
+    assert 1.3 * sizes[0] < sizes[1] < 2 * sizes[0]
+    assert long.get_figwidth() == short.get_figwidth()
+    ax = long.axes[0]
+    ends = max(box.get_x() + box.get_width() for box in ax.patches)
+    assert ends > 0.9 * ax.get_xlim()[1]
+
+
 def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match="labels: got"):
         writing_figure([], [], [1])

@@ -12,6 +12,8 @@ from moe_lib.views.kit.lettering import MONO, WIDTH, columns, plain_words, short
 from moe_lib.views.kit.palette import SOFT_INK, expert_colour
 
 _LINE = 92  # characters per line of tokens
+_SHORT = 56  # the picture is at least so many characters wide: shorter lines are drawn larger
+_MARGIN = 6  # characters to the left, for the names of the layers
 _CHIP = 1.5  # least width of a chip per layer of numbers, in characters
 _ROW = 0.17  # inches per line of text or numbers
 
@@ -49,14 +51,16 @@ def writing_figure(
             f"one expert for each of {len(layers)} layers",
         )
     lines = _lines(labels)
-    height = 1 + len(layers)
-    figure = Figure(figsize=(WIDTH, 0.5 + _ROW * len(lines) * (height + 0.7)), layout="constrained")
+    rows = len(lines) * (len(layers) + 1.7)
+    reach = max(_SHORT, *(left + width for line in lines for _, left, width in line[-1:]))
+    scale = (_MARGIN + _LINE) / (_MARGIN + reach)  # of all sizes
+    figure = Figure(figsize=(WIDTH, 0.5 + _ROW * scale * rows), layout="constrained")
     ax = figure.subplots()
-    ax.set(xlim=(-6, _LINE), ylim=(len(lines) * (height + 0.7), 0))
+    ax.set(xlim=(-_MARGIN, reach), ylim=(rows, 0))
     ax.set_axis_off()
     ax.set_title(f"“{prompt}” …" if prompt else "", fontsize=10, loc="left", parse_math=False)
     for number, line in enumerate(lines):
-        top = number * (height + 0.7)
+        top = number * (len(layers) + 1.7)
         for below, layer in enumerate(layers, start=1):
             ax.text(
                 -0.5,
@@ -64,11 +68,11 @@ def writing_figure(
                 f"layer {layer}",
                 ha="right",
                 va="center",
-                fontsize=7,
+                fontsize=7 * scale,
                 color=SOFT_INK,
             )
         for token, left, width in line:
-            _draw_token(ax, labels[token], experts[token], left, width, top)
+            _draw_token(ax, labels[token], experts[token], (left, top), width, scale)
     return figure
 
 
@@ -90,8 +94,14 @@ def _lines(labels: Sequence[str]) -> list[list[tuple[int, float, float]]]:
 
 
 def _draw_token(
-    ax: Axes, label: str, experts: Sequence[int], left: float, width: float, top: float
+    ax: Axes,
+    label: str,
+    experts: Sequence[int],
+    corner: tuple[float, float],
+    width: float,
+    scale: float,
 ) -> None:
+    left, top = corner
     middle = left + width / 2
     ax.text(
         middle,
@@ -99,7 +109,7 @@ def _draw_token(
         shortened(label),
         ha="center",
         va="center",
-        fontsize=8,
+        fontsize=8 * scale,
         family=MONO,
         parse_math=False,
     )
@@ -121,7 +131,7 @@ def _draw_token(
             str(expert),
             ha="center",
             va="center",
-            fontsize=6.5,
+            fontsize=6.5 * scale,
             color=colour.text,
             weight="bold",
         )

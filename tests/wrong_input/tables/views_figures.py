@@ -299,4 +299,13 @@ ENTRIES = [
         merged={0: torch.ones(2, 4)},
         differs={0: 0.0},
     ),
+    figure(
+        "latent.timing_figure",
+        {
+            "milliseconds": [*MAPS, {64: 3}, {64: WORDS}, {"a": TABLE}, {-1: TABLE}],
+            "ways": [None, 3, [], [3]],
+        },
+        milliseconds={64: TABLE},
+        ways=[*TABLE.columns[:1]],
+    ),
 ]
