@@ -41,16 +41,16 @@ def _attend(scores, value):
 
 
 def _through(matrix, c, scores, v):
-    """The mix of latents sent through another matrix (heads, n, R); no answer if n is not v."""
+    """The mix of latents sent through another matrix (heads, n, d_c); no answer if n is not v."""
     if matrix.shape[1] != v:
         return torch.empty(0)
-    return torch.einsum("hnR,hR->hn", matrix, scores.softmax(-1) @ c)
+    return torch.einsum("hnc,hc->hn", matrix, scores.softmax(-1) @ c)
 
 
 def check_absorbed(absorbed_attention):
-    for heads, n, v, R, S in ((3, 7, 5, 4, 6), (2, 4, 4, 4, 1), (4, 60, 60, 5, 300)):
-        q, c = torch.randn(heads, n), torch.randn(S, R)
-        W_UK, W_UV = torch.randn(heads, n, R), torch.randn(heads, v, R)
+    for heads, n, v, d_c, S in ((3, 7, 5, 4, 6), (2, 4, 4, 4, 1), (4, 60, 60, 5, 300)):
+        q, c = torch.randn(heads, n), torch.randn(S, d_c)
+        W_UK, W_UV = torch.randn(heads, n, d_c), torch.randn(heads, v, d_c)
         scale = 0.7 / math.sqrt(n)
         with _Made() as made:
             answer = expect_answer(
@@ -58,7 +58,7 @@ def check_absorbed(absorbed_attention):
             )
         what = f"absorbed_attention with {heads} heads and {S} past tokens"
         expect_shape(answer, (heads, v), what)
-        key, value = torch.einsum("sR,hnR->hsn", c, W_UK), torch.einsum("sR,hvR->hsv", c, W_UV)
+        key, value = torch.einsum("sc,hnc->hsn", c, W_UK), torch.einsum("sc,hvc->hsv", c, W_UV)
         scores = torch.einsum("hn,hsn->hs", q, key)
         expect_close(
             answer,
@@ -66,8 +66,8 @@ def check_absorbed(absorbed_attention):
             what,
             hints={
                 "the scores are not multiplied by `scale`": _attend(scores, value),
-                "the scale is that of a latent, 1/√R. The scores are the same numbers as "
-                "before, so the scale stays": _attend(scores / math.sqrt(R), value),
+                "the scale is that of a latent, 1/√d_c. The scores are the same numbers as "
+                "before, so the scale stays": _attend(scores / math.sqrt(d_c), value),
                 "the softmax runs over the heads. Every head spreads its attention over the "
                 "past tokens": torch.einsum("hs,hsv->hv", (scores * scale).softmax(0), value),
                 "the mix stays in the space of the latents, or goes back through W_UK: the mix of "

@@ -22,8 +22,8 @@ from moe_lib.validation import Count, Seed, checked
 class LatentCache:
     """What one layer has when a new token comes: S past tokens, `heads` heads.
 
-    c         (S, R) latents; k_rotary (S, r) rotary keys, turned already
-    W_UK      (heads, n, R) and W_UV (heads, v, R), the up matrices
+    c         (S, d_c) latents; k_rotary (S, r) rotary keys, turned already
+    W_UK      (heads, n, d_c) and W_UV (heads, v, d_c), the up matrices
     q         (heads, n + r), the new token's queries: content first, then rotary
     """
 

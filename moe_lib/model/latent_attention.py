@@ -27,14 +27,14 @@ LATENT_NORM_EPS = 1e-6  # whatever rms_norm_eps is: so the official code builds 
 class LatentAttention(nn.Module):
     """Attention through low-rank latents (DeepSeek-V2, equations 37 to 47).
 
-    Sizes: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, R = kv_lora_rank.
+    Sizes: h heads, n = qk_nope_head_dim, r = qk_rope_head_dim, v = v_head_dim, d_c = kv_lora_rank.
 
     q_proj        (h(n + r), hidden): queries straight from x, with q_lora_rank None; else
     q_down_proj, q_norm, q_up_proj    queries through a latent of q_lora_rank numbers
-    kv_down_proj  (R + r, hidden): the latent of keys and values, then the rotary key
+    kv_down_proj  (d_c + r, hidden): the latent of keys and values, then the rotary key
     kv_norm       over the latent
-    kv_up_proj    (h(n + v), R): for each head n rows that make its key (W_UK), then v that make its
-                  value (W_UV)
+    kv_up_proj    (h(n + v), d_c): for each head n rows that make its key (W_UK), then v that make
+                  its value (W_UV)
     o_proj        (hidden, h·v)
 
     forward(x (batch, sequence, hidden), angles (batch or 1, sequence, r/2), visible=None,
@@ -68,7 +68,7 @@ class LatentAttention(nn.Module):
         check_input(x, self.d, self.kv_down_proj)
         query, memory = self.query(x, angles), self.memory(x, angles)
         if cache is not None:
-            memory, _ = cache.append(self.layer, memory)  # (batch, 1, keys, R + r)
+            memory, _ = cache.append(self.layer, memory)  # (batch, 1, keys, d_c + r)
         # A prompt has as many queries as keys: then expanding each key once is cheaper.
         attend = self.absorbed if memory.shape[2] > x.shape[1] else self.expanded
         mixed = attend(query, memory, visible)  # (batch, h, sequence, v)
@@ -82,18 +82,18 @@ class LatentAttention(nn.Module):
         return torch.cat((plain, rotate(turning, angles, self.magnitude)), dim=-1)
 
     def memory(self, x: Tensor, angles: Tensor) -> Tensor:
-        """(batch, sequence, hidden) -> (batch, 1, sequence, R + r): all that is kept of a token."""
+        """(batch, sequence, hidden) -> (batch, 1, sequence, d_c + r): what is kept of a token."""
         latent, key = self.kv_down_proj(x)[:, None].split((self.rank, self.rope_dim), dim=-1)
         return torch.cat((self.kv_norm(latent), rotate(key, angles, self.magnitude)), dim=-1)
 
     def keys_and_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """memory (batch, 1, keys, R + r) -> (batch, h, keys, n + r) and (batch, h, keys, v)"""
+        """memory (batch, 1, keys, d_c + r) -> (batch, h, keys, n + r) and (batch, h, keys, v)"""
         latent, shared_key = memory.split((self.rank, self.rope_dim), dim=-1)
         key, value = self._heads(self.kv_up_proj(latent[:, 0]), self.nope_dim, self.value_dim)
         return torch.cat((key, shared_key.expand(-1, self.heads, -1, -1)), dim=-1), value
 
     def expanded(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
-        """query (batch, h, sequence, n + r), memory (batch, 1, keys, R + r) -> (…, sequence, v)"""
+        """query (batch, h, sequence, n + r), memory (batch, 1, keys, d_c + r) -> (…, v)"""
         key, value = self.keys_and_values(memory)
         # The fast kernels want values as wide as keys; the plain one is half as fast.
         value = F.pad(value, (0, max(0, key.shape[-1] - self.value_dim)))  # (…, max(n + r, v))
@@ -104,11 +104,11 @@ class LatentAttention(nn.Module):
 
     def absorbed(self, query: Tensor, memory: Tensor, visible: Tensor | None = None) -> Tensor:
         """As `expanded`; one key for all heads, the memory itself, with its latent as value."""
-        up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, R)
+        up = self.kv_up_proj.weight.unflatten(0, (self.heads, -1))  # (h, n + v, d_c)
         key_up, value_up = up.split((self.nope_dim, self.value_dim), dim=1)
         plain, turned = query.split((self.nope_dim, self.rope_dim), dim=-1)
-        carried = torch.cat((_per_head(plain, key_up), turned), dim=-1)  # (batch, h, …, R + r)
-        rows = carried.flatten(1, 2)[:, None]  # (batch, 1, h · sequence, R + r): just more queries
+        carried = torch.cat((_per_head(plain, key_up), turned), dim=-1)  # (batch, h, …, d_c + r)
+        rows = carried.flatten(1, 2)[:, None]  # (batch, 1, h · sequence, d_c + r): more queries
 
         new, held = query.shape[2], memory.shape[2]
         if visible is None and self.causal and new > 1:
@@ -118,8 +118,8 @@ class LatentAttention(nn.Module):
             visible = visible.expand(-1, self.heads, -1, -1).flatten(1, 2)[:, None]  # as rows
         how = dict(attn_mask=visible, scale=self.scale)
         mixed = F.scaled_dot_product_attention(rows, memory, memory, **how)  # like rows
-        latent = mixed[:, 0, :, : self.rank]  # (batch, h · sequence, R)
-        latent = latent.unflatten(1, (self.heads, -1))  # (batch, h, sequence, R)
+        latent = mixed[:, 0, :, : self.rank]  # (batch, h · sequence, d_c)
+        latent = latent.unflatten(1, (self.heads, -1))  # (batch, h, sequence, d_c)
         return _per_head(latent, value_up.transpose(1, 2))
 
     def _heads(self, x: Tensor, *widths: int) -> tuple[Tensor, ...]:

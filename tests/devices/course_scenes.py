@@ -84,6 +84,7 @@ def collapse():
     }
     torch.manual_seed(0)
     definitions("06_load_balance.ipynb", "def freeze(", names)
+    definitions("06_load_balance.ipynb", "def shared(", names)
     definitions("06_load_balance.ipynb", "def collapse(", names)
     return {name: names["collapse"](change, 0, 4) for name, change in names["CHANGES"].items()}
 

@@ -10,6 +10,7 @@ from moe_lib.views.figures.preferences import (
     bits_figure,
     coactivation_figure,
     domain_figure,
+    domain_words,
     importance_figure,
     interval_figure,
     saturation_figure,
@@ -29,6 +30,17 @@ def test_heat_maps_share_one_scale_and_mark_the_even_share():
     assert bar.lines[0].get_ydata()[0] == pytest.approx(2 / 3)
     with pytest.raises(ValueError, match="tables"):
         domain_figure({}, 0.5)
+
+
+def test_words_tell_the_largest_share_of_every_row():
+    words = domain_words({"trained": TABLE, "untrained": TABLE / 2}, even=2 / 3)
+    assert words.startswith(
+        "Heat maps, domain by expert; an even share is 66.7%. Largest, trained,"
+    )
+    assert "trained, art: expert 2 125%; trained, code: expert 0 90%; untrained, art" in words
+    assert words.endswith("untrained, code: expert 0 45%.")
+    with pytest.raises(ValueError, match="tables"):
+        domain_words({}, 0.5)
 
 
 def test_intervals_span_low_to_high_around_the_share():
@@ -61,7 +73,10 @@ def test_coactivation_leaves_the_diagonal_out_of_picture_and_scale():
 
 def test_saturation_draws_each_layer_with_its_chance():
     found, chance = torch.tensor([[0.2, 0.1], [0.6, 0.5], [1, 1]]), torch.full((3, 2), 0.15)
-    (ax,) = saturation_figure([0, 10, 100], found, chance, [1, 2]).axes
+    (ax,) = saturation_figure([0, 90, 100], found, chance, [1, 2]).axes
+    told = [label.get_text() for label in ax.get_xticklabels()]
+    assert told == ["0", "100"]  # 90 would lie upon 100
+    assert ax.lines[0].get_xdata().tolist() == [0, 90, 100]
     assert torch.tensor(ax.lines[0].get_ydata()).tolist() == found[:, 0].tolist()
     assert torch.tensor(ax.lines[3].get_ydata()).tolist() == chance[:, 1].tolist()
     assert [text.get_text() for text in ax.get_legend().get_texts()][:2] == ["layer 1", "layer 2"]

@@ -4,7 +4,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
-from moe_lib.views.figures.writing import writing_figure
+from moe_lib.views.figures.writing import writing_figure, writing_words
 from moe_lib.views.kit.palette import expert_colour
 
 LABELS = ["Once", "␣upon", "⏎", "␣a"]
@@ -60,10 +60,21 @@ def test_short_lines_are_drawn_larger_and_fill_the_width():
     assert ends > 0.9 * ax.get_xlim()[1]
 
 
-def test_wrong_input_is_refused():
+def test_the_words_tell_the_text_and_how_many_experts_each_layer_used():
+    words = writing_words(LABELS, EXPERTS, [1, 2], prompt="$x$ is")
+    assert words == (
+        "4 tokens written after “$x$ is”: Once␣upon⏎␣a. "
+        "Different first experts: layer 1 4, layer 2 4."
+    )
+    same = writing_words(["a", "b"], [[5], [5]], [3])
+    assert same == "2 tokens written: ab. Different first experts: layer 3 1."
+
+
+@pytest.mark.parametrize("made", [writing_figure, writing_words])
+def test_wrong_input_is_refused(made):
     with pytest.raises(ValueError, match="labels: got"):
-        writing_figure([], [], [1])
+        made([], [], [1])
     with pytest.raises(ValueError, match="experts: got '1 rows'"):
-        writing_figure(["a", "b"], [[1]], [1])
+        made(["a", "b"], [[1]], [1])
     with pytest.raises(ValueError, match="experts: got"):
-        writing_figure(["a"], [[1, 2]], [1])
+        made(["a"], [[1, 2]], [1])

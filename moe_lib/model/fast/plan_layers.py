@@ -176,7 +176,7 @@ class LatentStep:
         self.factors = setting.factors_by_step(attention.magnitude)
         self.rank, self.kv_norm = attention.rank, Norm(attention.kv_norm)
         self.q_norm = Norm(attention.q_norm) if attention.q_compressed else None
-        up = attention.kv_up_proj.weight.unflatten(0, (attention.heads, -1))  # (h, n + v, R)
+        up = attention.kv_up_proj.weight.unflatten(0, (attention.heads, -1))  # (h, n + v, d_c)
         self.key_up, value_up = up.split((attention.nope_dim, attention.value_dim), dim=1)
         self.value_up = value_up.transpose(1, 2)
         self.out = Product(attention.o_proj.weight, attention.o_proj.bias, setting.batch)
@@ -237,7 +237,7 @@ class LatentStep:
         torch.add(*self.query_parts, out=self.turned)
         mixed = attend(
             self.query, self.memory, self.latents, position + 1, self.hide
-        )  # (batch, h, R)
+        )  # (batch, h, d_c)
         values = torch.bmm(mixed.transpose(0, 1), self.value_up)  # (h, batch, v)
         self.out.add_to(x, values.transpose(0, 1).flatten(1))
 

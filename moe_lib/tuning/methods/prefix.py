@@ -58,7 +58,7 @@ class PrefixedCache:
     """Stands in for the cache of one layer in one pass: what it gives back begins with the prefix.
 
     parts   keys and values, each (1, kv_heads, length, head_dim); latent attention: (1, 1, length,
-            R + r) alone
+            d_c + r) alone
     cache   the caller's own, which never holds the prefix; None: nothing was read before
     """
 

@@ -33,13 +33,7 @@ def domain_figure(
     `label` says of what the numbers are shares.
     A share at or above `highest` (the largest of all tables if None) has the darkest colour.
     """
-    require(len(tables) > 0, "tables", "none", "at least one table")
-    first = next(iter(tables.values()))
-    for title, table in tables.items():
-        require_numbers(f"tables[{title!r}]", table)
-        same = len(table) == len(first)
-        wants = f"{len(first)} rows, as the first table has"
-        require(same, f"tables[{title!r}]", f"{len(table)} rows", wants)
+    first = _same_rows(tables)
     highest = (
         max(table.to_numpy().max() for table in tables.values()) if highest is None else highest
     )
@@ -55,6 +49,29 @@ def domain_figure(
     bar = figure.colorbar(image, ax=list(axes), label=label)
     bar.ax.axhline(even, color="red", linewidth=3)
     return figure
+
+
+@checked
+def domain_words(tables: Mapping[str, pd.DataFrame], even: Finite) -> str:
+    """What `domain_figure` shows, in words: each domain's largest share. Errors as there."""
+    _same_rows(tables)
+    told = "; ".join(
+        f"{title}, {domain}: expert {row.idxmax()} {row.max():.0%}"
+        for title, table in tables.items()
+        for domain, row in table.iterrows()
+    )
+    return f"Heat maps, domain by expert; an even share is {even:.1%}. Largest, {told}."
+
+
+def _same_rows(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """The first of the tables, which must have as many rows as the others."""
+    require(len(tables) > 0, "tables", "none", "at least one table")
+    first = next(iter(tables.values()))
+    for title, table in tables.items():
+        require_numbers(f"tables[{title!r}]", table)
+        wants = f"{len(first)} rows, as the first table has"
+        require(len(table) == len(first), f"tables[{title!r}]", f"{len(table)} rows", wants)
+    return first
 
 
 @checked
@@ -136,8 +153,8 @@ def coactivation_figure(tables: Mapping[str, Tensor]) -> Figure:
         ax.set_yticks(ax.get_xticks())
         ax.tick_params(labelsize=7)
         ax.set_title(title, fontsize=10)
+        ax.set_xlabel("… this share also chose expert j")
     axes[0].set_ylabel("of the tokens of expert i …")
-    axes[0].set_xlabel("… this share also chose expert j")
     figure.colorbar(image, ax=list(axes), label="N_ij / N_i")
     return figure
 
@@ -161,7 +178,8 @@ def saturation_figure(
         ax.plot(steps, chance[:, number], markerfacecolor="none", **dotted)
     ax.plot([], [], color="black", linestyle=":", label="by chance, at the loads of both")
     ax.set_xscale("symlog", linthresh=max(1, sorted(steps)[1] if len(steps) > 1 else 1))
-    ax.set_xticks(list(steps), [str(int(step)) for step in steps], fontsize=8, rotation=30)
+    told = _apart(steps)
+    ax.set_xticks(told, [str(int(step)) for step in told], fontsize=8)
     ax.minorticks_off()
     ax.set(xlabel="training step (log scale)", ylabel="share of the final experts", ylim=(0, 1.03))
     ax.spines[["top", "right"]].set_visible(False)
@@ -253,6 +271,15 @@ def importance_figure(
     axes[0].set_ylabel("rise of the loss without it,\nnats per token")
     axes[0].legend(fontsize=8)
     return figure
+
+
+def _apart(steps: list[int]) -> list[int]:
+    """The steps whose numbers stand apart on a log scale: the last one, and back from there."""
+    told: list[int] = []
+    for step in sorted(steps, reverse=True):
+        if not told or told[-1] >= 1.3 * step:
+            told.append(step)
+    return told[::-1]
 
 
 def _number_experts(ax: Axes, n_experts: int) -> None:

@@ -36,20 +36,7 @@ def writing_figure(
 
     Raises ValueError if there is no token, or a token without one expert per layer.
     """
-    require(len(labels) > 0, "labels", list(labels), "one token at least")
-    require(
-        len(experts) == len(labels),
-        "experts",
-        f"{len(experts)} rows",
-        f"one for each of {len(labels)} tokens",
-    )
-    for row in experts:
-        require(
-            len(row) == len(layers),
-            "experts",
-            list(row),
-            f"one expert for each of {len(layers)} layers",
-        )
+    _require_rows(labels, experts, layers)
     lines = _lines(labels)
     rows = len(lines) * (len(layers) + 1.7)
     reach = max(_SHORT, *(left + width for line in lines for _, left, width in line[-1:]))
@@ -74,6 +61,33 @@ def writing_figure(
         for token, left, width in line:
             _draw_token(ax, labels[token], experts[token], (left, top), width, scale)
     return figure
+
+
+@checked
+def writing_words(
+    labels: Sequence[str],
+    experts: Sequence[Sequence[Natural]],
+    layers: Sequence[Natural],
+    prompt: str = "",
+) -> str:
+    """What `writing_figure` shows, in words: the text, and how many experts came first in each
+    layer. Arguments and errors as there."""
+    _require_rows(labels, experts, layers)
+    different = (len(set(firsts)) for firsts in zip(*experts, strict=True))
+    used = ", ".join(f"layer {i} {n}" for i, n in zip(layers, different, strict=True))
+    after = f" after “{prompt}”" if prompt else ""
+    return (
+        f"{len(labels)} tokens written{after}: {''.join(labels)}. Different first experts: {used}."
+    )
+
+
+def _require_rows(labels: Sequence, experts: Sequence[Sequence], layers: Sequence) -> None:
+    require(len(labels) > 0, "labels", list(labels), "one token at least")
+    wants = f"one for each of {len(labels)} tokens"
+    require(len(experts) == len(labels), "experts", f"{len(experts)} rows", wants)
+    for row in experts:
+        wants = f"one expert for each of {len(layers)} layers"
+        require(len(row) == len(layers), "experts", list(row), wants)
 
 
 def _lines(labels: Sequence[str]) -> list[list[tuple[int, float, float]]]:

@@ -92,6 +92,15 @@ ENTRIES = [
         even=0.5,
     ),
     figure(
+        "preferences.domain_words",
+        {
+            "tables": [*MAPS, {"a": TABLE, "b": TABLE[:1]}, {"a": WORDS}, {3: TABLE}],
+            "even": [None, NAN, "0.5", True],
+        },
+        tables={"a": TABLE},
+        even=0.5,
+    ),
+    figure(
         "preferences.interval_figure",
         {
             "shares": [
@@ -278,6 +287,18 @@ ENTRIES = [
     ),
     figure(
         "writing.writing_figure",
+        {
+            "labels": [*TEXTS, []],
+            "experts": [None, 3, "ab", [[0]], [[0], [-1]], [[0], ["1"]], [[0], [1, 2]]],
+            "layers": [None, 3, "1", [0.5], [-1]],
+            "prompt": TEXT,
+        },
+        labels=["a", "b"],
+        experts=[[0], [1]],
+        layers=[1],
+    ),
+    figure(
+        "writing.writing_words",
         {
             "labels": [*TEXTS, []],
             "experts": [None, 3, "ab", [[0]], [[0], [-1]], [[0], ["1"]], [[0], [1, 2]]],
