@@ -35,7 +35,7 @@ from pathlib import Path
 
 import torch
 
-from moe_course.studies.rows_of_text import BATCH, HELD_OUT, LENGTH, STEPS, Texts
+from moe_course.studies.rows_of_text import BATCH, HELD_OUT, LENGTH, STEPS, Opening, Texts
 from moe_course.studies.running import (
     STUDIES,
     Curve,
@@ -64,7 +64,7 @@ SETTINGS = ("once", "again")
 WARMUP = 400  # a short one harms dense most
 WIDE_PART = 4  # "wide" stops after one part in so many
 POINTS = 40  # measurements of a run
-RATES = (0.003, 0.006, 0.012)
+RATES = (0.0015, 0.003, 0.006, 0.012)
 SEEDS = 3
 TUNING_SEED, TUNING_SHARE = 100, 8  # the rates are chosen on an eighth of the steps
 STUDY = STUDIES / "experts_on_text.json"
@@ -102,8 +102,8 @@ def text_config(design: str) -> ModelConfig:
 @checked
 def train_one(
     design: str,
-    rows: torch.Tensor,
-    texts: Texts,
+    rows: torch.Tensor | Opening,
+    texts: Texts | Opening,
     *,
     seed: Seed,
     rate: Positive,
@@ -112,7 +112,7 @@ def train_one(
     stop_after: Count | None = None,
     folder: Path | None = None,
 ) -> dict:
-    """Train one model on rows (n, 128).
+    """Train one model on rows (n, 128), or on the opening of a run of seed 0.
 
     stop_after   end there: what the full run has at that step comes out
     folder       keep the state there, so that a run that is broken off goes on
@@ -126,7 +126,7 @@ def train_one(
     every = max(1, steps // points)
     run = train(
         model,
-        Batches(rows, BATCH, seed=seed),
+        rows if isinstance(rows, Opening) else Batches(rows, BATCH, seed=seed),
         steps=steps,
         learning_rate=rate,
         min_learning_rate_ratio=1.0,
@@ -148,7 +148,7 @@ def train_one(
             int(tokens[min((window + 1) * every, len(history)) - 1]): float(loss)
             for window, loss in windows.items()
         },
-        "seen_loss": float(evaluate(model, texts.seen)),
+        "seen_loss": float(evaluate(model, texts.seen)) if texts.seen else None,
         "max_violation": float(last_tenth.mean()),
         "seconds": float(history["seconds"].sum()),
     }

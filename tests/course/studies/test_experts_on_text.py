@@ -4,7 +4,7 @@ one by one, and a file that is what the command writes."""
 import pytest
 import torch
 
-from moe_course.studies import experts_on_text
+from moe_course.studies import experts_on_text, rows_of_text
 from moe_course.studies.experts_on_text import (
     BATCH,
     DESIGNS,
@@ -19,7 +19,8 @@ from moe_course.studies.experts_on_text import (
 )
 from moe_lib import LanguageModel
 from moe_lib.counting import count_parameters
-from moe_lib.files import read_json
+from moe_lib.files import read_json, write_tensors
+from moe_lib.text import Batches
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +130,30 @@ def test_what_is_stored_is_what_the_command_writes():
         assert all(1 < loss < 8 for loss in run["heldout_loss"].values())
     for design, sizes in study["parameters"].items():
         assert sizes["total"] == count_parameters(text_config(design)).total
+
+
+def test_the_opening_is_the_first_part_of_a_run(texts, tmp_path, monkeypatch):
+    """The file gives the batches of seed 0, bit for bit, and training on it makes the same curve
+    as training on all rows."""
+    monkeypatch.setattr(rows_of_text, "OPENING_STEPS", 2)
+    monkeypatch.setattr(rows_of_text, "HELD_OUT", sum(len(b["labels"]) for b in texts.exam))
+    path = tmp_path / "opening.safetensors"
+    rows_of_text.write_opening(texts, path)
+    opening = rows_of_text.Opening.load(path)
+    whole = Batches(texts.once, BATCH, seed=0)
+    for step in range(2):
+        batch, expected = opening.at(step), whole.at(step)
+        assert all(torch.equal(batch[name], expected[name]) for name in expected)
+    with pytest.raises(ValueError, match="step: got 2; wants less than 2"):
+        opening.at(2)
+    how = dict(seed=0, rate=0.01, steps=4, points=2, stop_after=2)
+    stored = train_one("hash", texts.once, texts, **how)
+    again = train_one("hash", opening, opening, **how)
+    assert again["heldout_loss"] == stored["heldout_loss"] and again["seen_loss"] is None
+
+
+def test_another_file_is_no_opening(tmp_path):
+    path = tmp_path / "other.safetensors"
+    write_tensors(path, {"rows": torch.zeros(2, LENGTH)})
+    with pytest.raises(ValueError, match="other.safetensors"):
+        rows_of_text.Opening.load(path)
