@@ -14,9 +14,8 @@ from moe_lib.model import KVCache, rotary_angles
 
 # What a wrong call computes: where the new tokens stand when `past` are held, and what is read.
 _PLACES = {
-    "every call starts at position 0 again: where do the new tokens stand?": lambda past, new: (
-        torch.arange(new)
-    ),
+    "from the second call on they differ: what would the model have to be told of the tokens "
+    "that are new?": lambda past, new: torch.arange(new),
     "the new token stands one place too far left: the first free place is number "
     "`cache.length`": lambda past, new: torch.arange(max(past - 1, 0), max(past - 1, 0) + new),
     "the new token stands one place too far right, as if a token were missing before "

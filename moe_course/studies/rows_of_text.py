@@ -76,7 +76,7 @@ class Opening:
         found, _ = read_tensors(path)
         shapes = {"rows": (OPENING_STEPS * BATCH, LENGTH), "exam": (HELD_OUT, LENGTH)}
         sizes = {name: tuple(part.shape) for name, part in found.items()}
-        require(sizes == shapes, str(path), sizes, shapes)
+        require(sizes == shapes, str(path), sizes, str(shapes))
         rows, exam = (found[name].long() for name in shapes)
         return cls(rows, evaluation_batches(exam, 32))
 

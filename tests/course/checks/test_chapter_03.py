@@ -193,7 +193,10 @@ def other_speeds(model, fresh, cache):
 
 
 CACHE = {
-    "from 0 again": (wrong_cache(places=lambda p, n: torch.arange(n)), "starts at position 0"),
+    "from 0 again": (
+        wrong_cache(places=lambda p, n: torch.arange(n)),
+        "be told of the tokens that are new",
+    ),
     "one too far left": (
         wrong_cache(places=lambda p, n: torch.arange(max(p - 1, 0), max(p - 1, 0) + n)),
         "too far left",

@@ -101,6 +101,7 @@ def choose_v3(outside=-torch.inf, chosen_by=None, groups_by=None, score=None):
         (choose_v3(outside=0.0), "visit a group that is not among their best"),
         (choose_v3(outside=-1.0), "what if all allowed ones are lower"),
         (choose_v3(outside=-10.0), "what if all allowed ones are lower"),
+        (choose_v3(outside=-100.0), "what if all allowed ones are lower"),
         (choose_v3(outside=-50.0), "what if all allowed ones are lower"),
         (choose_v3(chosen_by=lambda s, b: s), "missing in the choice of the experts"),
         (choose_v3(groups_by=lambda s, b: s), "groups are scored without the bias"),
