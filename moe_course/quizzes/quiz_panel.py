@@ -5,6 +5,16 @@ import ipywidgets as widgets
 
 from moe_course.quizzes.marking import Quiz, code_html
 
+# ipywidgets gives a choice the height of one line: a long one would lie upon the next where the
+# page is narrow.
+STYLE = """<style>
+.moe-quiz .widget-radio-box label {
+  display: flex; align-items: flex-start; height: auto; line-height: 1.35; margin: 2px 0;
+  white-space: normal;
+}
+.moe-quiz .widget-radio-box input { flex: none; float: none; height: 1.35em; margin: 0 8px 0 1px; }
+</style>"""
+
 
 class QuizPanel:
     """Keeps the controls and a Quiz in step, both ways."""
@@ -22,10 +32,12 @@ class QuizPanel:
                 layout=widgets.Layout(width="auto"),
                 tooltip=f"Choices of question {index + 1}",
             )
+            radio.add_class("moe-quiz")
             radio.observe(self._on_choice(index), names="index")
             self.radios.append(radio)
             self.feedback.append(widgets.HTML())
-            rows += [widgets.HTML(title), radio, self.feedback[-1]]
+            style = STYLE if index == 0 else ""
+            rows += [widgets.HTML(style + title), radio, self.feedback[-1]]
         self.button = widgets.Button(
             description="Check answers", tooltip="Mark the quiz and explain the answers"
         )
