@@ -15,7 +15,6 @@ from moe_lib.model import Experts, LanguageModel, MoELayer, Routing
 from moe_lib.model.fast.dispatch import Order, combine, dispatch
 from moe_lib.model.fast.ways import choose_way
 from moe_lib.modules import bare
-from moe_lib.parallel.collectives import from_all
 from moe_lib.parallel.exchange import exchange, exchange_counts, exchange_with_gradient
 from moe_lib.parallel.ranks import here
 from moe_lib.validation import checked
@@ -95,7 +94,8 @@ def shard_experts(model: nn.Module) -> nn.Module:
     returns the model. Alone, nothing changes.
 
     From then on every rank has to call the model whenever one does; `train` does so. Expert e is on
-    rank e // (E / ranks). ValueError for more ranks than experts, or ranks that do not divide them.
+    rank e // (E / ranks). `whole_model` brings them back. ValueError for more ranks than experts,
+    or ranks that do not divide them.
     """
     ranks, layers = here(), moe_layers(model)
     for layer in layers:
@@ -106,26 +106,6 @@ def shard_experts(model: nn.Module) -> nn.Module:
         if not isinstance(layer.experts, ShardedExperts):
             layer.experts = ShardedExperts(layer.experts)
     return model
-
-
-@checked
-def whole_experts(model: nn.Module) -> nn.Module:
-    """Bring the experts of all ranks back to every rank, in place: the model is then an ordinary
-    one. Every rank has to call it. Returns the model."""
-    for layer in moe_layers(model):
-        if isinstance(layer.experts, ShardedExperts):
-            layer.experts = _whole(layer.experts)
-    return model
-
-
-def _whole(sharded: ShardedExperts) -> Experts:
-    _, width, hidden = sharded.gate_up_proj.shape
-    with torch.device("meta"):
-        experts = Experts(sharded.n_experts, hidden, width // 2)
-    for name, weight in sharded.named_parameters():
-        together = torch.cat(from_all(weight))
-        setattr(experts, name, nn.Parameter(together, requires_grad=weight.requires_grad))
-    return experts.train(sharded.training)
 
 
 def moe_layers(model: nn.Module) -> list[MoELayer]:

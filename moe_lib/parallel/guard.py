@@ -5,13 +5,23 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch.distributed as dist
 
-from moe_lib.parallel.ranks import RankLost, Ranks, first_line, here, leave, notes, whoami
+from moe_lib.parallel.ranks import (
+    RankLost,
+    Ranks,
+    first_line,
+    here,
+    launched,
+    leave,
+    notes,
+    say,
+    whoami,
+)
 
 # What gloo and NCCL say when the other side does not answer.
 _WORDS = ("gloo", "nccl", "connection closed", "connection reset", "timed out", "broken pipe")
@@ -32,20 +42,23 @@ def guard(to_go_on: str = "") -> Iterator[None]:
         yield
         return
     store.set(f"who {ranks.rank}", whoami())
-    try:
-        with _break_off_on_sigterm():
+    with _sigterm() as sigterm:
+        try:
             yield
-    except BaseException as error:
-        if not _is_broken_exchange(error):
-            _remember(
-                store, f"rank {ranks.rank} stopped: {type(error).__name__}: {first_line(error)}"
-            )
-            leave()
-            raise
-        reason = _reason(store, ranks, error)
-        _remember(store, reason)
-        leave()  # which lets go of those that wait for this one
-        raise RankLost(reason + (f"; {to_go_on}" if to_go_on else "")) from None
+        except BaseException as error:
+            sigterm(signal.SIG_IGN)  # until it has said why
+            if not _is_broken_exchange(error):
+                said = f"{type(error).__name__}: {first_line(error)}"
+                _remember(store, f"rank {ranks.rank} stopped: {said}")
+                leave()
+                raise
+            reason = _reason(store, ranks, error)
+            _remember(store, reason)
+            leave()  # which lets go of those that wait for this one
+            lost = RankLost(reason + (f"; {to_go_on}" if to_go_on else ""))
+            if launched():
+                say(lost)
+            raise lost from None
 
 
 def _is_broken_exchange(error: BaseException) -> bool:
@@ -55,9 +68,11 @@ def _is_broken_exchange(error: BaseException) -> bool:
 
 
 @contextmanager
-def _break_off_on_sigterm() -> Iterator[None]:
+def _sigterm() -> Iterator[Callable]:
+    """SIGTERM breaks off what this rank does, within the `with` block; gives a function that
+    handles it in another way. Signals reach the main thread only: nothing happens elsewhere."""
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda handler: None
         return
 
     def stop(number, frame):
@@ -65,7 +80,7 @@ def _break_off_on_sigterm() -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield lambda handler: signal.signal(signal.SIGTERM, handler)
     finally:
         signal.signal(signal.SIGTERM, previous)
 

@@ -58,6 +58,8 @@ def launch(
     name = function if isinstance(function, str) else _name_of(function)
     module, _, inside = name.partition(":")
     require(bool(module and inside), "function", name, '"package.module:function"')
+    absent = [rank for rank in missing if rank >= ranks]
+    require(not absent and len(set(missing)) < ranks, "missing", missing, f"some of {ranks} ranks")
     with tempfile.TemporaryDirectory(prefix="moe_lib_ranks_") as folder:
         started = _start(name, ranks, json.dumps(dict(arguments or {})), Path(folder), missing)
         try:

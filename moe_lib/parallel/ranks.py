@@ -145,10 +145,17 @@ def _roll_call(store: dist.Store, ranks: Ranks, timeout: float) -> None:
         time.sleep(0.02)
 
 
+def say(lost: RankLost) -> None:
+    """Print the line of this rank, once."""
+    if not getattr(lost, "said", False):
+        name = f"rank {os.environ.get('RANK', '?')} of {os.environ.get('WORLD_SIZE', '?')}"
+        print(f"{name}: {lost}", file=sys.stderr, flush=True)
+        lost.said = True
+
+
 def _one_line(kind, error, traceback) -> None:
     """How an error ends a process: RankLost with its line, all others as ever."""
-    if not issubclass(kind, RankLost):
+    if issubclass(kind, RankLost):
+        say(error)
+    else:
         sys.__excepthook__(kind, error, traceback)
-        return
-    name = f"rank {os.environ.get('RANK', '?')} of {os.environ.get('WORLD_SIZE', '?')}"
-    print(f"{name}: {error}", file=sys.stderr, flush=True)

@@ -27,7 +27,8 @@ def run_identity(model: nn.Module, settings: StepSettings) -> dict[str, dict]:
     """What makes a run this run, as JSON holds it: "settings" of its steps, and "model": class,
     configuration (at the start: callbacks may change it), and what is frozen."""
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    about = {"class": type(model).__name__, **model.config.to_dict(), "frozen": frozen}
+    kind = type(model).__name__.removeprefix("FSDP")  # the same run, spread over several ranks
+    about = {"class": kind, **model.config.to_dict(), "frozen": frozen}
     return json.loads(json.dumps({"settings": dataclasses.asdict(settings), "model": about}))
 
 

@@ -60,7 +60,8 @@ class StepTogether(OptimiserStep):
     router that looks at the tokens beside a token. What is drawn by lot is drawn anew on each rank.
     """
 
-    def __post_init__(self):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
         plain = bare(self.model)
         _start_alike(plain)
         spread = {id(p) for p in plain.parameters() if is_sharded(p)}
