@@ -20,6 +20,7 @@ from moe_lib.parallel import (
     shard_rest,
     whole_model,
 )
+from moe_lib.parallel.measuring import measure_exchanges
 from tests.training.small import RandomBatches, make_model, weights_of
 
 LIMITED = dict(router="group_limited", n_group=2, topk_group=1)
@@ -58,6 +59,7 @@ def everything(cases, folder, official):
     save_distributed(model, Path(folder) / "two")
     done["transformers"] = beside_transformers(official)
     done["interrupted"] = stops_together()
+    done["exchanges"] = exchanges()
     done["listening"] = listening()
     return done
 
@@ -108,6 +110,12 @@ def stops_together():
     stop = lambda report: here().rank == 1 and report.row["step"] == 1  # noqa: E731
     run = train(make_model(), RandomBatches(), steps=5, progress=False, callback=stop)
     return [len(run.history), run.interrupted]
+
+
+def exchanges():
+    """Sizes in bytes, and seconds of an all-to-all of each."""
+    sizes = [2**n for n in range(12, 23)]
+    return [sizes, measure_exchanges(sizes)]
 
 
 def listening():
