@@ -73,7 +73,8 @@ def device_loads(load: Tensor, place: Tensor, of: Tensor | None = None) -> Tenso
     require_tensor("place", place, of.shape, torch.int64, low=0)
     count = torch.bincount(of, minlength=len(load))
     require(int(count.min()) > 0, "of", of.tolist(), f"every one of {len(load)} experts")
-    each = load[of] / count[of]
+    of, place = of.cpu(), place.cpu()
+    each = load[of] / count.cpu()[of]
     return torch.zeros(int(place.max()) + 1, dtype=torch.float64).index_add(0, place, each)
 
 
@@ -99,8 +100,9 @@ def devices_of_tokens(experts: Tensor, place: Tensor) -> Tensor:
     require_tensor("place", place, ("experts",), torch.int64, low=0)
     high = len(place) - 1
     require_tensor("experts", experts, ("tokens", "k"), torch.int64, low=0, high=high)
-    goes = torch.zeros(len(experts), int(place.max()) + 1, dtype=torch.bool)
-    return goes.scatter(1, place[experts], True)
+    home = place.to(experts.device)[experts]  # (tokens, k)
+    goes = torch.zeros(len(home), int(place.max()) + 1, dtype=torch.bool, device=home.device)
+    return goes.scatter(1, home, True)
 
 
 def _load(load: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ run goes on from its last state."""
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,10 @@ from moe_lib.parallel import RankLost, launch, load_distributed
 from tests.parallel.workers import OF_SIX, alone_in_vain, killed, opened, sleeps
 from tests.training.small import RandomBatches, make_model, weights_of
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(os.name == "nt", reason="signals and torchrun as Unix has them"),
+]
 REPOSITORY = Path(__file__).parents[2]
 STEPS = 6
 
@@ -66,6 +70,15 @@ def test_an_error_of_one_rank_is_said_by_the_others(tmp_path):
     said = "rank 0 of 2: rank 1 stopped: KeyError: 'a callback of one rank\\nwith a bug'; the same"
     assert len(lines(first.printed)) == 1 and lines(first.printed)[0].startswith(said)
     assert "Traceback" not in first.printed and "Traceback" in second.printed  # who has the bug
+
+
+def test_a_rank_that_falls_silent(tmp_path):
+    """Stopped, not ended: its connection stays open, and the limit of `join` decides."""
+    given = dict(folder=str(tmp_path), steps=STEPS, at=1, by=int(signal.SIGSTOP), timeout=6)
+    first, second = launch(killed, 2, given, may_fail=True, timeout=200)
+    (line,) = lines(first.printed)
+    assert line.startswith("rank 0 of 2: rank 1 of 2 does not answer"), line
+    assert second.code == -signal.SIGKILL  # the launch has ended it
 
 
 def test_a_rank_that_never_comes():

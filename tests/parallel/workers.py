@@ -144,9 +144,9 @@ def opened(folder):
     return weights_of(whole_model(model)).tolist()
 
 
-def killed(folder, steps, at=None, by=signal.SIGKILL):
+def killed(folder, steps, at=None, by=signal.SIGKILL, timeout=30):
     """A training of which rank 1 is killed after step `at`."""
-    join(timeout=30)
+    join(timeout=timeout)
 
     def kill(report):
         if here().rank == 1 and report.row["step"] == at:
