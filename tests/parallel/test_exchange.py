@@ -4,6 +4,10 @@ parallelism on the same weights."""
 import pytest
 import torch
 
+from moe_lib.model import Routing
+from moe_lib.parallel.experts import travel_plan
+from moe_lib.views.drawings.two_machines import EACH, TOKENS, travellers
+
 HIDDEN, K, OWN = 16, 2, 2  # of the model in `traffic`; experts on each rank
 
 
@@ -58,9 +62,6 @@ def test_nobody_listens_beyond_this_machine(on_two):
 
 
 def test_a_travel_plan_by_hand():
-    from moe_lib.model import Routing
-    from moe_lib.parallel.experts import travel_plan
-
     experts = torch.tensor([[0, 1], [2, 0], [3, 2]])  # two on each of two ranks
     weights = torch.ones(3, 2)
     kept = torch.tensor([[True, True], [True, True], [True, False]])
@@ -69,3 +70,13 @@ def test_a_travel_plan_by_hand():
     assert order.load.tolist() == [2, 2]
     assert order.token.tolist() == [0, 1, 1, 2]  # token 1 goes to both, token 0 to one, once
     assert local.tolist() == [[0, 1], [-1, 0], [0, -1], [1, -1]]  # token 2's second is dropped
+
+
+def test_the_drawing_sends_whom_the_plan_sends():
+    for machine, tokens in enumerate(TOKENS):
+        experts = torch.tensor(list(tokens.values()))
+        weights, scores = torch.ones(3, 2), torch.zeros(3, 4)
+        routing = Routing(experts, weights, scores, scores, torch.ones(3, 2, dtype=torch.bool))
+        order, _ = travel_plan(routing, EACH)
+        away = order.token.split(order.load.tolist())[1 - machine]
+        assert [list(tokens)[token] for token in away] == travellers(machine)
