@@ -16,7 +16,8 @@ from moe_lib.validation import Positive, checked
 
 FILE = "MOE_LIB_RANKS"  # a file through which the processes of `launch` find each other
 LOOPBACK = "MOE_LIB_LOOPBACK"  # set: talk within this machine only
-WAIT = 60.0  # seconds that a rank waits for another one, by default
+# Seconds that a rank waits for another one, by default. The first one writes files meanwhile.
+WAIT = 300.0
 
 
 class RankLost(RuntimeError):
@@ -52,7 +53,7 @@ def here() -> Ranks:
 
 def launched() -> bool:
     """Was this process started as one of several, by torchrun or by `launch`?"""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
+    return "RANK" in os.environ and _number("WORLD_SIZE", "1") > 1
 
 
 @checked
@@ -67,7 +68,7 @@ def join(timeout: Positive = WAIT) -> Ranks:
     """
     if here().several or not launched():
         return here()
-    rank, size = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE"))
+    rank, size = _number("RANK"), _number("WORLD_SIZE")
     require(0 <= rank < size, "RANK", rank, f"a number from 0 to {size - 1}")
     if os.environ.get(LOOPBACK):
         os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
@@ -77,7 +78,7 @@ def join(timeout: Positive = WAIT) -> Ranks:
     _roll_call(store, Ranks(rank, size), timeout)
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)) % torch.cuda.device_count())
+        torch.cuda.set_device(_number("LOCAL_RANK", str(rank)) % torch.cuda.device_count())
         backend = "cpu:gloo,cuda:nccl"
     group = dist.PrefixStore("group", store)
     try:
@@ -113,6 +114,13 @@ def whoami() -> str:
     return f"{socket.gethostname()} {os.getpid()}"
 
 
+def _number(name: str, default: str = "") -> int:
+    """A variable of the environment, as torchrun sets them."""
+    said = os.environ.get(name, default)
+    require(said.isdigit(), name, said, "a whole number, as torchrun sets it")
+    return int(said)
+
+
 def _store(rank: int, size: int, limit: timedelta) -> dist.Store:
     if os.environ.get(FILE):
         store = dist.FileStore(os.environ[FILE], -1)
@@ -120,7 +128,7 @@ def _store(rank: int, size: int, limit: timedelta) -> dist.Store:
         return store
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         require(name in os.environ, name, None, "set, as torchrun does")
-    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    address, port = os.environ["MASTER_ADDR"], _number("MASTER_PORT")
     served = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"  # by torchrun itself
     opens = rank == 0 and not served
     try:

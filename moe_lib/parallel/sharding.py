@@ -52,8 +52,9 @@ def whole_model(model: nn.Module) -> LanguageModel:
     whole.load_state_dict({name: tensor.clone() for name, tensor in tensors.items()}, assign=True)
     if plain.config.tie_word_embeddings:
         whole.head.weight = whole.embedding.weight
-    for parameter in whole.parameters():
-        parameter.requires_grad_(True)
+    learns = {name: tensor.requires_grad for name, tensor in plain.named_parameters()}
+    for name, parameter in whole.named_parameters():
+        parameter.requires_grad_(learns[name])
     return whole.train(plain.training)
 
 
