@@ -162,8 +162,10 @@ def say(lost: RankLost) -> None:
 
 
 def _one_line(kind, error, traceback) -> None:
-    """How an error ends a process: RankLost with its line, all others as ever."""
+    """How an error ends a process: RankLost with its line, all others as ever. The interpreter's
+    own end would wait for exchanges that nobody answers any more, up to their time limit."""
     if issubclass(kind, RankLost):
         say(error)
-    else:
-        sys.__excepthook__(kind, error, traceback)
+        sys.stdout.flush()
+        os._exit(1)
+    sys.__excepthook__(kind, error, traceback)

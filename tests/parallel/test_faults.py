@@ -72,6 +72,15 @@ def test_an_error_of_one_rank_is_said_by_the_others(tmp_path):
     assert "Traceback" not in first.printed and "Traceback" in second.printed  # who has the bug
 
 
+def test_all_others_say_who_is_gone_and_end_by_themselves(tmp_path):
+    given = dict(folder=str(tmp_path), steps=STEPS, at=3)
+    done = launch(killed, 4, given, may_fail=True, timeout=200)
+    assert [one.code for one in done] == [1, -signal.SIGKILL, 1, 1]
+    for rank in (0, 2, 3):
+        (line,) = lines(done[rank].printed)
+        assert line.startswith(f"rank {rank} of 4: rank 1 of 4 is gone"), line
+
+
 def test_a_rank_that_falls_silent(tmp_path):
     """Stopped, not ended: its connection stays open, and the limit of `join` decides."""
     given = dict(folder=str(tmp_path), steps=STEPS, at=1, by=int(signal.SIGSTOP), timeout=6)
