@@ -13,7 +13,10 @@ MAY_IMPORT = {
     "validation": set(),
     "text": set(),
     "model": set(),
-    "training": {"text", "model"},
+    # Several processes: what they exchange, add up and cost. Training takes its steps with it;
+    # whatever stands after training may start processes, and nothing before it knows of them.
+    "parallel": {"model"},
+    "training": {"text", "model", "parallel"},
     "tracing": {"model"},
     "interop": {"model"},
     "tuning": {"text", "model", "training", "interop"},

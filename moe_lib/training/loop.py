@@ -15,8 +15,9 @@ from moe_lib.training.evaluation import evaluate
 from moe_lib.training.interrupt import FinishStepOnInterrupt
 from moe_lib.training.optimiser import StepSettings, make_optimiser
 from moe_lib.training.state import load_state, run_identity, save_state
-from moe_lib.training.step import OptimiserStep, StepResult
+from moe_lib.training.step import StepResult
 from moe_lib.training.tensorboard import tensorboard_log
+from moe_lib.training.together import here, step_for_all, stops_anywhere, together
 from moe_lib.validation import Callback, Count, Flag, Natural, NonNegative, Positive, Share, checked
 
 
@@ -48,6 +49,7 @@ class TrainingRun:
 
 
 @checked
+@together
 def train(
     model: nn.Module,
     batches: BatchSource,
@@ -88,14 +90,15 @@ def train(
                    with its state saved
 
     An interrupt (Ctrl-C) finishes the step, saves, and returns what there is. TrainingDiverged at
-    the first loss or gradient that is not finite names the step and the cause; ValueError or
-    TypeError for bad settings comes before the first step.
+    the first loss or gradient that is not finite names step and cause; ValueError or TypeError for
+    bad settings comes first of all. Started by torchrun, each process takes its rows of every batch
+    and all take one step (moe_lib.parallel); RankLost on all where one is lost.
     """
     plain = checking.trained_model(model)
     checking.require_batches(batches, plain)
     checking.require_reusable("evaluation", evaluation, plain, evaluate_every)
     require_takes("callback", callback, "a StepReport")
-    checking.warn_of_half_precision(model, frames=4)  # `checked` is one of them
+    checking.warn_of_half_precision(model, frames=5)  # `checked` and `together` too
     folder = checking.writable_folder("folder", folder)
     tensorboard = checking.writable_folder("tensorboard", tensorboard)
     rates = learning_rate, min_learning_rate_ratio, warmup_steps
@@ -107,18 +110,17 @@ def train(
     history = load_state(folder, plain, optimiser, identity) if folder and resume else []
     precision = autocast(next(plain.parameters()).device, bf16)
     labels = checking.FirstEpoch(batches, steps)
-    take_step = OptimiserStep(model, optimiser, steps, accumulation, clip, precision)
+    take_step = step_for_all(model, optimiser, steps, accumulation, clip, precision)
 
-    def keep() -> None:
-        if folder:
+    def keep(broken: bool = False) -> None:
+        if folder and not (broken and here().several):  # the other ranks may be elsewhere
             save_state(folder, plain, optimiser, history, identity)
 
     model.train()
     stopped = False
     with FinishStepOnInterrupt() as interrupt, tensorboard_log(tensorboard) as log:
-        numbers = range(len(history), steps)
         looks = dict(disable=not progress, leave=False, desc="training", unit="step")
-        bar = tqdm(numbers, initial=len(history), total=steps, **looks)
+        bar = tqdm(range(len(history), steps), initial=len(history), total=steps, **looks)
         for step in bar:
             rate = settings.rate(step)
             for group in optimiser.param_groups:
@@ -138,9 +140,9 @@ def train(
                 if callback is not None:
                     stopped = bool(callback(StepReport(row, result.counts.loads)))
             except BaseException:
-                keep()  # the steps that are done are not lost
+                keep(broken=True)  # the steps that are done are not lost
                 raise
-            stopped = stopped or interrupt.requested
+            stopped = stops_anywhere(stopped or interrupt.requested)
             if last or stopped or (step + 1) % save_every == 0:
                 keep()
             if stopped:

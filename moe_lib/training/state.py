@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from moe_lib.files import read_tensors, write_tensors
+from moe_lib.parallel.ranks import here
+from moe_lib.parallel.tensors import local, own_part, whole_shape, whole_tensor
 from moe_lib.training.diagnosis import TrainingDiverged
 from moe_lib.training.optimiser import StepSettings
 
@@ -25,20 +27,29 @@ def run_identity(model: nn.Module, settings: StepSettings) -> dict[str, dict]:
     """What makes a run this run, as JSON holds it: "settings" of its steps, and "model": class,
     configuration (at the start: callbacks may change it), and what is frozen."""
     frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
-    about = {"class": type(model).__name__, **model.config.to_dict(), "frozen": frozen}
+    kind = type(model).__name__.removeprefix("FSDP")  # the same run, spread over several ranks
+    about = {"class": kind, **model.config.to_dict(), "frozen": frozen}
     return json.loads(json.dumps({"settings": dataclasses.asdict(settings), "model": about}))
 
 
 def save_state(folder: Path, model, optimiser, history: list[dict], identity: dict) -> None:
     """Write everything a later `load_state` needs, in place of the previous state. Raises
-    TrainingDiverged rather than write weights that are not finite."""
+    TrainingDiverged rather than write weights that are not finite. Of several ranks all have to
+    call it, and the first one writes; the file is the same for any number of them."""
     for name, parameter in model.named_parameters():
-        if not torch.isfinite(parameter).all():
+        if not torch.isfinite(local(parameter)).all():
             raise TrainingDiverged(f"{folder / FILE}: not written, {name} is not finite")
-    tensors = _state_of(model) | {"random.cpu": torch.get_rng_state()}
+    tensors = {
+        f"{kind}.{name}": whole_tensor(model, name, tensor)
+        for (kind, name), tensor in _state_of(model).items()
+    }
+    tensors["random.cpu"] = torch.get_rng_state()
     for name, parameter in model.named_parameters():
         for key, value in optimiser.state.get(parameter, {}).items():
+            value = whole_tensor(model, name, value) if value.dim() else value
             tensors[f"optimiser.{key}.{name}"] = value
+    if not here().first:
+        return
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
     parts = {**identity, "history": history}
@@ -69,22 +80,27 @@ def load_state(folder: Path, model, optimiser, identity: dict) -> list[dict]:
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
     with torch.no_grad():
-        for name, tensor in _state_of(model).items():
-            tensor.copy_(tensors[name])
+        for (kind, name), tensor in _state_of(model).items():
+            tensor.copy_(own_part(model, name, tensors[f"{kind}.{name}"], tensor))
     for name, parameter in model.named_parameters():
         if f"optimiser.step.{name}" in tensors:
             moments = {key: tensors[f"optimiser.{key}.{name}"] for key in MOMENTS}
             on_device = optimiser.defaults["fused"]  # where torch keeps the step counts, too
             optimiser.state[parameter] = {
-                key: value if key == "step" and not on_device else value.to(parameter.device)
+                key: value
+                if key == "step" and not on_device
+                else value.to(parameter.device)
+                if key == "step"
+                else own_part(model, name, value, parameter)
                 for key, value in moments.items()
             }
     return history
 
 
-def _state_of(model: nn.Module) -> dict[str, Tensor]:
-    parameters = {f"model.{name}": parameter for name, parameter in model.named_parameters()}
-    return parameters | {f"buffer.{name}": buffer for name, buffer in model.named_buffers()}
+def _state_of(model: nn.Module) -> dict[tuple[str, str], Tensor]:
+    """("model" or "buffer", name) -> tensor, or this rank's part of it."""
+    parameters = {("model", name): parameter for name, parameter in model.named_parameters()}
+    return parameters | {("buffer", name): buffer for name, buffer in model.named_buffers()}
 
 
 def _same_run(path: Path, metadata: dict[str, str], identity: dict) -> list[dict]:
@@ -120,10 +136,13 @@ def _same_run(path: Path, metadata: dict[str, str], identity: dict) -> list[dict
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], model: nn.Module, optimiser) -> None:
     """ValueError unless the file holds exactly what this model and its optimiser need."""
-    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in _state_of(model).items()}
+    wanted = {
+        f"{kind}.{name}": (whole_shape(model, name, tensor), tensor.dtype)
+        for (kind, name), tensor in _state_of(model).items()
+    }
     for name, parameter in model.named_parameters():
         if any(f"optimiser.{key}.{name}" in tensors for key in MOMENTS):
-            moment = (parameter.shape, parameter.dtype)
+            moment = (whole_shape(model, name, parameter), parameter.dtype)
             kinds = ((torch.Size([]), torch.float32), moment, moment)
             wanted |= {
                 f"optimiser.{key}.{name}": kind for key, kind in zip(MOMENTS, kinds, strict=True)

@@ -61,6 +61,7 @@ class OptimiserStep:
     options: dict = field(default_factory=dict)
     attached: object = None
     first_step: int = 0
+    clip_gradients = staticmethod(nn.utils.clip_grad_norm_)
 
     def __call__(self, batch: dict[str, Tensor], step: int) -> StepResult:
         """`step` counts from 0. Raises TrainingDiverged for a loss or gradient that is not finite;
@@ -106,8 +107,7 @@ class OptimiserStep:
         return loss, balance_loss, sum(examples), counts
 
     def _forward(self, model: nn.Module, part: dict[str, Tensor], count: int) -> tuple:
-        """loss and output of a part. One without a label weighs 0 in the loss, but is routed and
-        balanced as the others."""
+        """loss and output of a part; one without a label weighs 0, but is routed and balanced."""
         if count:
             output = self.objective(model, part, self.options)
             return output.loss, output
@@ -126,7 +126,7 @@ class OptimiserStep:
         if hasattr(self.attached, "before_step"):
             self.attached.before_step(step, self.steps)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        norm = nn.utils.clip_grad_norm_(trained, self.clip)
+        norm = self.clip_gradients(trained, self.clip)
         if not torch.isfinite(norm):
             cause = diagnosis.first_bad_gradient(self._plain)
             self._stop(f"the gradient is not finite although the loss is; first: {cause}")

@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from moe_lib.parallel.ranks import here
+
 
 @contextmanager
 def tensorboard_log(folder: Path | None) -> Iterator[Callable[[dict], None]]:
-    """A function that logs a row; it does nothing without a folder."""
-    if folder is None:
+    """A function that logs a row; it does nothing without a folder, nor on any but the first
+    rank."""
+    if folder is None or not here().first:
         yield lambda row: None
         return
     from torch.utils.tensorboard import SummaryWriter  # optional, and slow to import

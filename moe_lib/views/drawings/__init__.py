@@ -12,6 +12,7 @@ from moe_lib.views.drawings.latent_cache import latent_cache
 from moe_lib.views.drawings.moe_layer import moe_layer
 from moe_lib.views.drawings.residual_stream import residual_stream
 from moe_lib.views.drawings.rotating_pairs import rotating_pairs
+from moe_lib.views.drawings.two_machines import two_machines
 
 DRAWINGS = {
     "capacity_seats": capacity_seats,
@@ -19,5 +20,6 @@ DRAWINGS = {
     "moe_layer": moe_layer,
     "residual_stream": residual_stream,
     "rotating_pairs": rotating_pairs,
+    "two_machines": two_machines,
 }
 __all__ = ["DRAWINGS"]  # functions without arguments: there is nothing to refuse
