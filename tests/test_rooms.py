@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "model": set(),
     "training": {"text", "model"},
     "tracing": {"model"},
+    "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},
     "tuning": {"text", "model", "training", "interop"},
     "views": {"text", "model", "training", "tracing", "tuning"},
