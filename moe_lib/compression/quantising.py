@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from moe_lib.compression.bit_packing import WIDTHS
-from moe_lib.compression.rounding import METHODS, QuantisedWeight, quantise_weight
+from moe_lib.compression.gptq import gptq_stack
+from moe_lib.compression.rounding import QuantisedWeight, quantise_weight
 from moe_lib.errors import require
 from moe_lib.model import LanguageModel
 from moe_lib.modules import bare
@@ -19,6 +20,7 @@ from moe_lib.shapes_only import shapes_only
 from moe_lib.training.checkpoint_checks import require_finite, require_plain
 from moe_lib.validation import Choice, Count, checked
 
+METHODS = ("nearest", "hqq", "gptq")
 PARTS = ("experts", "router", "rest")
 
 
@@ -70,12 +72,15 @@ def quantise(
     *,
     method: Choice(*METHODS) = "nearest",
     group_size: Count = 32,
+    squares: Mapping[str, torch.Tensor] | None = None,
 ) -> QuantisedModel:
     """Quantise the parts of a LanguageModel that `bits` names, {"experts": 4, "router": 8, "rest":
     None}: to 8, 4, 3 or 2 bits; None, or a part that is not named, stays.
 
-    method      "nearest" or "hqq"; see `moe_lib.compression.rounding`
+    method      "nearest" or "hqq" (see `rounding`), or "gptq" (see `gptq`): this one needs data
     group_size  weights with one scale and zero in common
+    squares     for "gptq": what `input_squares` gave for this model; a matrix that it does not name
+                is rounded by "hqq"
 
     Raises TypeError for another model, ValueError for a changed one, an unknown part, other bits,
     or weights that are not finite.
@@ -90,11 +95,16 @@ def quantise(
         )
     tensors = stored_tensors(model)
     require_finite("model", tensors)
-    weights = {
-        name: quantise_weight(tensor, width, group_size, method)
-        for name, tensor in tensors.items()
-        if (width := bits.get(part_of(name, tensor)))
-    }
+    needs = (method == "gptq") == (squares is not None)
+    require(needs, "squares", squares, 'what input_squares gives with "gptq", None with the others')
+    weights = {}
+    for name, tensor in tensors.items():
+        if width := bits.get(part_of(name, tensor)):
+            if name in (squares or {}):
+                weights[name] = gptq_stack(tensor, squares[name], width, group_size)
+            else:
+                plain = "hqq" if method == "gptq" else method
+                weights[name] = quantise_weight(tensor, width, group_size, plain)
     return QuantisedModel(model_of(model.config, tensors, weights), weights)
 
 

@@ -19,7 +19,6 @@ from moe_lib.compression.bit_packing import WIDTHS, pack_bits, unpack_bits
 from moe_lib.errors import require, require_divisor
 from moe_lib.validation import Choice, Count, checked, require_tensor
 
-METHODS = ("nearest", "hqq")
 NORM, BETA, KAPPA, ROUNDS = 0.7, 10.0, 1.01, 20  # p, weight of the step and its growth, steps
 
 
@@ -66,28 +65,36 @@ def quantise_weight(
     weight: Tensor,
     bits: Choice(*WIDTHS),
     group_size: Count = 32,
-    method: Choice(*METHODS) = "nearest",
+    method: Choice("nearest", "hqq") = "nearest",
 ) -> QuantisedWeight:
     """A weight (..., width) in groups of `group_size`, or of the largest divisor of the width below
     it. ValueError for one that is not finite, or too large for scales in float16."""
     require_tensor("weight", weight, ("...", "width"), "floating", finite=True)
     require(weight.numel() > 0, "weight", tuple(weight.shape), "at least one number")
-    size = next(
-        size
-        for size in range(min(group_size, weight.shape[-1]), 0, -1)
-        if not weight.shape[-1] % size
-    )
+    size = group_of(weight, group_size)
     w = weight.detach().float().reshape(-1, size)  # (groups, size)
-    low, high = w.amin(1).clamp(max=0), w.amax(1).clamp(min=0)  # 0 is in reach of every group
-    scale = ((high - low) / (2**bits - 1)).half()
-    require(bool(scale.isfinite().all()), "weight", "numbers beyond float16", "smaller ones")
-    scale = torch.where(scale > 0, scale, 1).half()  # a group of zeros
-    zero = (-low / scale.float()).half()  # rounded as it is stored, before q is chosen
+    scale, zero = range_of(w, bits)
     if method == "hqq":
         zero = half_quadratic_zero(w / scale.float()[:, None], zero, bits)
     q = _numbers(w / scale.float()[:, None], zero, bits)
     packed = pack_bits(q.to(torch.uint8).flatten(), bits)
     return QuantisedWeight(packed, scale, zero, tuple(weight.shape), bits, size)
+
+
+def group_of(weight: Tensor, group_size: int) -> int:
+    """The largest divisor of the weight's width that is at most `group_size`."""
+    width = weight.shape[-1]
+    return next(size for size in range(min(group_size, width), 0, -1) if width % size == 0)
+
+
+def range_of(w: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Scale and zero of w (groups, size), (groups,) float16 each, from its smallest and largest.
+    ValueError for weights beyond float16."""
+    low, high = w.amin(1).clamp(max=0), w.amax(1).clamp(min=0)  # 0 is in reach of every group
+    scale = ((high - low) / (2**bits - 1)).half()
+    require(bool(scale.isfinite().all()), "weight", "numbers beyond float16", "smaller ones")
+    scale = torch.where(scale > 0, scale, 1).half()  # a group of zeros
+    return scale, (-low / scale.float()).clamp(max=2**bits - 1).half()
 
 
 def half_quadratic_zero(w: Tensor, zero: Tensor, bits: int) -> Tensor:
