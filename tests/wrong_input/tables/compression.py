@@ -6,14 +6,16 @@ from tempfile import mkdtemp
 import torch
 
 from tests.wrong_input.models import IDS, MASK, WRONG_IDS, WRONG_MASK, new_model, small
-from tests.wrong_input.table import CALLBACK, COUNT, MODEL, NAN, NATURAL, NON_NEGATIVE, PATH
-from tests.wrong_input.table import POSITIVE, SHARE, TOKENIZER, Entry, Made
+from tests.wrong_input.table import (
     CALLBACK,
     COUNT,
     MODEL,
     NAN,
+    NATURAL,
     NON_NEGATIVE,
     PATH,
+    POSITIVE,
+    SHARE,
     TOKENIZER,
     Entry,
     Made,
