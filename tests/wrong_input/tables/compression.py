@@ -9,6 +9,7 @@ from tests.wrong_input.models import IDS, MASK, WRONG_IDS, WRONG_MASK, new_model
 from tests.wrong_input.table import (
     CALLBACK,
     COUNT,
+    FINITE,
     MODEL,
     NAN,
     NATURAL,
@@ -16,12 +17,14 @@ from tests.wrong_input.table import (
     PATH,
     POSITIVE,
     SHARE,
+    TEXT,
     TOKENIZER,
     Entry,
     Made,
 )
 
 ROOM = "moe_lib.compression."
+VIEW = "moe_lib.views.compression."
 SEED = [-1, 0.5, False, "0", None, NAN, 2**64]
 OURS = [*MODEL, torch.nn.Linear(2, 2)]
 DENSE = Made("dense", lambda _: new_model(n_routed_experts=0, n_shared_experts=0))
@@ -41,6 +44,18 @@ def readings(ids=IDS):
     from moe_lib.compression import read_whole
 
     return read_whole(small(), ids)
+
+
+def _case():
+    from moe_lib.views.compression import CompressionCase
+
+    return CompressionCase("pruning", "reap", 5, 0.1)
+
+
+def _comparator():
+    from moe_lib.views.compression import CompressionComparator
+
+    return CompressionComparator([_case()], 10)
 
 
 def read():
@@ -256,6 +271,32 @@ ENTRIES = [
                 Made("of fewer", lambda _: readings(IDS[:2])),
             ],
         },
+    ),
+    Entry(
+        VIEW + "CompressionCase",
+        lambda: dict(
+            group="pruning", name="reap", n_bytes=5, rise=0.1, spread=0.0, flipped=0.5, domains={}
+        ),
+        {
+            "group": TEXT,
+            "name": TEXT,
+            "n_bytes": COUNT,
+            "rise": FINITE,
+            "spread": NON_NEGATIVE,
+            "flipped": SHARE,
+            "domains": [3, {"a": NAN}, {"a": "1"}, ["a"]],
+        },
+    ),
+    Entry(
+        VIEW + "CompressionComparator",
+        lambda: dict(cases=[_case()], whole=10),
+        {"cases": [None, [], "cases", [3], _case(), [_case(), _case()]], "whole": COUNT},
+    ),
+    Entry(
+        VIEW + "CompressionComparator.set",
+        lambda: dict(group="pruning", case="reap"),
+        {"group": ["merging", 3, ["pruning"]], "case": ["usage", 3, ["reap"]]},
+        call=lambda arguments: _comparator().set(**arguments),
     ),
     Entry(
         ROOM + "expected_tokens",
