@@ -30,7 +30,6 @@ from moe_course.studies.running import (
 )
 from moe_lib import load_checkpoint
 from moe_lib.compression import (
-    METHODS,
     METRICS,
     PARTS,
     ablation_scores,
@@ -172,8 +171,9 @@ def quantising_cases(model, texts: Texts, measure: Measure, keep: Callable) -> l
         return measure("quantising", name, sum(found.n_bytes().values()), found.model, **more)
 
     everything = [*((part,) for part in PARTS), PARTS]
-    plans = [(p, bits, m) for p in everything for bits in BITS for m in METHODS if bits < 8]
-    plans += [(parts, 8, "nearest") for parts in everything]  # where nothing is left to better
+    plans = [(p, bits, m) for p in everything for bits in BITS for m in ("nearest", "gptq")]
+    plans += [(parts, 2, "hqq") for parts in everything]
+    plans = [plan for plan in plans if plan[1:] != (8, "gptq")]  # nothing is left to better
     return [
         keep("quantising-" + "-".join((*p[0], str(p[1]), p[2])), lambda p=p: case(*p))
         for p in plans
@@ -240,6 +240,23 @@ def stored_drafts(study: Path = STUDY) -> list[dict]:
     """The drafts of the stored study: draft, window, temperature, acceptance, distinct and more."""
     columns = dict(draft=str, window=Count, acceptance=Finite, distinct=Finite)
     return stored_rows(study, read_study(study), "drafts", **columns)
+
+
+def comparator(study: Path = STUDY):
+    """The widget with the cases of the stored study."""
+    from moe_lib.views.compression import CompressionCase, CompressionComparator
+
+    cases = []
+    for case in stored_cases(study):
+        group, name = case["way"], case["name"]
+        if group == "quantising":
+            part, name = name.split(", ", 1)
+            group = "quantising " + {"all": "everything", "rest": "the rest"}.get(
+                part, f"the {part}"
+            )
+        facts = (case[field] for field in ("bytes", "rise", "spread", "flipped", "domains"))
+        cases.append(CompressionCase(group, name, *facts))
+    return CompressionComparator(cases, whole=read_study(study, about=dict)["about"]["bytes"])
 
 
 @checked

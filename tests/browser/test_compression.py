@@ -50,7 +50,6 @@ def test_a_case_is_chosen_by_arrow_keys_and_a_group_by_its_list(page, comparator
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_its_words_can_be_read_and_stay_in_the_page(page, comparator, theme):
     set_theme(page, theme)
-    for name in ("title", "rows", "domains", "summary"):
-        part = comparator.get_by_test_id(f"compression-{name}")
-        assert part.evaluate(CONTRAST) >= 4.5
+    assert comparator.evaluate(CONTRAST) >= 4.5
+    assert comparator.get_by_test_id("compression-group").evaluate(CONTRAST) >= 4.5
     assert comparator.evaluate("e => e.scrollWidth <= e.clientWidth")
