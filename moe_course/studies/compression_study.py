@@ -128,8 +128,13 @@ def bytes_of(model: nn.Module) -> int:
 def pruning_cases(model, texts: Texts, measure: Measure, keep: Callable) -> list[dict]:
     scores = expert_scores(model, texts.calibration)
     by = {name: scores.by(name) for name in ("usage", "gate_mass", "reap")}
+
+    def ablated() -> dict:
+        found = ablation_scores(model, texts.calibration)
+        return {str(layer): row.tolist() for layer, row in found.items()}
+
     by["most used"] = {layer: -row for layer, row in by["usage"].items()}
-    ablation = keep("ablation", lambda: _lists(ablation_scores(model, texts.calibration)))
+    ablation = keep("ablation", ablated)
     by["ablation"] = {int(layer): torch.tensor(row).double() for layer, row in ablation.items()}
     by |= {f"random {seed}": random_scores(model, seed) for seed in range(SEEDS)}
 
@@ -192,16 +197,11 @@ def speculation_cases(model, texts: Texts, keep: Callable) -> list[dict]:
         prompts = texts.all[:: len(texts.all) // PROMPTS][:PROMPTS, :48]
         how = dict(window=window, temperature=temperature, generator=draw)
         found = [speculate(model, drafts[name], row[None], NEW, **how) for row in prompts]
-        distinct = sum(one.distinct_experts for one in found) / len(found)
-        return {
-            "draft": name,
-            "window": window,
-            "temperature": temperature,
-            "acceptance": sum(one.acceptance for one in found) / len(found),
-            "tokens_per_pass": sum(one.tokens_per_pass for one in found) / len(found),
-            "distinct": distinct,
-            "window_bytes": window_bytes(model.config, window + 1, distinct),
-        }
+        names = ("acceptance", "tokens_per_pass", "distinct_experts")
+        means = [sum(getattr(one, field) for one in found) / len(found) for field in names]
+        row = {"draft": name, "window": window, "temperature": temperature}
+        row |= dict(zip((*names[:2], "distinct"), means, strict=True))
+        return row | {"window_bytes": window_bytes(model.config, window + 1, means[2])}
 
     plans = [(name, window, 0.0) for name in drafts for window in WINDOWS]
     plans += [(name, 4, 1.0) for name in drafts]
@@ -269,17 +269,16 @@ def run_study(rows: Count = ROWS, kept: Path | None = None) -> dict:
 
     def keep(name: str, run: Callable[[], object]) -> object:
         file = kept and kept / f"{name.replace(' ', '_')}.json"
-        found = kept_run(file, {"case": name, "rows": rows}, run)
-        print(name, found.get("rise", ""), flush=True)
-        return found
+        print(name, flush=True)
+        return kept_run(file, {"case": name, "rows": rows}, run)
 
     cases = [
         case
         for make in (pruning_cases, merging_cases, quantising_cases)
         for case in make(model, texts, measure, keep)
     ]
-    loss = float(measure.before.sum() / measure.tokens.sum())
-    facts = {"model": MODEL, "rows": rows, "tokens": int(measure.tokens.sum()), "loss": loss}
+    tokens = int(measure.tokens.sum())
+    facts = dict(model=MODEL, rows=rows, tokens=tokens, loss=float(measure.before.sum()) / tokens)
     return rounded(
         {
             "about": about("compression_study", **facts, bytes=bytes_of(model)),
@@ -288,10 +287,6 @@ def run_study(rows: Count = ROWS, kept: Path | None = None) -> dict:
             "torchao": torchao_beside(model),
         }
     )
-
-
-def _lists(scores: dict[int, Tensor]) -> dict:
-    return {str(layer): row.tolist() for layer, row in scores.items()}
 
 
 def main(arguments: list[str] | None = None) -> None:
