@@ -6,8 +6,7 @@
 Scores of experts, distances and the inputs for GPTQ are taken from training text, all losses from
 held-out text, the same rows for every case. A rise is nats per token above the whole model; its
 spread is the standard error over the rows. Finished cases are kept: a study that is broken off
-goes on where it was. Chance has several seeds, a case each. torchao, where it is installed, is
-looked at: what it quantises of the model, and what not.
+goes on where it was. Chance has several seeds, a case each. torchao is looked at where installed.
 """
 
 import sys
