@@ -8,6 +8,7 @@ from moe_lib.errors import require, require_bool
 from moe_lib.files import finish_folder, read_json, read_shapes
 from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
+from moe_lib.quantised_type import refuse_quantised
 from moe_lib.text_files import require_regular_files
 from moe_lib.validation import PathLike, checked
 
@@ -165,7 +166,9 @@ def _model_type(folder: Path) -> str | None:
         raise FileNotFoundError(
             f"{path}: missing; a model is a folder with config.json and safetensors files"
         )
-    return read_json(path).get("model_type")
+    kind = read_json(path).get("model_type")
+    refuse_quantised(path, kind)
+    return kind
 
 
 def _check_config(folder: Path) -> None:

@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "parallel": {"model"},
     "training": {"text", "model", "parallel"},
     "tracing": {"model"},
+    "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},
     "tuning": {"text", "model", "training", "interop"},
     "views": {"text", "model", "training", "tracing", "tuning"},

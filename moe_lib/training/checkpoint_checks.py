@@ -11,6 +11,7 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.files import read_shapes
 from moe_lib.model import LanguageModel
+from moe_lib.quantised_type import refuse_quantised
 from moe_lib.shapes_only import shapes_only
 from moe_lib.training.preflight import require_numbers
 
@@ -50,7 +51,9 @@ def require_finite(argument: str, tensors: Mapping[str, Tensor]) -> None:
 
 def config_of(path: Path, fields: dict, model_type: str) -> ModelConfig:
     """The fields of a config.json as a ModelConfig. ValueError naming the file."""
-    if fields.pop("model_type", None) != model_type:
+    found = fields.pop("model_type", None)
+    if found != model_type:
+        refuse_quantised(path, found)
         raise ValueError(f'{path}: not a moe_lib checkpoint (its model_type is not "{model_type}")')
     needed = NEEDED + (NEEDED_WITH_EXPERTS if fields.get("n_routed_experts") else ())
     missing = [name for name in needed if name not in fields]

@@ -23,6 +23,7 @@ LONG = {
     for name in (
         "phone_book.run_study",
         "grain.run_study",
+        "compression_study.run_study",
         "expert_designs.run_study",
         "upcycling_study.run_study",
         "pretraining_study.run_study",

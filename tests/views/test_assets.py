@@ -8,6 +8,7 @@ import pytest
 
 from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.cache_calculator.widget import CacheCalculator
+from moe_lib.views.compression import CompressionComparator
 from moe_lib.views.explorer.panel import SCRIPTS, RoutingPanel
 from moe_lib.views.kit.assets import VIEWS, script, style
 from moe_lib.views.mask_playground.widget import MaskPlayground
@@ -20,6 +21,7 @@ from moe_lib.views.tuning_comparator.widget import TuningComparator
 WIDGETS = [
     BalanceDashboard,
     CacheCalculator,
+    CompressionComparator,
     MaskPlayground,
     ParameterExplorer,
     PhoneBookRace,

@@ -74,6 +74,18 @@ STORED = [
         *spoilt_study("grain.json", "runs", error=["x", NAN, None], parts=[0], seed=[-1, "a"]),
     ),
     loader(
+        "compression_study.stored_cases",
+        "compression.json",
+        *spoilt_study(
+            "compression.json", "cases", rise=["x", NAN], way=[3], bytes=[0], domains=[1]
+        ),
+    ),
+    loader(
+        "compression_study.stored_drafts",
+        "compression.json",
+        *spoilt_study("compression.json", "drafts", draft=[3], window=[0], acceptance=[NAN, "x"]),
+    ),
+    loader(
         "expert_designs.stored_losses",
         "expert_designs.json",
         *spoilt_study(

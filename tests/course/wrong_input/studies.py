@@ -51,6 +51,7 @@ RUNS = [
         },
     ),
     Entry(STUDY + "grain.run_study", dict, dict(seeds=COUNT, steps=COUNT, kept=["a folder"])),
+    Entry(STUDY + "compression_study.run_study", dict, dict(rows=COUNT, kept=["a folder"])),
     Entry(
         STUDY + "expert_designs.run_study",
         dict,
