@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "validation": set(),
     "text": set(),
     "model": set(),
+    "fetching": {"text"},
     "training": {"text", "model"},
     "tracing": {"model"},
     "interop": {"model"},
