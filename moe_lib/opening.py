@@ -5,6 +5,7 @@ from pathlib import Path
 
 from moe_lib.console import one_line
 from moe_lib.errors import require, require_bool
+from moe_lib.fetching import SOURCES, fetch, fetched
 from moe_lib.files import finish_folder, read_json, read_shapes
 from moe_lib.hub import hub_unreachable
 from moe_lib.paths import CHECKPOINTS
@@ -12,7 +13,8 @@ from moe_lib.quantised_type import refuse_quantised
 from moe_lib.text_files import require_regular_files
 from moe_lib.validation import PathLike, checked
 
-OURS, ADAPTER, TRANSFORMERS = "moe_lib", "adapter", "transformers"
+OURS, ADAPTER, TRANSFORMERS, FETCHED = "moe_lib", "adapter", "transformers", "fetched"
+UPCYCLED = "moe_lib_upcycled"  # the model_type of what interop.save_upcycled writes
 ADAPTER_FILE = "adapter_config.json"
 # Formats that may run code while they are read.
 _UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -23,8 +25,10 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
     """(model, tokenizer), the model in eval mode on the CPU.
 
     name_or_folder     a name of data/checkpoints/; a folder written by save_checkpoint, by
-                       transformers, or by peft (an adapter: its base is opened, too, and both are
-                       merged); or the name of a model on the Hugging Face Hub
+                       transformers, by save_upcycled, or by peft (an adapter: its base is
+                       opened, too, and both are merged); "minilm" or "smollm2", real
+                       models that are fetched once (moe_lib.fetching): an encoder without a
+                       head, and a causal model; or the name of a model on the Hugging Face Hub
                        ("organisation/model"), which needs the network once
     trust_remote_code  let a model bring its own Python code and run it. Off: only the classes of
                        the installed transformers are used. Weights are read from safetensors files
@@ -35,6 +39,8 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
     """
     require_bool("trust_remote_code", trust_remote_code)
     folder, kind = check_openable(name_or_folder)
+    if kind == FETCHED:
+        return _open_fetched(str(name_or_folder))
     if folder is None:
         return _open_transformers(str(name_or_folder), hub_unreachable(), trust_remote_code)
     if kind == OURS:
@@ -43,6 +49,10 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
         return load_checkpoint(folder)
     if kind == ADAPTER:
         return _open_adapter(folder, trust_remote_code)
+    if _model_type(folder) == UPCYCLED:
+        from moe_lib.interop import open_upcycled
+
+        return open_upcycled(folder), open_tokenizer(folder)
     _check_config(folder)
     return _open_transformers(str(folder), True, trust_remote_code)
 
@@ -54,6 +64,8 @@ def open_tokenizer(name_or_folder: PathLike):
     from transformers import AutoTokenizer
 
     own = CHECKPOINTS / name_or_folder
+    if _is_source(name_or_folder):
+        return _fetched_tokenizer(str(name_or_folder), fetch(str(name_or_folder)))
     name = str(own if own.is_dir() else name_or_folder)
     local = Path(name).is_dir() or hub_unreachable()
     try:
@@ -63,7 +75,8 @@ def open_tokenizer(name_or_folder: PathLike):
 
 
 def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
-    """(folder, kind: OURS, ADAPTER or TRANSFORMERS); the folder is None for a name of the Hub.
+    """(folder, kind: OURS, ADAPTER, TRANSFORMERS or FETCHED); the folder is None for a name of the
+    Hub, and for a model that is yet to be fetched.
 
     Looks at what can be seen at once, without torch: which files there are, and that the weights'
     are whole. Raises as open_model does.
@@ -75,6 +88,8 @@ def check_openable(name_or_folder: str | Path) -> tuple[Path | None, str]:
         "the name or the folder of a model",
         TypeError if not isinstance(name_or_folder, str | Path) else ValueError,
     )
+    if _is_source(name_or_folder):
+        return fetched(str(name_or_folder)), FETCHED
     folder = CHECKPOINTS / name_or_folder
     folder = folder if folder.is_dir() else Path(name_or_folder)
     if not folder.is_dir():
@@ -116,6 +131,36 @@ def _open_transformers(name: str, local: bool, trust_remote_code: bool) -> tuple
     except Exception as error:  # files and packages of others fail in ways of their own
         raise _why_not(name, error, local) from error
     return model.eval(), tokenizer
+
+
+def _is_source(name_or_folder: str | Path) -> bool:
+    """Is it a model of moe_lib.fetching? A folder of the same name comes first."""
+    return str(name_or_folder) in SOURCES and not Path(name_or_folder).is_dir()
+
+
+def _open_fetched(name: str) -> tuple:
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    folder, weights = fetch(name), SOURCES[name].weights
+    packed = weights.endswith(".gguf")
+    kind = AutoModelForCausalLM if packed else AutoModel
+    options = {"gguf_file": weights} if packed else {"use_safetensors": True}
+    try:
+        model = kind.from_pretrained(str(folder), local_files_only=True, dtype="float32", **options)
+    except Exception as error:  # packages of others fail in ways of their own
+        raise _why_not(name, error, True) from error
+    return model.eval(), _fetched_tokenizer(name, folder)
+
+
+def _fetched_tokenizer(name: str, folder: Path):
+    from transformers import AutoTokenizer
+
+    weights = SOURCES[name].weights
+    options = {"gguf_file": weights} if weights.endswith(".gguf") else {}
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, **options)
+    except Exception as error:
+        raise _why_not(name, error, True) from error
 
 
 def _why_not(name: str, error: Exception, local: bool) -> Exception:
@@ -210,7 +255,6 @@ def _check_weights(folder: Path) -> None:
 def _wants() -> str:
     known = sorted(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))
     return (
-        f"wants a folder, a checkpoint of the course ({', '.join(known)}), or "
-        "organisation/model of the "
-        "Hugging Face Hub"
+        f"wants a folder, a checkpoint of the course ({', '.join(known)}), "
+        f"{' or '.join(SOURCES)}, or organisation/model of the Hugging Face Hub"
     )

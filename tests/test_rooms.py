@@ -17,6 +17,7 @@ MAY_IMPORT = {
     # whatever stands after training may start processes, and nothing before it knows of them.
     "parallel": {"model"},
     "training": {"text", "model", "parallel"},
+    "fetching": {"text"},
     "tracing": {"model"},
     "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},

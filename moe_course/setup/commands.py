@@ -9,12 +9,18 @@ from moe_course.setup.environment import ensure_environment
 from moe_course.setup.failures import SetupError
 from moe_course.setup.folders import ROOT, cleaned_environ
 
-VERBS = {"lab": "moe_course.lab", "test": "moe_course.suite", "doctor": "moe_course.doctor"}
+VERBS = {
+    "lab": "moe_course.lab",
+    "test": "moe_course.suite",
+    "models": "moe_lib.fetching",
+    "doctor": "moe_course.doctor",
+}
 
 USAGE = """usage: course.py VERB [arguments that are passed on]
   lab      set up if needed, then open JupyterLab on the first notebook; arguments go to JupyterLab
   test     set up if needed, then run everything: style, tests, notebooks, browser;
            with arguments, run pytest with these instead
+  models   set up if needed, then fetch the two real models of the later chapters (180 MB)
   doctor   say what is there (Python, torch, device, memory, browser) and what to do about the rest
 The first start installs everything into the folder .venv and takes minutes; later ones seconds."""
 

@@ -2,11 +2,14 @@
 
 import sys
 
-from moe_course.suite.stages import run_pytest, run_stages
+from moe_course.suite.stages import fetch_models, run_pytest, run_stages
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
     try:
-        sys.exit(run_pytest(arguments) if arguments else run_stages())
+        if arguments:
+            sys.exit(run_pytest(arguments))
+        fetch_models()
+        sys.exit(run_stages())
     except KeyboardInterrupt:
         sys.exit(130)

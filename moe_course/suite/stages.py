@@ -45,7 +45,7 @@ def environ_for_tests(environ: dict[str, str]) -> dict[str, str]:
 def pytest_stages(reports: Path) -> list[tuple[str, list[str]]]:
     """The pytest stages: name and arguments. Each writes `reports`/<name>.xml."""
     stages = [
-        ("unit", ["tests", "--ignore=tests/browser", "-n", WORKERS]),
+        ("unit", ["tests", "--ignore=tests/browser", "-rs", "-n", WORKERS]),
         (
             "notebooks",
             # Outputs differ between machines: only cells marked NBVAL_CHECK_OUTPUT are compared.
@@ -65,6 +65,14 @@ def run_stages(root: Path = ROOT) -> int:
         for name, arguments in pytest_stages(Path(folder)):
             results.append(_run_pytest_stage(name, arguments, root, environ, Path(folder)))
     return print_summary(results)
+
+
+def fetch_models(root: Path = ROOT) -> None:
+    """Fetch the real models that are not there yet. Without a network this says so, and the tests
+    that read them are skipped by name."""
+    _print_title("models")
+    environ = cleaned_environ(dict(os.environ))
+    subprocess.run([sys.executable, "-m", "moe_lib.fetching"], cwd=root, env=environ)
 
 
 def run_pytest(arguments: list[str], root: Path = ROOT) -> int:

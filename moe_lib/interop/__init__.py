@@ -1,7 +1,16 @@
-"""Hugging Face transformers' DeepSeek-V2, in both directions: its weights in our model, ours in its
-format."""
+"""Hugging Face transformers: its DeepSeek-V2 in both directions (its weights in our model, ours in
+its format), and its dense models upcycled into mixtures of experts."""
 
 from moe_lib.interop.exporting import save_transformers
 from moe_lib.interop.importing import from_transformers
+from moe_lib.interop.upcycled_files import open_upcycled, save_upcycled
+from moe_lib.interop.upcycling import upcycle_transformers, upcycled_balance_loss
 
-__all__ = ["from_transformers", "save_transformers"]
+__all__ = [
+    "from_transformers",
+    "open_upcycled",
+    "save_transformers",
+    "save_upcycled",
+    "upcycle_transformers",
+    "upcycled_balance_loss",
+]

@@ -6,8 +6,8 @@ from functools import cache
 import torch
 
 from moe_lib import LanguageModel, ModelConfig
-from moe_lib.interop import save_transformers
-from tests.wrong_input.table import COUNT, MODEL, PATH, TOKENIZER, Entry
+from moe_lib.interop import save_transformers, save_upcycled, upcycle_transformers
+from tests.wrong_input.table import COUNT, MODEL, NATURAL, NON_NEGATIVE, PATH, TOKENIZER, Entry
 
 
 @cache
@@ -18,11 +18,62 @@ def model() -> LanguageModel:
     return LanguageModel(ModelConfig.preset("tiny", **fields))
 
 
+def small_bert():
+    from transformers import BertConfig, BertModel
+
+    sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    return BertModel(BertConfig(vocab_size=10, **sizes))
+
+
+def upcycled():
+    return upcycle_transformers(small_bert(), 4, 2)
+
+
+def one_that_has_read():
+    model = upcycled().train()
+    model(input_ids=torch.ones(1, 3, dtype=torch.long))
+    return model
+
+
 def folder() -> str:
     return tempfile.mkdtemp()
 
 
 ENTRIES = [
+    Entry(
+        "moe_lib.interop.upcycle_transformers",
+        lambda: dict(model=small_bert(), n_experts=4, k=2, noise=0.1, slices=2, seed=0),
+        {
+            "model": [*MODEL, torch.nn.Linear(2, 2), model()],
+            "n_experts": [*COUNT, 3],
+            "k": [*COUNT, 3, 8],
+            "noise": NON_NEGATIVE,
+            "slices": COUNT,
+            "seed": NATURAL,
+        },
+    ),
+    Entry(
+        "moe_lib.interop.upcycled_balance_loss",
+        lambda: dict(model=one_that_has_read(), attention_mask=torch.ones(1, 3)),
+        {
+            "model": [*MODEL, torch.nn.Linear(2, 2), upcycled().eval()],
+            "attention_mask": [3, "ones", [[1, 1, 1]], torch.ones(1, 4)],
+        },
+    ),
+    Entry(
+        "moe_lib.interop.save_upcycled",
+        lambda: dict(model=upcycled(), folder=folder()),
+        {
+            "model": [*MODEL, torch.nn.Linear(2, 2), small_bert()],
+            "folder": [*PATH, "", "a\0b", __file__],
+            "tokenizer": [value for value in TOKENIZER if value is not None],
+        },
+    ),
+    Entry(
+        "moe_lib.interop.open_upcycled",
+        lambda: dict(folder=save_upcycled(upcycled(), folder())),
+        {"folder": [*PATH, "", "not/there"]},
+    ),
     Entry(
         "moe_lib.interop.save_transformers",
         lambda: dict(model=model(), folder=folder()),

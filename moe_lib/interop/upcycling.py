@@ -1,0 +1,206 @@
+"""Upcycling a trained model of transformers: its feed-forward layers become a mixture of experts
+that computes, at the start, what they did.
+
+Every expert starts as a copy of the feed-forward layer (Komatsuzaki et al. 2022, arXiv 2212.05055),
+or as one of m slices of its hidden units (He et al. 2024, arXiv 2410.07524); the router starts
+random. The weights of a token's k experts sum to 1, so copies add up to the dense layer whatever
+the router chooses. Slices of one copy share their row of the router and are therefore chosen
+together, each scaled by m. `moe_lib.training.upcycling` does the same with our own models.
+"""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from moe_lib.errors import require
+from moe_lib.interop.dense_layers import FeedForward, feed_forwards, linear_parts
+from moe_lib.model.balance import expert_balance_loss
+from moe_lib.model.routing import Routing
+from moe_lib.validation import Count, NonNegative, Seed, checked
+
+ROUTER_STD = 0.02  # of the router's first weights, as in BERT
+
+
+class UpcycledRouter(nn.Module):
+    """Softmax over E experts; the k best, with weights that sum to 1. The weight is (E, d)."""
+
+    def __init__(self, hidden_size: int, n_experts: int, k: int):
+        super().__init__()
+        self.top_k, self.num_experts = k, n_experts
+        self.weight = nn.Parameter(torch.zeros(n_experts, hidden_size))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x (tokens, d) -> logits (tokens, E), weights and experts (tokens, k)"""
+        logits = nn.functional.linear(x.float(), self.weight.float())
+        top = logits.softmax(-1).topk(self.top_k, dim=-1)
+        return logits, top.values / top.values.sum(-1, keepdim=True), top.indices
+
+
+class UpcycledExperts(nn.ModuleList):
+    """E feed-forward layers, each (tokens, d) -> (tokens, d)."""
+
+    @property
+    def num_experts(self) -> int:
+        return len(self)
+
+    def forward(self, x: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """x (tokens, d), both others (tokens, k) -> (tokens, d)"""
+        output = torch.zeros_like(x)
+        for number, expert in enumerate(self):
+            tokens, place = (top_k_index == number).nonzero(as_tuple=True)
+            if len(tokens):
+                weight = top_k_weights[tokens, place, None].to(x.dtype)
+                output = output.index_add(0, tokens, (expert(x[tokens]) * weight).to(x.dtype))
+        return output
+
+
+class UpcycledLayer(nn.Module):
+    """A router and its experts, in the place of one feed-forward layer."""
+
+    def __init__(self, experts: list[nn.Module], hidden_size: int, k: int):
+        super().__init__()
+        self.gate = UpcycledRouter(hidden_size, len(experts), k)
+        self.experts = UpcycledExperts(experts)
+        self.last: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor, *unused) -> Tensor:
+        """x (..., d) -> the same shape"""
+        flat = x.reshape(-1, x.shape[-1])
+        logits, weights, experts = self.gate(flat)
+        self.last = (logits, weights, experts) if self.training else None
+        return self.experts(flat, experts, weights).view(x.shape)
+
+
+@checked
+def upcycle_transformers(
+    model: nn.Module,
+    n_experts: Count = 8,
+    k: Count = 2,
+    *,
+    noise: NonNegative = 0.0,
+    slices: Count = 1,
+    seed: Seed = 0,
+) -> nn.Module:
+    """A copy of a dense `model` of transformers whose feed-forward layers are n_experts experts
+    each, of which a token passes k. It computes what `model` does.
+
+    model    an encoder or decoder with plain feed-forward layers (BERT and its kin, DistilBERT,
+             GPT-2, GPT-NeoX, Llama, Qwen2, Qwen3, Gemma, T5 …), also with a head of its task
+    noise    experts get normal noise of this many standard deviations of each weight matrix
+             (0: exact copies)
+    slices   m: an expert is one of m slices of the hidden units; n_experts and k are multiples of m
+    seed     of the router and the noise; the caller's random numbers stay as they are
+
+    Returns a model in the same mode, device and type. Raises TypeError for something that is no
+    model of transformers; ValueError naming the argument for a model that has experts already or
+    whose feed-forward layers cannot be found or cut, and for sizes that do not fit.
+    """
+    found = _checked_layers(model, n_experts, k, slices)
+    generator = torch.Generator().manual_seed(seed)
+    new = copy.deepcopy(model)
+    for layer, twin in zip(found, feed_forwards(new), strict=True):
+        put_experts(twin, n_experts, k, slices)
+        block = upcycled_layer(twin)
+        _fill_router(block, slices, generator)
+        if noise:
+            _add_noise(block, noise, generator)
+        block.train(layer.module.training)
+    settings = {"n_experts": n_experts, "k": k, "slices": slices}
+    new.config.upcycled = settings
+    return new
+
+
+@checked
+def upcycled_balance_loss(model: nn.Module, attention_mask: Tensor | None = None) -> Tensor:
+    """Sum over the layers of the expert-level balance loss of the last forward pass in training
+    mode: 1 per layer where both load and affinity are even. Without its factor.
+
+    attention_mask  (batch, sequence), 1 at real tokens: padding is left out
+
+    Raises ValueError for a model that was not upcycled, or made no such pass, or a mask of another
+    number of tokens.
+    """
+    layers = list(upcycled_layers(model))
+    require(bool(layers), "model", type(model).__name__, "an upcycled model")
+    mask = None if attention_mask is None else attention_mask.flatten().bool()
+    losses = []
+    for layer in layers:
+        wants = "one that has read a batch in training mode"
+        require(layer.last is not None, "model", "one that kept no routing", wants)
+        logits, weights, experts = layer.last
+        if mask is not None:
+            got = tuple(attention_mask.shape)
+            require(len(mask) == len(logits), "attention_mask", got, f"{len(logits)} tokens")
+        kept = torch.ones_like(experts, dtype=torch.bool)
+        routing = Routing(experts, weights, logits.softmax(-1), logits, kept)
+        losses.append(expert_balance_loss(routing, mask=mask))
+    return torch.stack(losses).sum()
+
+
+def upcycled_layers(model: nn.Module) -> Iterator[UpcycledLayer]:
+    """The layers of experts, in order."""
+    return (module for module in model.modules() if isinstance(module, UpcycledLayer))
+
+
+def put_experts(layer: FeedForward, n_experts: int, k: int, slices: int) -> None:
+    """Put copies, or slices, of a feed-forward layer and a router of zeros in its place."""
+    parts = [_slice(layer.module, number, slices) for number in range(slices)]
+    experts = [copy.deepcopy(parts[number % slices]) for number in range(n_experts)]
+    weight = next(layer.module.parameters())
+    block = UpcycledLayer(experts, layer.hidden_size, k).to(weight.device, weight.dtype)
+    layer.replace(block)
+
+
+def upcycled_layer(layer: FeedForward) -> UpcycledLayer:
+    return getattr(layer.parent, layer.name)
+
+
+@torch.no_grad()
+def _slice(module: nn.Module, number: int, slices: int) -> nn.Module:
+    """Slice `number` of a feed-forward layer, whose output is m times its part of the sum."""
+    part = copy.deepcopy(module)
+    if slices == 1:
+        return part
+    inward, outward = linear_parts(part)
+    for linear in inward:
+        linear.cut(linear.weight.chunk(slices, dim=linear.out_axis)[number])
+        if linear.bias is not None:
+            linear.set_bias(linear.bias.chunk(slices)[number])
+    kept = outward.weight.chunk(slices, dim=1 - outward.out_axis)[number] * slices
+    outward.cut(kept)
+    return part
+
+
+@torch.no_grad()
+def _fill_router(block: UpcycledLayer, slices: int, generator: torch.Generator) -> None:
+    weight = block.gate.weight
+    rows = torch.randn(len(weight) // slices, weight.shape[1], generator=generator) * ROUTER_STD
+    weight.copy_(rows.repeat_interleave(slices, dim=0))
+
+
+@torch.no_grad()
+def _add_noise(block: UpcycledLayer, noise: float, generator: torch.Generator) -> None:
+    for expert in block.experts:
+        for weight in (p for p in expert.parameters() if p.dim() == 2):
+            weight += (
+                noise * weight.std() * torch.randn(weight.shape, generator=generator).to(weight)
+            )
+
+
+def _checked_layers(model, n_experts: int, k: int, slices: int) -> list[FeedForward]:
+    wants = "a model of transformers"
+    named = hasattr(model, "config") and hasattr(model.config, "model_type")
+    require(named, "model", type(model).__name__, wants, TypeError)
+    require(next(upcycled_layers(model), None) is None, "model", "one with experts", "a dense one")
+    require(k <= n_experts, "k", k, f"at most n_experts ({n_experts})")
+    for name, value in (("n_experts", n_experts), ("k", k)):
+        require(value % slices == 0, name, value, f"a multiple of slices ({slices})")
+    found = feed_forwards(model)
+    if slices > 1:
+        for layer in found:
+            inward, _ = linear_parts(layer.module)
+            width = inward[0].sizes[1]
+            require(width % slices == 0, "slices", slices, f"a divisor of {width}")
+    return found
