@@ -79,7 +79,10 @@ def test_its_routing_is_traced_and_monitored_and_balanced():
         model.train()(input_ids=ids, attention_mask=mask)
         loss = upcycled_balance_loss(model, mask)
         loss.backward()
-    assert loss.item() >= 1.9 and monitor is not None
+        monitor.step()
+    assert loss.item() >= 1.9
+    assert monitor.frame()["layer"].tolist() == [0, 1]
+    assert monitor.frame()["choices"].tolist() == [2 * 11] * 2
     assert all(layer.gate.weight.grad.abs().sum() > 0 for layer in _blocks(model))
 
 
