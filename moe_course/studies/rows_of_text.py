@@ -62,12 +62,10 @@ class Opening:
 
     rows   (OPENING_STEPS * BATCH, 128), in the order of the run
     exam   held-out batches, all of them
-    seen   what the whole training will have read is not here
     """
 
     rows: torch.Tensor
     exam: list[dict]
-    seen: None = None
 
     @classmethod
     @checked

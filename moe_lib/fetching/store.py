@@ -31,12 +31,12 @@ def models_folder() -> Path:
 
 @checked
 def fetched(name: str) -> Path | None:
-    """The folder of a model that was fetched before, or None. Looks for its files and their sizes
-    only; the sums were compared when they came. ValueError for a name not in SOURCES."""
+    """The folder of a model that was fetched before, or None: also where a file there is no longer
+    what it was, by its sum. ValueError for a name not in SOURCES."""
     require_one_of("name", name, SOURCES)
     folder = models_folder() / name
     finish_folder(folder)
-    return folder if all((folder / file).is_file() for file in SOURCES[name].files) else None
+    return folder if all(_is_whole(folder / f, s) for f, s in SOURCES[name].files.items()) else None
 
 
 @checked
@@ -134,10 +134,17 @@ def _keep(content, path: Path, expected: str, place: str) -> None:
     _require_sum(path, expected, place)
 
 
-def _require_sum(path: Path, expected: str, place: str) -> None:
+def _sum(path: Path) -> str:
     with path.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
-    _require_equal(found, expected, place)
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _is_whole(path: Path, expected: str) -> bool:
+    return path.is_file() and _sum(path) == expected
+
+
+def _require_sum(path: Path, expected: str, place: str) -> None:
+    _require_equal(_sum(path), expected, place)
 
 
 def _require_equal(found: str | None, expected: str, place: str) -> None:

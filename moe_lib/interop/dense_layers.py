@@ -68,7 +68,7 @@ class LinearPart:
 
 def feed_forwards(model: nn.Module) -> list[FeedForward]:
     """The feed-forward layers of a model, in its order. ValueError naming the model's class if it
-    has experts, or none of its layers is of a kind that is known."""
+    has experts, or not all of its layers are of a kind that is known."""
     kind, found = type(model).__name__, []
     for module in model.modules():
         children = dict(module.named_children())
@@ -86,6 +86,9 @@ def feed_forwards(model: nn.Module) -> list[FeedForward]:
                 found.append(FeedForward(module, name, inner, width))
     wants = "a model whose feed-forward layers are modules of their own"
     require(bool(found), "model", kind, wants)
+    blocks = getattr(model.config, "num_hidden_layers", None)
+    got = f"{kind}, {len(found)} of whose feed-forward layers were found in {blocks} blocks"
+    require(not isinstance(blocks, int) or len(found) % blocks == 0, "model", got, "all of them")
     return found
 
 

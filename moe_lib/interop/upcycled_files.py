@@ -12,12 +12,11 @@ from torch import nn
 from moe_lib.errors import require
 from moe_lib.files import read_json, write_folder
 from moe_lib.interop.dense_layers import feed_forwards
-from moe_lib.interop.upcycling import put_experts, upcycled_layers
+from moe_lib.interop.upcycling import SIZES, put_experts, upcycled_layers
 from moe_lib.validation import PathLike, checked
 
 MODEL_TYPE = "moe_lib_upcycled"
 _WEIGHTS = "model.safetensors"
-_SIZES = ("n_experts", "k", "slices")
 
 
 @checked
@@ -72,14 +71,14 @@ def open_upcycled(folder: PathLike) -> nn.Module:
     require(known, f"{path}: architecture", name, "a class of transformers")
     sizes = fields.get("upcycled")
     whole = isinstance(sizes, dict) and all(
-        type(sizes.get(size)) is int and 0 < sizes[size] < 10_000 for size in _SIZES
+        type(sizes.get(size)) is int and 0 < sizes[size] < 10_000 for size in SIZES
     )
-    require(whole, f"{path}: upcycled", sizes, f"whole numbers named {', '.join(_SIZES)}")
+    require(whole, f"{path}: upcycled", sizes, f"whole numbers named {', '.join(SIZES)}")
     try:
         model = architecture(architecture.config_class.from_dict(fields.get("base")))
         for layer in feed_forwards(model):
-            put_experts(layer, *(sizes[size] for size in _SIZES))
-        model.config.upcycled = {size: sizes[size] for size in _SIZES}
+            put_experts(layer, *(sizes[size] for size in SIZES))
+        model.config.upcycled = {size: sizes[size] for size in SIZES}
         dtype = model.config.dtype
         load_model(model.to(dtype) if dtype is not None else model, str(path.parent / _WEIGHTS))
     except FileNotFoundError as error:

@@ -20,6 +20,7 @@ from moe_lib.model.balance import expert_balance_loss
 from moe_lib.model.routing import Routing
 from moe_lib.validation import Count, NonNegative, Seed, checked
 
+SIZES = "n_routed_experts", "num_experts_per_tok", "slices"
 ROUTER_STD = 0.02  # of the router's first weights, as in BERT
 
 
@@ -63,80 +64,103 @@ class UpcycledLayer(nn.Module):
         super().__init__()
         self.gate = UpcycledRouter(hidden_size, len(experts), k)
         self.experts = UpcycledExperts(experts)
-        self.last: tuple[Tensor, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor, *unused) -> Tensor:
         """x (..., d) -> the same shape"""
         flat = x.reshape(-1, x.shape[-1])
-        logits, weights, experts = self.gate(flat)
-        self.last = (logits, weights, experts) if self.training else None
+        _, weights, experts = self.gate(flat)
         return self.experts(flat, experts, weights).view(x.shape)
 
 
 @checked
 def upcycle_transformers(
     model: nn.Module,
-    n_experts: Count = 8,
-    k: Count = 2,
+    n_routed_experts: Count = 8,
+    num_experts_per_tok: Count = 2,
     *,
     noise: NonNegative = 0.0,
     slices: Count = 1,
     seed: Seed = 0,
 ) -> nn.Module:
-    """A copy of a dense `model` of transformers whose feed-forward layers are n_experts experts
-    each, of which a token passes k. It computes what `model` does.
+    """A copy of a dense `model` of transformers whose feed-forward layers are n_routed_experts
+    experts each, of which a token passes num_experts_per_tok. It computes what `model` does.
 
     model    an encoder or decoder with plain feed-forward layers (BERT and its kin, DistilBERT,
              GPT-2, GPT-NeoX, Llama, Qwen2, Qwen3, Gemma, T5 …), also with a head of its task
     noise    experts get normal noise of this many standard deviations of each weight matrix
              (0: exact copies)
-    slices   m: an expert is one of m slices of the hidden units; n_experts and k are multiples of m
+    slices   m: an expert is one of m slices of the hidden units; both counts are multiples of m
     seed     of the router and the noise; the caller's random numbers stay as they are
 
     Returns a model in the same mode, device and type. Raises TypeError for something that is no
     model of transformers; ValueError naming the argument for a model that has experts already or
     whose feed-forward layers cannot be found or cut, and for sizes that do not fit.
     """
-    found = _checked_layers(model, n_experts, k, slices)
+    sizes = n_routed_experts, num_experts_per_tok, slices
+    found = _checked_layers(model, *sizes)
     generator = torch.Generator().manual_seed(seed)
     new = copy.deepcopy(model)
     for layer, twin in zip(found, feed_forwards(new), strict=True):
-        put_experts(twin, n_experts, k, slices)
+        put_experts(twin, *sizes)
         block = upcycled_layer(twin)
         _fill_router(block, slices, generator)
         if noise:
             _add_noise(block, noise, generator)
         block.train(layer.module.training)
-    settings = {"n_experts": n_experts, "k": k, "slices": slices}
-    new.config.upcycled = settings
+    new.config.upcycled = dict(zip(SIZES, sizes, strict=True))
     return new
 
 
-@checked
-def upcycled_balance_loss(model: nn.Module, attention_mask: Tensor | None = None) -> Tensor:
-    """Sum over the layers of the expert-level balance loss of the last forward pass in training
-    mode: 1 per layer where both load and affinity are even. Without its factor.
+class UpcycledBalance:
+    """The expert-level balance loss of an upcycled model while it is tuned.
 
-    attention_mask  (batch, sequence), 1 at real tokens: padding is left out
+        with UpcycledBalance(model) as balance:
+            loss = model(**batch).loss + 0.01 * balance(batch["attention_mask"])
 
-    Raises ValueError for a model that was not upcycled, or made no such pass, or a mask of another
-    number of tokens.
+    Within the block the routers are watched; the model itself keeps nothing. ValueError for a model
+    that was not upcycled.
     """
-    layers = list(upcycled_layers(model))
-    require(bool(layers), "model", type(model).__name__, "an upcycled model")
-    mask = None if attention_mask is None else attention_mask.flatten().bool()
-    losses = []
-    for layer in layers:
-        wants = "one that has read a batch in training mode"
-        require(layer.last is not None, "model", "one that kept no routing", wants)
-        logits, weights, experts = layer.last
-        if mask is not None:
-            got = tuple(attention_mask.shape)
-            require(len(mask) == len(logits), "attention_mask", got, f"{len(logits)} tokens")
-        kept = torch.ones_like(experts, dtype=torch.bool)
-        routing = Routing(experts, weights, logits.softmax(-1), logits, kept)
-        losses.append(expert_balance_loss(routing, mask=mask))
-    return torch.stack(losses).sum()
+
+    @checked
+    def __init__(self, model: nn.Module):
+        self._layers = list(upcycled_layers(model))
+        require(bool(self._layers), "model", type(model).__name__, "an upcycled model")
+        self._hooks, self._last = [], {}
+
+    def __enter__(self) -> "UpcycledBalance":
+        for layer in self._layers:
+            self._hooks.append(layer.gate.register_forward_hook(self._keep))
+        return self
+
+    def __exit__(self, *error) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._last = [], {}
+
+    def _keep(self, gate: UpcycledRouter, inputs: tuple, output: tuple) -> None:
+        self._last[gate] = output
+
+    @checked
+    def __call__(self, attention_mask: Tensor | None = None) -> Tensor:
+        """Sum over the layers of the loss of the last forward pass: 1 per layer where both load and
+        affinity are even. Without its factor.
+
+        attention_mask  (batch, sequence), 1 at real tokens: padding is left out
+
+        Raises ValueError before a pass in the block, or for a mask of another number of tokens.
+        """
+        mask, losses = None if attention_mask is None else attention_mask.flatten().bool(), []
+        for layer in self._layers:
+            wants = "a forward pass within the block first"
+            require(layer.gate in self._last, "balance", "no routing", wants)
+            logits, weights, experts = self._last[layer.gate]
+            if mask is not None:
+                got = tuple(attention_mask.shape)
+                require(len(mask) == len(logits), "attention_mask", got, f"{len(logits)} tokens")
+            kept = torch.ones_like(experts, dtype=torch.bool)
+            routing = Routing(experts, weights, logits.softmax(-1), logits, kept)
+            losses.append(expert_balance_loss(routing, mask=mask))
+        return torch.stack(losses).sum()
 
 
 def upcycled_layers(model: nn.Module) -> Iterator[UpcycledLayer]:
@@ -194,8 +218,9 @@ def _checked_layers(model, n_experts: int, k: int, slices: int) -> list[FeedForw
     named = hasattr(model, "config") and hasattr(model.config, "model_type")
     require(named, "model", type(model).__name__, wants, TypeError)
     require(next(upcycled_layers(model), None) is None, "model", "one with experts", "a dense one")
-    require(k <= n_experts, "k", k, f"at most n_experts ({n_experts})")
-    for name, value in (("n_experts", n_experts), ("k", k)):
+    wants = f"at most n_routed_experts ({n_experts})"
+    require(k <= n_experts, "num_experts_per_tok", k, wants)
+    for name, value in zip(SIZES, (n_experts, k), strict=False):
         require(value % slices == 0, name, value, f"a multiple of slices ({slices})")
     found = feed_forwards(model)
     if slices > 1:

@@ -81,9 +81,10 @@ def expected_devices(
 class Cluster:
     """Devices in equal nodes, and what joins them.
 
-    flops       of one device, in floating-point operations per second, at its peak
-    efficiency  share of the peak that the arithmetic of training reaches
-    inside      link of a device to the others of its node; between: to other nodes
+    device_flops      floating-point operations per second of one device, at its peak
+    efficiency        share of the peak that the arithmetic of training reaches
+    devices_per_node  of one node
+    inside, between   links of a device: to the others of its node, to other nodes
     """
 
     device_flops: Positive

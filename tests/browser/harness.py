@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import nbformat
-from playwright.sync_api import Browser, Page, Playwright
+from playwright.sync_api import Browser, Locator, Page, Playwright
 
 from moe_course.browser import find_browser
 from tests.browser.lab_server import LabServer
@@ -146,6 +146,15 @@ def open_notebook(page: Page, name: str, timeout: float = 60) -> None:
     page.goto(f"/lab/tree/notebooks/{quote(name)}?reset")
     page.wait_for_selector(f"{PANEL} .jp-Cell", timeout=timeout * 1000)
     wait_for_kernel(page, timeout)
+
+
+def open_widget(lab: LabServer, page: Page, name: str, cell: str) -> Locator:
+    """The widget with the test id `name`, which `cell` shows, in a notebook of its own."""
+    make_notebook(lab, page, f"{name.replace('-', '_')}.ipynb", cell)
+    assert run_all(page)
+    root = page.get_by_test_id(name)
+    root.wait_for()
+    return root
 
 
 def wait_for_kernel(page: Page, timeout: float = 60) -> None:

@@ -7,8 +7,7 @@ from playwright.sync_api import expect
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    make_notebook,
-    run_all,
+    open_widget,
     set_theme,
     wait_for_value,
 )
@@ -35,11 +34,7 @@ STEPS = "dashboard.training.steps_done"
 
 @pytest.fixture
 def dashboard(lab, page):
-    make_notebook(lab, page, "balance_dashboard.ipynb", CELL)
-    assert run_all(page)
-    root = page.get_by_test_id("balance-dashboard")
-    root.wait_for()
-    return root
+    return open_widget(lab, page, "balance-dashboard", CELL)
 
 
 def wait_for_steps(page, more):

@@ -5,8 +5,7 @@ import pytest
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    make_notebook,
-    run_all,
+    open_widget,
     set_theme,
     wait_for_value,
 )
@@ -26,11 +25,7 @@ comparator
 
 @pytest.fixture
 def comparator(lab, page):
-    make_notebook(lab, page, "compression.ipynb", CELL)
-    assert run_all(page)
-    root = page.get_by_test_id("compression-comparator")
-    root.wait_for()
-    return root
+    return open_widget(lab, page, "compression-comparator", CELL)
 
 
 def test_a_case_is_chosen_by_arrow_keys_and_a_group_by_its_list(page, comparator):

@@ -6,8 +6,7 @@ import pytest
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    make_notebook,
-    run_all,
+    open_widget,
     set_theme,
     wait_for_value,
 )
@@ -26,11 +25,7 @@ playground
 
 @pytest.fixture
 def playground(lab, page):
-    make_notebook(lab, page, "mask_playground.ipynb", CELL)
-    assert run_all(page)
-    root = page.get_by_test_id("mask-playground")
-    root.wait_for()
-    return root
+    return open_widget(lab, page, "mask-playground", CELL)
 
 
 def test_mouse_keyboard_and_typing_reach_the_kernel(page, playground):

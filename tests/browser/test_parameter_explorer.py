@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.harness import kernel_value, make_notebook, run_all, set_theme, wait_for_value
+from tests.browser.harness import kernel_value, open_widget, set_theme, wait_for_value
 
 CELL = """
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
@@ -13,11 +13,7 @@ explorer
 
 @pytest.fixture
 def explorer(lab, page):
-    make_notebook(lab, page, "parameter_explorer.ipynb", CELL)
-    assert run_all(page)
-    root = page.get_by_test_id("parameter-explorer")
-    root.wait_for()
-    return root
+    return open_widget(lab, page, "parameter-explorer", CELL)
 
 
 def test_keyboard_and_mouse_reach_the_kernel_and_back(page, explorer):

@@ -6,8 +6,7 @@ import pytest
 from tests.browser.harness import (
     CONTRAST,
     kernel_value,
-    make_notebook,
-    run_all,
+    open_widget,
     set_theme,
     wait_for_value,
 )
@@ -46,11 +45,7 @@ LIT = """canvas => {
 
 @pytest.fixture
 def race(lab, page):
-    make_notebook(lab, page, "phone_book.ipynb", CELL)
-    assert run_all(page)
-    root = page.get_by_test_id("phone-book")
-    root.wait_for()
-    return root
+    return open_widget(lab, page, "phone-book", CELL)
 
 
 def test_facts_light_up_and_a_run_is_stopped_by_keyboard(page, race):

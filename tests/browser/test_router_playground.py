@@ -3,8 +3,7 @@ themes."""
 
 import pytest
 
-from tests.browser.harness import kernel_value, make_notebook, run_all, set_theme, wait_for_value
-from tests.browser.test_mask_playground import CONTRAST
+from tests.browser.harness import CONTRAST, kernel_value, open_widget, set_theme, wait_for_value
 
 CELL = """
 from moe_lib.views.router_playground.widget import RouterPlayground
@@ -15,11 +14,7 @@ playground
 
 @pytest.fixture
 def playground(lab, page):
-    make_notebook(lab, page, "router_playground.ipynb", CELL)
-    assert run_all(page)
-    root = page.get_by_test_id("router-playground")
-    root.wait_for()
-    return root
+    return open_widget(lab, page, "router-playground", CELL)
 
 
 def middle(locator):

@@ -8,12 +8,7 @@ from torch import nn
 
 from moe_lib import RoutingMonitor, trace_routing
 from moe_lib.fetching import fetched
-from moe_lib.interop import (
-    open_upcycled,
-    save_upcycled,
-    upcycle_transformers,
-    upcycled_balance_loss,
-)
+from moe_lib.interop import UpcycledBalance, open_upcycled, save_upcycled, upcycle_transformers
 from moe_lib.opening import open_model
 from moe_lib.text import load_tokenizer
 
@@ -29,6 +24,8 @@ SMALL = {
     "GPTNeoXForCausalLM": ("GPTNeoXConfig", BERT),
     "LlamaForCausalLM": ("LlamaConfig", LLAMA),
     "Qwen2ForCausalLM": ("Qwen2Config", LLAMA),
+    "Qwen3ForCausalLM": ("Qwen3Config", {**LLAMA, "head_dim": 8}),
+    "GemmaForCausalLM": ("GemmaConfig", {**LLAMA, "head_dim": 8}),
     "T5ForConditionalGeneration": (
         "T5Config",
         dict(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0),
@@ -75,12 +72,20 @@ def test_its_routing_is_traced_and_monitored_and_balanced():
     trace = trace_routing(model, ids, mask)
     assert [layer.n_experts for layer in trace.layers] == [8, 8]
     assert trace.load(0).sum() == 2 * 11
-    with RoutingMonitor(model) as monitor:
-        model.train()(input_ids=ids, attention_mask=mask)
-        loss = upcycled_balance_loss(model, mask)
+    with RoutingMonitor(model) as monitor, UpcycledBalance(model) as balance:
+        model(input_ids=ids, attention_mask=mask)
+        loss = balance(mask)
         loss.backward()
         monitor.step()
-    assert loss.item() >= 1.9
+    real = mask.bool()
+    by_hand = sum(  # E / (k T) Σ count · mean affinity, over the 11 real tokens
+        8 / (2 * 11) * (layer.experts[real].flatten().bincount(minlength=8) * mean).sum()
+        for layer in trace.layers
+        for mean in [layer.scores[real].mean(0)]
+    )
+    torch.testing.assert_close(loss, by_hand, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="balance: got 'no routing'; wants a forward pass"):
+        balance()  # after the block nothing is kept
     assert monitor.frame()["layer"].tolist() == [0, 1]
     assert monitor.frame()["choices"].tolist() == [2 * 11] * 2
     assert all(layer.gate.weight.grad.abs().sum() > 0 for layer in _blocks(model))
@@ -117,6 +122,13 @@ def test_what_cannot_be_upcycled_is_named():
     once = upcycle_transformers(dense("BertModel"), 4, 2)
     with pytest.raises(ValueError, match="model: got .*experts"):
         upcycle_transformers(once)
+
+
+def test_a_model_of_which_only_a_part_would_be_upcycled_is_refused():
+    half = dense("BertModel")
+    half.encoder.layer[1].intermediate = nn.Identity()
+    with pytest.raises(ValueError, match="1 of whose feed-forward layers were found in 2 blocks"):
+        upcycle_transformers(half)
 
 
 def test_minilm_upcycled_is_minilm():

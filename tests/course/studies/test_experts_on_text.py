@@ -63,9 +63,10 @@ def test_texts_are_disjoint_and_again_is_a_part(texts):
 
 def test_a_run_that_stops_goes_on_and_ends_the_same(texts, tmp_path):
     how = dict(seed=0, rate=0.01, steps=4, points=2)
-    whole = train_one("experts", texts.once, texts, **how)
-    early = train_one("experts", texts.once, texts, **how, stop_after=2, folder=tmp_path)
-    rest = train_one("experts", texts.once, texts, **how, folder=tmp_path)
+    given = "experts", Batches(texts.once, BATCH, seed=0), texts.exam
+    whole = train_one(*given, **how)
+    early = train_one(*given, **how, stop_after=2, folder=tmp_path)
+    rest = train_one(*given, **how, folder=tmp_path)
     tokens = 4 * BATCH * LENGTH
     assert list(whole["heldout_loss"]) == list(whole["training_loss"]) == [tokens // 2, tokens]
     assert early["heldout_loss"][tokens // 2] == whole["heldout_loss"][tokens // 2]
@@ -147,9 +148,10 @@ def test_the_opening_is_the_first_part_of_a_run(texts, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="step: got 2; wants less than 2"):
         opening.at(2)
     how = dict(seed=0, rate=0.01, steps=4, points=2, stop_after=2)
-    stored = train_one("hash", texts.once, texts, **how)
-    again = train_one("hash", opening, opening, **how)
+    stored = train_one("hash", whole, texts.exam, seen=texts.seen, **how)
+    again = train_one("hash", opening, opening.exam, **how)
     assert again["heldout_loss"] == stored["heldout_loss"] and again["seen_loss"] is None
+    assert stored["seen_loss"] > 0
 
 
 def test_another_file_is_no_opening(tmp_path):

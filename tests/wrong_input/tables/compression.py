@@ -12,10 +12,8 @@ from tests.wrong_input.table import (
     FINITE,
     MODEL,
     NAN,
-    NATURAL,
     NON_NEGATIVE,
     PATH,
-    POSITIVE,
     SHARE,
     TEXT,
     TOKENIZER,
@@ -34,16 +32,6 @@ ROW = torch.arange(4.0).double()
 KEPT = {0: [0, 1, 2], 1: [1, 2, 3]}
 PAIRS = {0: [(0, 1), (2, 3)]}
 FOUR = (torch.arange(16.0).view(4, 4) + torch.arange(16.0).view(4, 4).T).fill_diagonal_(0)
-
-
-IDS_ONLY = {"input_ids": WRONG_IDS}
-
-
-@cache
-def readings(ids=IDS):
-    from moe_lib.compression import read_whole
-
-    return read_whole(small(), ids)
 
 
 def _case():
@@ -210,69 +198,6 @@ ENTRIES = [
         {"folder": [*PATH, "no such folder"], "device": ["gpu", 3.5, "cuda:99"]},
     ),
     Entry(
-        ROOM + "fewer_experts_draft",
-        lambda: dict(model=small(), k=1),
-        {
-            "model": [*OURS, DENSE, Made("hash", lambda _: new_model(router="hash"))],
-            "k": [*COUNT, 2],
-        },
-    ),
-    Entry(ROOM + "shared_only_draft", lambda: dict(model=small()), {"model": [*OURS, DENSE]}),
-    Entry(
-        ROOM + "early_exit_draft",
-        lambda: dict(model=small(), n_layers=1),
-        {"model": OURS, "n_layers": [*COUNT, 2]},
-    ),
-    Entry(
-        ROOM + "speculate",
-        lambda: dict(
-            model=small(),
-            draft=small(),
-            input_ids=IDS[:1],
-            max_new_tokens=3,
-            window=2,
-            temperature=0.5,
-            tokenizer=None,
-            draft_tokenizer=None,
-        ),
-        {
-            "model": [*OURS, MASKED],
-            "draft": [*OURS, MASKED, Made("of other words", lambda _: new_model(vocab_size=21))],
-            "input_ids": [*WRONG_IDS, IDS],
-            "max_new_tokens": [*COUNT, 100],
-            "window": COUNT,
-            "temperature": NON_NEGATIVE,
-            "generator": [3, "seed"],
-            "tokenizer": TOKENIZER[1:],
-            "draft_tokenizer": TOKENIZER[1:],
-        },
-    ),
-    *(
-        Entry(
-            ROOM + name, lambda: dict(model=small(), input_ids=IDS), {"model": models, **IDS_ONLY}
-        )
-        for name, models in (
-            ("read_whole", [*OURS, DENSE]),
-            ("read_cached", [*OURS, DENSE, MASKED]),
-            ("read_alone", [*OURS, DENSE]),
-        )
-    ),
-    Entry(
-        ROOM + "agreement",
-        lambda: dict(model=small(), first=readings(), second=readings()),
-        {
-            "model": [*OURS, DENSE],
-            "first": [None, 3, {}, {0: readings()[0]}, {0: 1, 1: 2}],
-            "second": [
-                None,
-                3,
-                {},
-                {0: readings()[0]},
-                Made("of fewer", lambda _: readings(IDS[:2])),
-            ],
-        },
-    ),
-    Entry(
         VIEW + "CompressionCase",
         lambda: dict(
             group="pruning", name="reap", n_bytes=5, rise=0.1, spread=0.0, flipped=0.5, domains={}
@@ -298,34 +223,10 @@ ENTRIES = [
         {"group": ["merging", 3, ["pruning"]], "case": ["usage", 3, ["reap"]]},
         call=lambda arguments: _comparator().set(**arguments),
     ),
-    Entry(
-        ROOM + "expected_tokens",
-        lambda: dict(acceptance=0.5, window=3),
-        {"acceptance": SHARE, "window": NATURAL},
-    ),
-    Entry(
-        ROOM + "speed_up",
-        lambda: dict(acceptance=0.5, window=3, draft_cost=0.1, window_cost=1.0),
-        {
-            "acceptance": SHARE,
-            "window": NATURAL,
-            "draft_cost": NON_NEGATIVE,
-            "window_cost": POSITIVE,
-        },
-    ),
-    Entry(
-        ROOM + "window_bytes",
-        lambda: dict(config=small().config, tokens=3, distinct=2.5),
-        {"config": [None, {}, 3], "tokens": COUNT, "distinct": [-1, 5, "2", NAN]},
-    ),
 ]
 
 EXEMPT = {
-    "moe_lib.compression.Agreement": "made by agreement",
-    "moe_lib.compression.MultiTokenModule": "made by deepseek_v3_module",
-    "moe_lib.compression.deepseek_v3_module": "takes nothing",
     "moe_lib.compression.ExpertScores": "made by expert_scores",
-    "moe_lib.compression.Speculated": "made by speculate",
     "moe_lib.compression.QuantisedModel": "made by quantise and load_quantised",
 }
 

@@ -6,7 +6,12 @@ from functools import cache
 import torch
 
 from moe_lib import LanguageModel, ModelConfig
-from moe_lib.interop import save_transformers, save_upcycled, upcycle_transformers
+from moe_lib.interop import (
+    UpcycledBalance,
+    save_transformers,
+    save_upcycled,
+    upcycle_transformers,
+)
 from tests.wrong_input.table import COUNT, MODEL, NATURAL, NON_NEGATIVE, PATH, TOKENIZER, Entry
 
 
@@ -30,9 +35,10 @@ def upcycled():
 
 
 def one_that_has_read():
-    model = upcycled().train()
+    model = upcycled()
+    balance = UpcycledBalance(model).__enter__()
     model(input_ids=torch.ones(1, 3, dtype=torch.long))
-    return model
+    return balance
 
 
 def folder() -> str:
@@ -42,23 +48,32 @@ def folder() -> str:
 ENTRIES = [
     Entry(
         "moe_lib.interop.upcycle_transformers",
-        lambda: dict(model=small_bert(), n_experts=4, k=2, noise=0.1, slices=2, seed=0),
+        lambda: dict(
+            model=small_bert(),
+            n_routed_experts=4,
+            num_experts_per_tok=2,
+            noise=0.1,
+            slices=2,
+            seed=0,
+        ),
         {
             "model": [*MODEL, torch.nn.Linear(2, 2), model()],
-            "n_experts": [*COUNT, 3],
-            "k": [*COUNT, 3, 8],
+            "n_routed_experts": [*COUNT, 3],
+            "num_experts_per_tok": [*COUNT, 3, 8],
             "noise": NON_NEGATIVE,
             "slices": COUNT,
             "seed": NATURAL,
         },
     ),
     Entry(
-        "moe_lib.interop.upcycled_balance_loss",
-        lambda: dict(model=one_that_has_read(), attention_mask=torch.ones(1, 3)),
-        {
-            "model": [*MODEL, torch.nn.Linear(2, 2), upcycled().eval()],
-            "attention_mask": [3, "ones", [[1, 1, 1]], torch.ones(1, 4)],
-        },
+        "moe_lib.interop.UpcycledBalance",
+        lambda: dict(model=upcycled()),
+        {"model": [*MODEL, torch.nn.Linear(2, 2), small_bert()]},
+    ),
+    Entry(
+        "moe_lib.interop.UpcycledBalance.__call__",
+        lambda: dict(self=one_that_has_read(), attention_mask=torch.ones(1, 3)),
+        {"attention_mask": [3, "ones", [[1, 1, 1]], torch.ones(1, 4)]},
     ),
     Entry(
         "moe_lib.interop.save_upcycled",

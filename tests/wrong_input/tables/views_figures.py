@@ -285,29 +285,20 @@ ENTRIES = [
         selections={"a": selection()},
         layer=1,
     ),
-    figure(
-        "writing.writing_figure",
-        {
-            "labels": [*TEXTS, []],
-            "experts": [None, 3, "ab", [[0]], [[0], [-1]], [[0], ["1"]], [[0], [1, 2]]],
-            "layers": [None, 3, "1", [0.5], [-1]],
-            "prompt": TEXT,
-        },
-        labels=["a", "b"],
-        experts=[[0], [1]],
-        layers=[1],
-    ),
-    figure(
-        "writing.writing_words",
-        {
-            "labels": [*TEXTS, []],
-            "experts": [None, 3, "ab", [[0]], [[0], [-1]], [[0], ["1"]], [[0], [1, 2]]],
-            "layers": [None, 3, "1", [0.5], [-1]],
-            "prompt": TEXT,
-        },
-        labels=["a", "b"],
-        experts=[[0], [1]],
-        layers=[1],
+    *(
+        figure(
+            f"writing.{name}",
+            {
+                "labels": [*TEXTS, []],
+                "experts": [None, 3, "ab", [[0]], [[0], [-1]], [[0], ["1"]], [[0], [1, 2]]],
+                "layers": [None, 3, "1", [0.5], [-1]],
+                "prompt": TEXT,
+            },
+            labels=["a", "b"],
+            experts=[[0], [1]],
+            layers=[1],
+        )
+        for name in ("writing_figure", "writing_words")
     ),
     figure(
         "latent.turns_figure",
