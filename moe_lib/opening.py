@@ -8,13 +8,12 @@ from moe_lib.errors import require, require_bool
 from moe_lib.fetching import SOURCES, fetch, fetched
 from moe_lib.files import finish_folder, read_json, read_shapes
 from moe_lib.hub import hub_unreachable
+from moe_lib.model_types import UPCYCLED_TYPE, refuse_quantised
 from moe_lib.paths import CHECKPOINTS
-from moe_lib.quantised_type import refuse_quantised
 from moe_lib.text_files import require_regular_files
 from moe_lib.validation import PathLike, checked
 
 OURS, ADAPTER, TRANSFORMERS, FETCHED = "moe_lib", "adapter", "transformers", "fetched"
-UPCYCLED = "moe_lib_upcycled"  # the model_type of what interop.save_upcycled writes
 ADAPTER_FILE = "adapter_config.json"
 # Formats that may run code while they are read.
 _UNSAFE = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -49,7 +48,7 @@ def open_model(name_or_folder: PathLike, trust_remote_code: bool = False) -> tup
         return load_checkpoint(folder)
     if kind == ADAPTER:
         return _open_adapter(folder, trust_remote_code)
-    if _model_type(folder) == UPCYCLED:
+    if _model_type(folder) == UPCYCLED_TYPE:
         from moe_lib.interop import open_upcycled
 
         return open_upcycled(folder), open_tokenizer(folder)

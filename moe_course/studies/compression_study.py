@@ -250,9 +250,7 @@ def comparator(study: Path = STUDY):
         group, name = case["way"], case["name"]
         if group == "quantising":
             part, name = name.split(", ", 1)
-            group = "quantising " + {"all": "everything", "rest": "the rest"}.get(
-                part, f"the {part}"
-            )
+            group = f"quantising {'everything' if part == 'all' else f'the {part}'}"
         facts = (case[field] for field in ("bytes", "rise", "spread", "flipped", "domains"))
         cases.append(CompressionCase(group, name, *facts))
     return CompressionComparator(cases, whole=read_study(study, about=dict)["about"]["bytes"])
@@ -269,7 +267,8 @@ def run_study(rows: Count = ROWS, kept: Path | None = None) -> dict:
     def keep(name: str, run: Callable[[], object]) -> object:
         file = kept and kept / f"{name.replace(' ', '_')}.json"
         print(name, flush=True)
-        return kept_run(file, {"case": name, "rows": rows}, run)
+        key = {"case": name, "rows": rows, "calibration": CALIBRATION}
+        return kept_run(file, key, run)
 
     cases = [
         case

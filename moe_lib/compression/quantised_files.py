@@ -16,7 +16,7 @@ from moe_lib.errors import require
 from moe_lib.files import read_json, read_tensors, write_folder, write_json, write_tensors
 from moe_lib.model import LanguageModel
 from moe_lib.model_inputs import check_vocabulary
-from moe_lib.quantised_type import QUANTISED_TYPE
+from moe_lib.model_types import QUANTISED_TYPE
 from moe_lib.shapes_only import shapes_only
 from moe_lib.text import load_tokenizer
 from moe_lib.training import find_checkpoint

@@ -13,9 +13,9 @@ from moe_lib.errors import require
 from moe_lib.files import read_json, write_folder
 from moe_lib.interop.dense_layers import feed_forwards
 from moe_lib.interop.upcycling import SIZES, put_experts, upcycled_layers
+from moe_lib.model_types import UPCYCLED_TYPE
 from moe_lib.validation import PathLike, checked
 
-MODEL_TYPE = "moe_lib_upcycled"
 _WEIGHTS = "model.safetensors"
 
 
@@ -37,7 +37,7 @@ def save_upcycled(model: nn.Module, folder: PathLike, tokenizer=None) -> Path:
     require(not folder.is_file(), "folder", str(folder), "a folder; this is a file")
     base = json.loads(model.config.to_json_string(use_diff=False))
     sizes = base.pop("upcycled")
-    fields = {"model_type": MODEL_TYPE, "architecture": type(model).__name__}
+    fields = {"model_type": UPCYCLED_TYPE, "architecture": type(model).__name__}
     fields |= {"upcycled": sizes, "base": base}
 
     def write(empty: Path) -> None:
@@ -62,7 +62,7 @@ def open_upcycled(folder: PathLike) -> nn.Module:
         raise FileNotFoundError(f"{path}: missing; wants a folder that save_upcycled wrote")
     fields = read_json(path)
     kind = fields.get("model_type")
-    require(kind == MODEL_TYPE, f"{path}: model_type", kind, repr(MODEL_TYPE))
+    require(kind == UPCYCLED_TYPE, f"{path}: model_type", kind, repr(UPCYCLED_TYPE))
     name = fields.get("architecture")
     architecture = getattr(transformers, name, None) if isinstance(name, str) else None
     known = isinstance(architecture, type) and issubclass(

@@ -11,7 +11,7 @@ from moe_lib.config import ModelConfig
 from moe_lib.errors import require
 from moe_lib.files import read_shapes
 from moe_lib.model import LanguageModel
-from moe_lib.quantised_type import refuse_quantised
+from moe_lib.model_types import refuse_quantised
 from moe_lib.shapes_only import shapes_only
 from moe_lib.training.preflight import require_numbers
 

@@ -1,8 +1,10 @@
-"""What a folder of few bits says it is, so that every other loader refuses it in one line."""
+"""What folders that are no plain checkpoint say they are, the model_type of their config.json, so
+that every loader opens them rightly or refuses them in one line."""
 
 from pathlib import Path
 
-QUANTISED_TYPE = "moe_lib_quantised"  # its model_type
+QUANTISED_TYPE = "moe_lib_quantised"  # written by compression.save_quantised
+UPCYCLED_TYPE = "moe_lib_upcycled"  # written by interop.save_upcycled
 
 
 def refuse_quantised(path: Path, model_type: object) -> None:
