@@ -116,7 +116,6 @@ def training_steps():
 def monitored():
     """benchmarks.monitor: what the monitor says of transformers' OLMoE while it trains."""
     model, step = monitor.make_step(16, 4, 2, 2, 8)
-    model.set_experts_implementation("eager")  # the others ask the device for kernels of a GPU
     with RoutingMonitor(model) as watch:
         step()
         step()
