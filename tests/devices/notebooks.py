@@ -3,6 +3,7 @@
 A cell that fails ends the run: its number and its traceback are printed, and the exit status is 1.
 """
 
+import copy
 import os
 import sys
 import time
@@ -20,6 +21,7 @@ def run(number: str) -> None:
 
     os.environ[VARIABLE] = str(register())
     os.environ.setdefault("MPLBACKEND", "agg")
+    _save_from_the_cpu()
     (path,) = (REPOSITORY / "notebooks").glob(f"{number}_*.ipynb")
     os.chdir(path.parent)
     shell = InteractiveShell.instance()
@@ -30,6 +32,16 @@ def run(number: str) -> None:
             print(f"[{place}] {time.perf_counter() - started:.1f} s", file=sys.stderr, flush=True)
             if not result.success:
                 sys.exit(f"cell {place} of {path.name} fails on the pretend device")
+
+
+def _save_from_the_cpu() -> None:
+    """transformers asks tensors for their addresses when it saves, and a pretend one has none."""
+    from transformers import PreTrainedModel
+
+    save = PreTrainedModel.save_pretrained
+    PreTrainedModel.save_pretrained = lambda model, *given, **how: save(
+        copy.deepcopy(model).cpu(), *given, **how
+    )
 
 
 if __name__ == "__main__":
