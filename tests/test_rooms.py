@@ -22,14 +22,15 @@ MAY_IMPORT = {
     "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},
     "tuning": {"text", "model", "training", "interop"},
-    "views": {"text", "model", "training", "tracing", "tuning"},
+    "views": {"text", "model", "parallel", "training", "tracing", "tuning"},
 }
 FOR_ALL = {"", "validation"}
 STARTERS = {"__init__", "__main__", "opening"}  # they hand out what the rooms make
-# Beside traces, views take these records; BalanceDashboard alone holds what makes its records, a
-# training to steer.
+# Beside traces, views take these records, and what places experts; BalanceDashboard alone holds
+# what makes its records, a training to steer.
 RECORDS = {
     "model.routing",
+    "parallel.placement",
     "text.packing",
     "training.loop",
     "training.recorder",
