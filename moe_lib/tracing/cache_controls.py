@@ -6,7 +6,7 @@ import torch
 
 from moe_lib.errors import require
 from moe_lib.tracing.trace import LayerTrace, RoutingTrace
-from moe_lib.validation import Seed, checked
+from moe_lib.validation import Count, Flag, Seed, checked
 
 
 @checked
@@ -47,3 +47,38 @@ def uniform(trace: RoutingTrace, seed: Seed = 0) -> RoutingTrace:
         return replace(layer, experts=noise.topk(k, dim=-1).indices, weights=None, scores=None)
 
     return replace(trace, layers=[drawn(layer) for layer in trace.layers], attention_layers=())
+
+
+@checked
+def distinct_experts(
+    trace: RoutingTrace,
+    tokens: Count,
+    *,
+    neighbours: Flag = False,
+    draws: Count = 64,
+    seed: Seed = 0,
+) -> dict[int, float]:
+    """Layer number -> experts that at least one of `tokens` tokens chose, on average over `draws`.
+
+    neighbours  False: tokens drawn from all over the trace, as a batch of unlike requests has them;
+                True: tokens that follow each other, as in a prompt or a verified draft
+
+    `moe_lib.counting.expected_distinct_experts` says what chance alone would give. Raises
+    ValueError for more tokens than the trace has.
+    """
+    there = int(trace.real.sum())
+    require(tokens <= there, "tokens", tokens, f"at most the trace's {there} real tokens")
+    random = torch.Generator().manual_seed(seed)
+    if neighbours:
+        starts = torch.randint(0, there - tokens + 1, (draws,), generator=random)
+        rows = starts[:, None] + torch.arange(tokens)  # (draws, tokens)
+    else:
+        rows = torch.stack([torch.randperm(there, generator=random)[:tokens] for _ in range(draws)])
+    found = {}
+    for layer in trace.layers:
+        used = layer.choices(trace.real)
+        used = (used if layer.kept is None else used & layer.kept)[trace.real]  # (real tokens, k)
+        chosen = torch.zeros(there, layer.n_experts)
+        chosen = chosen.scatter_add(1, layer.experts[trace.real], used.float()) > 0
+        found[layer.index] = float(chosen[rows].any(1).sum(-1).float().mean())
+    return found
