@@ -32,9 +32,8 @@ class ExpertSlots:
         self.policy = policy
         self.slots = [EMPTY] * num_slots
         self._place: dict[int, int] = {}  # expert -> slot
-        self._used: dict[int, int] = {}  # expert -> number of its last use
         self._uses: dict[int, int] = {}  # expert -> uses since the start
-        self._next: dict[int, float] = {}  # expert -> request that needs it next
+        self._worth: dict[int, tuple] = {}  # expert -> the smallest in the cache makes room
         self._clock = 0
 
     def __contains__(self, expert: int) -> bool:
@@ -51,12 +50,14 @@ class ExpertSlots:
         were loaded. `experts` different from each other, best first; among those of one token the
         last one counts as used longest ago."""
         loaded = self.bring(experts)
-        for expert in reversed(experts):
+        for rank in range(len(experts) - 1, -1, -1):
+            expert = experts[rank]
             self._clock += 1
-            self._used[expert] = self._clock
-            self._uses[expert] = self._uses.get(expert, 0) + 1
-        if next_use is not None:
-            self._next.update(zip(experts, next_use, strict=True))
+            self._uses[expert] = uses = self._uses.get(expert, 0) + 1
+            if self.policy == "belady":
+                self._worth[expert] = -next_use[rank], self._clock
+            else:
+                self._worth[expert] = uses if self.policy == "lfu" else 0, self._clock
         return loaded
 
     def bring(self, experts: Sequence[int]) -> list[tuple[int, int, int]]:
@@ -76,18 +77,12 @@ class ExpertSlots:
             gone = self.slots[slot]
             self._place.pop(gone, None)
             self.slots[slot], self._place[expert] = expert, slot
+            self._worth.setdefault(expert, (-NEVER, 0))  # brought on a guess, never used yet
             loaded.append((slot, expert, gone))
         return loaded
 
     def _room(self, needed: set[int]) -> int:
         if len(self._place) < len(self.slots):
             return self.slots.index(EMPTY)
-        victim = min((expert for expert in self._place if expert not in needed), key=self._worth)
-        return self._place[victim]
-
-    def _worth(self, expert: int) -> tuple[float, float]:
-        """The resident with the smallest makes room."""
-        last = self._used.get(expert, 0)
-        if self.policy == "belady":
-            return -self._next.get(expert, NEVER), last
-        return (self._uses.get(expert, 0), last) if self.policy == "lfu" else (last, 0)
+        free = [expert for expert in self._place if expert not in needed]
+        return self._place[min(free, key=self._worth.__getitem__)]
