@@ -42,7 +42,8 @@ def test_it_is_stepped_played_and_set(page, player):
     wait_for_value(page, "player.policy", "belady")
     player.get_by_test_id("cache-num_slots").select_option("8")
     wait_for_value(page, "player.num_slots", 8)
-    rate = f"{100 * float(kernel_value(page, 'player.rates["own"]')):.1f} %"
+    own = float(kernel_value(page, "player.rates['own']"))
+    rate = f"{100 * own:.1f} %"
     player.get_by_test_id("cache-rate-own").get_by_text(rate).wait_for()
     assert player.get_by_test_id("cache-prefetch").is_disabled()
 
