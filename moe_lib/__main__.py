@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from moe_lib.console import Parser, one_text, page, run_command, text_file, whole
+from moe_lib.console import Parser, new_folder, one_text, page, run_command, text_file, whole
 from moe_lib.errors import require
 from moe_lib.opening import check_openable, open_model
 
@@ -138,7 +138,21 @@ def _parser() -> Parser:
         action="store_true",
         help="let the model bring and run code of its own",
     )
+    _add_traces(verbs)
     return parser
+
+
+def _add_traces(verbs) -> None:
+    traces = verbs.add_parser("traces", help="read routing that others have published")
+    kinds = traces.add_subparsers(dest="format", required=True)
+    sub = kinds.add_parser("esft", help="expert traces of DeepSeek-V2-Lite, by ESFT's authors")
+    sub.add_argument("folder", type=Path, help="the repository deepseek-ai/ESFT, or a part of it")
+    sub.add_argument(
+        "--out", type=page, metavar="FILE", help="write loads and hit rates as JSON (minutes)"
+    )
+    sub.add_argument("--save", type=new_folder, metavar="FOLDER", help="write TASK.safetensors")
+    slots = "experts per layer that the cache of the hit rates holds; default: 16"
+    sub.add_argument("--num-slots", type=whole(1), default=16, metavar="N", help=slots)
 
 
 _BESIDE_TRACE = ("tokenizer", "config", "row", "n_layers", "k")
@@ -164,7 +178,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     def run() -> None:
         given = vars(_parser().parse_args(arguments))
-        del given["verb"]
+        if given.pop("verb") == "traces":
+            del given["format"]
+            from moe_lib.tracing.traces_command import traces_esft
+
+            print(traces_esft(**given))
+            return
         trace, beside = given.pop("trace"), {name: given.pop(name) for name in _BESIDE_TRACE}
         _check_together(trace, given, beside)
         if trace is not None:
