@@ -3,15 +3,14 @@
 import pytest
 import torch
 
-from moe_lib import LanguageModel, ModelConfig, explore, trace_routing
-from moe_lib import LanguageModel, ModelConfig, RoutingTrace, explore
+from moe_lib import LanguageModel, ModelConfig, RoutingTrace, explore, trace_routing
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.attention_view.widget import AttentionViewer
 from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.cache_calculator.widget import CacheCalculator
 from moe_lib.views.compression import CompressionCase, CompressionComparator
-from moe_lib.views.flying_tokens import FlyingTokens
 from moe_lib.views.expert_cache import ExpertCachePlayer
+from moe_lib.views.flying_tokens import FlyingTokens
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
 from moe_lib.views.phone_book.widget import PhoneBookRace
