@@ -21,6 +21,8 @@ MAY_IMPORT = {
     "tracing": {"model"},
     "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},
+    # Requests, batches and caches around a model that is done. A service adds ports, not views.
+    "serving": {"text", "model", "tracing"},
     "tuning": {"text", "model", "training", "interop"},
     "views": {"text", "model", "training", "tracing", "tuning"},
 }

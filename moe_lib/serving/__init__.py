@@ -1,0 +1,23 @@
+"""Serving: many requests with one model. Continuous batching, and what it is compared with."""
+
+from moe_lib.serving.arrivals import Arrival, poisson_arrivals
+from moe_lib.serving.batching import StaticBatches
+from moe_lib.serving.engine import Engine
+from moe_lib.serving.pages import PagedCache
+from moe_lib.serving.requests import QueueFull, Request, Work, Written
+from moe_lib.serving.simulation import Served, Simulated, simulate
+
+__all__ = [
+    "Arrival",
+    "Engine",
+    "PagedCache",
+    "QueueFull",
+    "Request",
+    "Served",
+    "Simulated",
+    "StaticBatches",
+    "Work",
+    "Written",
+    "poisson_arrivals",
+    "simulate",
+]
