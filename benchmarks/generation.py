@@ -1,8 +1,8 @@
 """`LanguageModel.generate` against transformers' `generate`: same weights, same prompts, same
 greedy tokens.
 
-    python -m benchmarks.generation [--quick] [--threads N] [--seconds S] [--only CONFIG]
-        [--out FOLDER]
+    python -m benchmarks.generation [--quick] [--threads N] [--device DEVICE] [--seconds S]
+        [--only CONFIG] [--out FOLDER]
 
 A prompt of random ids, then 64 new tokens, likeliest first, with a cache. transformers runs experts
 in three ways ("eager", "grouped_mm", "batched_mm"); each is a competitor of its own, and what
@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.generation_cases import CONFIGS, OURS, QUICK, make_models
-from benchmarks.timing import RESULTS, interleave, machine, save, summarise
+from benchmarks.timing import (
+    RESULTS,
+    add_device,
+    chosen_devices,
+    interleave,
+    machine,
+    save,
+    summarise,
+)
 from moe_lib import ModelConfig
 
 REQUESTS = [(1, 16), (1, 128), (8, 16), (8, 128)]  # batch, tokens of the prompt
@@ -53,12 +61,12 @@ def check_equal(writers: dict[str, Callable[[], Tensor]]) -> Tensor:
 def measure(
     name: str, models: dict[str, nn.Module], batch: int, prompt: int, new: int, seconds: float
 ) -> list[dict]:
-    """One row per competitor: time of one `generate`, and its ratio to ours with the quartiles over
-    the rounds."""
-    vocab_size = models[OURS].config.vocab_size
+    """One row per competitor: time of one `generate` where the models are, and its ratio to ours
+    with the quartiles over the rounds."""
+    vocab_size, device = models[OURS].config.vocab_size, models[OURS].device
     input_ids = torch.randint(
         vocab_size, (batch, prompt), generator=torch.Generator().manual_seed(1)
-    )
+    ).to(device)
     writers = make_writers(models, input_ids, new)
     text = check_equal(writers)
     taken = interleave(writers, seconds=seconds, rounds=(5, 40))
@@ -81,7 +89,8 @@ def measure(
                 "ratio_high": round(high, 3),
                 "tokens_per_second": round(1e3 * batch * new / numbers["median_ms"]),
                 "distinct_tokens": len(text[:, prompt:].unique()),
-                **machine("cpu"),
+                "device": device.type,
+                **machine(device.type),
             }
         )
     return rows
@@ -104,12 +113,13 @@ def run(
     new: int,
     seconds: float,
     path: Path,
+    device: str = "cpu",
 ) -> list[dict]:
     """All rows; after each configuration they are saved, so that a run that is broken off is not
     lost."""
     rows = []
     for name, config in configs.items():
-        models = make_models(config)
+        models = {who: model.to(device) for who, model in make_models(config).items()}
         for batch, prompt in requests:
             measured = measure(name, models, batch, prompt, new, seconds)
             print(line(measured), flush=True)
@@ -124,6 +134,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     )
     parser.add_argument("--quick", action="store_true", help="two tiny models, seconds")
     parser.add_argument("--threads", type=int, help="threads of torch")
+    add_device(parser)
     parser.add_argument(
         "--seconds", type=float, default=15.0, help="time for each row of the table"
     )
@@ -134,14 +145,17 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    path = options.out / f"generation_cpu{'_quick' * options.quick}.csv"
-    if options.quick:
-        rows = run(QUICK, [(1, 4), (2, 8)], 6, min(options.seconds, 1.0), path)
-    else:
-        chosen = {name: CONFIGS[name] for name in options.only or CONFIGS}
-        rows = run(chosen, REQUESTS, NEW_TOKENS, options.seconds, path)
-    print(f"saved {path}", file=sys.stderr)
-    return rows
+    every = []
+    for device in chosen_devices(options):
+        path = options.out / f"generation_{device}{'_quick' * options.quick}.csv"
+        if options.quick:
+            rows = run(QUICK, [(1, 4), (2, 8)], 6, min(options.seconds, 1.0), path, device)
+        else:
+            chosen = {name: CONFIGS[name] for name in options.only or CONFIGS}
+            rows = run(chosen, REQUESTS, NEW_TOKENS, options.seconds, path, device)
+        print(f"saved {path}", file=sys.stderr)
+        every += rows
+    return every
 
 
 if __name__ == "__main__":

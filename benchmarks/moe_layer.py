@@ -1,7 +1,7 @@
 """The MoE layer, forward and backward, against a dense layer of equal active size and against
 transformers.
 
-    python -m benchmarks.moe_layer [--quick] [--threads N] [--device cpu|cuda] [--ways]
+    python -m benchmarks.moe_layer [--quick] [--threads N] [--device DEVICE] [--ways]
         [--seconds S] [--out FILE]
 
 All competitors of a case get the same weights, input and routing and are run in turn; their outputs
@@ -16,7 +16,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.layer_cases import CASES, DENSE, OURS, PEERS, QUICK, Case, Contest
-from benchmarks.timing import RESULTS, interleave, machine, save, summarise
+from benchmarks.timing import (
+    RESULTS,
+    add_device,
+    chosen_devices,
+    interleave,
+    machine,
+    save,
+    summarise,
+)
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
@@ -77,9 +85,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     )
     parser.add_argument("--quick", action="store_true", help="two small cases, seconds")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), action="append", help="default: cpu, and cuda if there"
-    )
+    add_device(parser)
     parser.add_argument(
         "--ways",
         action="store_true",
@@ -91,12 +97,11 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    devices = options.device or ["cpu"] + ["cuda"] * torch.cuda.is_available()
     cases, seconds = (CASES[:4] if options.ways else CASES), options.seconds
     if options.quick:
         cases, seconds = QUICK, min(seconds, 1.0)
     every = []
-    for device in devices:
+    for device in chosen_devices(options):
         rows = []
         for case in cases:
             measured = measure(case, device, options.ways, seconds)

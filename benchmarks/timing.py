@@ -1,6 +1,7 @@
 """Time several functions fairly: in turn, round after round, so that a busy moment of the machine
 hits them all."""
 
+import argparse
 import csv
 import platform
 import statistics
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import torch
 import transformers
+
+import moe_lib
+from moe_lib.devices import VARIABLE, usable_device
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -36,19 +40,43 @@ def interleave(
     while len(next(iter(taken.values()))) < rounds[1]:
         for name, function in functions.items():
             prepare()
-            _wait_for_device()
+            wait_for_device()
             before = time.perf_counter()
             function()
-            _wait_for_device()
+            wait_for_device()
             taken[name].append(time.perf_counter() - before)
         if time.perf_counter() - started > seconds and len(taken[name]) >= rounds[0]:
             break
     return taken
 
 
-def _wait_for_device() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def wait_for_device() -> None:
+    """An accelerator works on after a call returns; the clock must not stop before it is done."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option --device, for one device or several."""
+    parser.add_argument(
+        "--device",
+        type=_device_type,
+        action="append",
+        help="cpu, cuda, ...; may be repeated. Default: the GPU if there is one, else the CPU; "
+        f"the variable {VARIABLE} overrides",
+    )
+
+
+def chosen_devices(options: argparse.Namespace) -> list[str]:
+    """The types of the devices to measure on, those of --device or the course's."""
+    return options.device or [moe_lib.device().type]
+
+
+def _device_type(name: str) -> str:
+    try:
+        return usable_device(name).type
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def summarise(taken: dict[str, list[float]], baseline: str) -> dict[str, dict[str, float]]:

@@ -1,7 +1,7 @@
 """A whole training step (forward, loss, backward, AdamW) of our model against transformers'
 DeepSeek-V2.
 
-    python -m benchmarks.train_step [--quick] [--threads N] [--device cpu|cuda] [--seconds S]
+    python -m benchmarks.train_step [--quick] [--threads N] [--device DEVICE] [--seconds S]
         [--out FOLDER]
 
 Same configuration: latent attention, shared and routed experts, sizes, vocabulary; and the same
@@ -24,7 +24,15 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from transformers import DeepseekV2ForCausalLM
 
-from benchmarks.timing import RESULTS, interleave, machine, save, summarise
+from benchmarks.timing import (
+    RESULTS,
+    add_device,
+    chosen_devices,
+    interleave,
+    machine,
+    save,
+    summarise,
+)
 from moe_lib import LanguageModel, ModelConfig
 from moe_lib.interop import from_transformers
 from moe_lib.interop.configs import config_to_transformers
@@ -161,9 +169,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     )
     parser.add_argument("--quick", action="store_true", help="one tiny model, seconds")
     parser.add_argument("--threads", type=int, help="threads of torch on a CPU")
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), action="append", help="default: cpu, and cuda if there"
-    )
+    add_device(parser)
     parser.add_argument("--seconds", type=float, default=40.0, help="time for each configuration")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the result files")
     options = parser.parse_args(arguments)
@@ -172,7 +178,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     configs, batch = (QUICK, (2, 16)) if options.quick else (CONFIGS, (8, 128))
     seconds = min(options.seconds, 1.0) if options.quick else options.seconds
     every = []
-    for device in options.device or ["cpu"] + ["cuda"] * torch.cuda.is_available():
+    for device in chosen_devices(options):
         rows = []
         for name, config in configs.items():
             measured = measure(name, config, batch, device, seconds)

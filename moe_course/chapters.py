@@ -167,8 +167,9 @@ CHAPTERS = (
         "17",
         "scaling_out",
         "Scaling out",
-        "Accumulation, mixed precision and expert parallelism on torch.distributed.",
+        "One batch in parts, bfloat16, and experts on several processes that exchange tokens.",
         ("09",),
+        True,
     ),
     Chapter(
         "18",

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 
 import torch
 
+from benchmarks import monitor, train_step
 from moe_course.notebooks import normalise as form
 from moe_course.studies import grain, hidden_rules, phone_book, routers_and_facts
 from moe_course.studies.latent_timing import LatentCache
-from moe_lib import LanguageModel, ModelConfig, train
+from moe_lib import LanguageModel, ModelConfig, RoutingMonitor, train
 from moe_lib.devices import VARIABLE
 from moe_lib.paths import REPOSITORY
 from moe_lib.text import Batches
@@ -103,7 +104,27 @@ def latent():
     }
 
 
+def training_steps():
+    """benchmarks.train_step: three steps of ours and of transformers' DeepSeek-V2."""
+    config = train_step.QUICK["tiny"].replace(vocab_size=48)
+    models = train_step.make_models(config, os.environ[VARIABLE])
+    ids = torch.arange(32).view(2, 16).to(os.environ[VARIABLE])
+    steps = {n: train_step.make_step(models[n], ids) for n in (train_step.OURS, train_step.EAGER)}
+    return {name: [step() for _ in range(3)] for name, step in steps.items()}
+
+
+def monitored():
+    """benchmarks.monitor: what the monitor says of transformers' OLMoE while it trains."""
+    model, step = monitor.make_step(16, 4, 2, 2, 8)
+    with RoutingMonitor(model) as watch:
+        step()
+        step()
+    return {"max_violation": list(watch.frame()["max_violation"])}
+
+
 COURSE_SCENES = {
+    "benchmark_train_step": on_course(training_steps),
+    "benchmark_monitor": on_course(monitored),
     **{f"hidden_rules_{kind}": on_course(rules(kind)) for kind in ("learned", "frozen", "dense")},
     **{
         f"routers_{place}": on_course(routers(name))
