@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},
     # Requests, batches and caches around a model that is done. A service adds ports, not views.
-    "serving": {"text", "model", "tracing"},
+    "serving": {"text", "model", "training", "tracing"},
     "tuning": {"text", "model", "training", "interop"},
     "views": {"text", "model", "training", "tracing", "tuning"},
 }
