@@ -250,6 +250,6 @@ def check_next_token(next_token):
 CHECKS = {
     "16.1": check_reap,
     "16.2": check_pack3,
-    "16.3": check_acceptance,
-    "16.4": check_next_token,
+    "16.3": check_next_token,
+    "16.4": check_acceptance,
 }

@@ -185,12 +185,12 @@ def test_wrong_packing_is_refused_with_its_hint(answer, hint):
 
 @cases(ACCEPTANCE)
 def test_wrong_acceptance_and_residual_are_refused_with_their_hint(answer, hint):
-    refused("16.3", answer, hint)
+    refused("16.4", answer, hint)
 
 
 @cases(NEXT)
 def test_wrong_steps_are_refused_with_their_hint(answer, hint):
-    refused("16.4", answer, hint)
+    refused("16.3", answer, hint)
 
 
 def reap_at_once(x, gate_up, down, experts, weights):
@@ -217,9 +217,9 @@ def test_right_answers_of_several_styles_pass_and_no_answer_is_none():
         ("16.1", reap_at_once),
         ("16.2", pack()),
         ("16.2", pack_by_whole_numbers),
-        ("16.3", guessed()),
-        ("16.3", other_residual),
-        ("16.4", step()),
+        ("16.4", guessed()),
+        ("16.4", other_residual),
+        ("16.3", step()),
     ):
         torch.manual_seed(0)
         verdict = run_check(exercise, CHECKS[exercise], answer)
