@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from moe_lib.console import Parser, one_text, page, run_command, text_file, whole
+from moe_lib.coverage_command import add_coverage, coverage_command
 from moe_lib.errors import require
 from moe_lib.opening import check_openable, open_model
 
@@ -138,6 +139,7 @@ def _parser() -> Parser:
         action="store_true",
         help="let the model bring and run code of its own",
     )
+    add_coverage(verbs)
     return parser
 
 
@@ -164,7 +166,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     def run() -> None:
         given = vars(_parser().parse_args(arguments))
-        del given["verb"]
+        if given.pop("verb") == "coverage":
+            print(coverage_command(**given))
+            return
         trace, beside = given.pop("trace"), {name: given.pop(name) for name in _BESIDE_TRACE}
         _check_together(trace, given, beside)
         if trace is not None:
