@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from moe_lib.atlas_command import add_atlas, atlas
 from moe_lib.console import Parser, one_text, page, run_command, text_file, whole
 from moe_lib.coverage_command import add_coverage, coverage_command
 from moe_lib.errors import require
@@ -140,6 +141,7 @@ def _parser() -> Parser:
         help="let the model bring and run code of its own",
     )
     add_coverage(verbs)
+    add_atlas(verbs)
     return parser
 
 
@@ -166,8 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     def run() -> None:
         given = vars(_parser().parse_args(arguments))
-        if given.pop("verb") == "coverage":
-            print(coverage_command(**given))
+        others = {"atlas": atlas, "coverage": coverage_command}
+        if (verb := given.pop("verb")) in others:
+            print(others[verb](**given))
             return
         trace, beside = given.pop("trace"), {name: given.pop(name) for name in _BESIDE_TRACE}
         _check_together(trace, given, beside)

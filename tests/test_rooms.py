@@ -25,12 +25,8 @@ MAY_IMPORT = {
     "views": {"text", "model", "training", "tracing", "tuning"},
 }
 FOR_ALL = {"", "validation"}
-STARTERS = {
-    "__init__",
-    "__main__",
-    "coverage_command",
-    "opening",
-}  # they hand out what the rooms make
+# They hand out what the rooms make.
+STARTERS = {"__init__", "__main__", "atlas_command", "coverage_command", "opening"}
 # Beside traces, views take these records; BalanceDashboard alone holds what makes its records, a
 # training to steer.
 RECORDS = {

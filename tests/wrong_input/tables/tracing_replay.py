@@ -1,8 +1,15 @@
-"""Wrong input of replay, of writing routing as engines do, and of coverage."""
+"""Wrong input of replay, of writing routing as engines do, of coverage and of the atlas."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 
-from tests.wrong_input.table import MODEL, NATURAL, Entry
+from moe_lib.text import load_tokenizer
+from moe_lib.tracing.atlas import atlas_of
+from tests.tracing.atlas_trace import made_up
+from tests.wrong_input.table import COUNT, MODEL, NATURAL, PATH, TOKENIZER, Entry
 from tests.wrong_input.tables.tracing import (
     DENSE,
     IDS,
@@ -14,6 +21,23 @@ from tests.wrong_input.tables.tracing import (
     trace,
     within,
 )
+
+DOCUMENTS = [{"text": "The key would not turn.", "domain": "a"}]
+
+
+@cache
+def read():
+    return made_up(n_layers=1, windows=6, length=12)
+
+
+@cache
+def atlas():
+    return atlas_of(read(), draws=5)
+
+
+def page(folder: str) -> str:
+    return f"{folder}/atlas.html"
+
 
 ROUTED = [*TRACE[:-1], torch.zeros(2, 2)]
 OTHER_IDS = [*(ids for ids in WRONG_IDS if ids is not None), IDS.flip(1), IDS[:2], IDS[:, :2]]
@@ -57,9 +81,40 @@ ENTRIES = [
         lambda: dict(before=trace(), after=trace()),
         {"before": CHANGED, "after": CHANGED},
     ),
+    Entry(
+        "moe_lib.tracing.atlas.cut_windows",
+        lambda: dict(tokenizer=load_tokenizer("course"), documents=DOCUMENTS, window=4),
+        {
+            "tokenizer": TOKENIZER,
+            "documents": [None, 3, "text", []],
+            "max_tokens": COUNT,
+            "window": COUNT,
+        },
+    ),
+    Entry(
+        "moe_lib.tracing.atlas.read_windows",
+        lambda: dict(model=model(), windows=read().windows),
+        {"model": [*MODEL, DENSE], "windows": [None, 3, "text", []]},
+    ),
+    Entry(
+        "moe_lib.tracing.atlas.atlas_of",
+        lambda: dict(read=read(), draws=3),
+        {"read": [None, 3, trace()], "draws": COUNT, "importance": [3, {0: torch.zeros(3)}]},
+    ),
+    Entry(
+        "moe_lib.views.atlas.write_atlas",
+        lambda: dict(
+            path=page(mkdtemp()), atlas=atlas(), tokenizer=load_tokenizer("course"), model="m"
+        ),
+        {"path": [*PATH, Path("/")], "atlas": [None, 3, {}], "model": [None, 3]},
+    ),
 ]
 
 EXEMPT = {
+    "moe_lib.tracing.atlas.Atlas": "a record that atlas_of makes",
+    "moe_lib.tracing.atlas.AtlasLayer": "a record that atlas_of makes",
+    "moe_lib.tracing.atlas.ReadTexts": "a record that read_windows makes",
+    "moe_lib.tracing.atlas.Window": "a record that cut_windows makes",
     "moe_lib.tracing.LayerReplay": "a record that replay_routing makes",
     "moe_lib.tracing.Replay": "a record that replay_routing makes",
     "moe_lib.tracing.coverage.Coverage": "a record that coverage makes",
