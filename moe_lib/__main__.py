@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
+from moe_lib.atlas_command import add_atlas, atlas
 from moe_lib.console import Parser, new_folder, one_text, page, run_command, text_file, whole
+from moe_lib.coverage_command import add_coverage, coverage_command
 from moe_lib.errors import require
 from moe_lib.opening import check_openable, open_model
 
@@ -139,6 +141,8 @@ def _parser() -> Parser:
         help="let the model bring and run code of its own",
     )
     _add_traces(verbs)
+    add_coverage(verbs)
+    add_atlas(verbs)
     return parser
 
 
@@ -173,16 +177,21 @@ def _check_together(trace: Path | None, given: dict, beside: dict) -> None:
         require(given[name] is None, option, given[name], "no --trace beside it")
 
 
+def _traces(format: str, **given) -> str:
+    """`traces esft`: the one form that is read so far."""
+    from moe_lib.tracing.traces_command import traces_esft
+
+    return traces_esft(**given)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit code (2 for wrong arguments, by exit)."""
 
     def run() -> None:
         given = vars(_parser().parse_args(arguments))
-        if given.pop("verb") == "traces":
-            del given["format"]
-            from moe_lib.tracing.traces_command import traces_esft
-
-            print(traces_esft(**given))
+        others = {"atlas": atlas, "coverage": coverage_command, "traces": _traces}
+        if (verb := given.pop("verb")) in others:
+            print(others[verb](**given))
             return
         trace, beside = given.pop("trace"), {name: given.pop(name) for name in _BESIDE_TRACE}
         _check_together(trace, given, beside)

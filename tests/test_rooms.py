@@ -27,7 +27,8 @@ MAY_IMPORT = {
     "views": {"text", "model", "parallel", "training", "tracing", "tuning"},
 }
 FOR_ALL = {"", "validation"}
-STARTERS = {"__init__", "__main__", "opening"}  # they hand out what the rooms make
+# They hand out what the rooms make.
+STARTERS = {"__init__", "__main__", "atlas_command", "coverage_command", "opening"}
 # Beside traces, views take these records, and what places experts; BalanceDashboard alone holds
 # what makes its records, a training to steer.
 RECORDS = {
