@@ -45,6 +45,17 @@ def test_a_token_flies_at_a_time_and_the_kernel_is_told(page, flying):
     assert 1 <= kernel_value(page, "flying.at") < 12
 
 
+def test_no_step_is_lost_to_a_reader_who_is_faster_than_the_kernel(page, flying):
+    flying.get_by_test_id("flying-again").click()
+    wait_for_value(page, "flying.at", 0)
+    flying.get_by_test_id("flying-step").evaluate(
+        "async e => { for (let n = 0; n < 8; n += 1) "
+        "{ e.click(); await new Promise(done => setTimeout(done, 40)); } }"
+    )
+    wait_for_value(page, "flying.at", 8)
+    assert flying.get_by_test_id("flying-place").inner_text() == "8 of 12"
+
+
 def test_devices_limits_and_copies_are_chosen(page, flying):
     flying.get_by_test_id("flying-devices").select_option("4")
     wait_for_value(page, "flying.devices", 4)

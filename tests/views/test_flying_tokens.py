@@ -54,7 +54,7 @@ def test_a_limit_chooses_anew_among_the_devices_of_the_best_experts(widget):
     assert ways(widget) == [(0, ()), (0, ()), (1, ()), (1, (0,))]
     widget.set(devices=4)
     assert widget.limit == 4 and widget.view["limits"] == [2, 3, 4]  # one expert is not enough
-    with pytest.raises(ValueError, match="limit: got 1; wants enough for 2 experts a token"):
+    with pytest.raises(ValueError, match="limit: got 1; wants enough for 2 experts a token: so"):
         widget.set(limit=1)
 
 
@@ -68,6 +68,47 @@ def test_copies_of_busy_experts_spare_flights():
     assert homes == [True, True]  # the busiest expert is everywhere
     assert int(widget.plan.rows(6).sum()) < before == 3
     assert int(widget.plan.work(6).sum()) == 12  # nothing is computed twice
+
+
+@pytest.fixture
+def popular():
+    """48 tokens of 4 of 16 experts, some of which are everybody's."""
+    generator = torch.Generator().manual_seed(0)
+    liked = torch.randn(16, generator=generator)
+    scores = (torch.randn(1, 48, 16, generator=generator) + liked).softmax(-1)
+    layer = LayerTrace("layers.0", 0, 16, scores.topk(4).indices, scores=scores)
+    ids = torch.zeros(1, 48, dtype=torch.int64)
+    return FlyingTokens(RoutingTrace((layer,), ids, torch.ones_like(ids, dtype=torch.bool)))
+
+
+@pytest.mark.parametrize("copies", [0, 8])
+@pytest.mark.parametrize("limit", [2, 3, 8])
+def test_no_token_uses_more_devices_than_the_limit_with_or_without_copies(popular, limit, copies):
+    popular.set(devices=8, copies=copies)
+    if limit not in popular.view["limits"]:  # two devices may hold copies of one expert
+        assert (limit, copies) == (2, 8)
+        return
+    popular.set(limit=limit)
+    scores = popular._layer.scores[0]
+    for token, flight in enumerate(popular.plan.flights):
+        used = {device for _, device in flight.choices}
+        chosen = {expert for expert, _ in flight.choices}
+        assert len(chosen) == 4 and len(used) <= limit
+        assert all(expert in popular.plan.held[device] for expert, device in flight.choices)
+        if limit == 8:
+            assert chosen == set(scores[token].topk(4).indices.tolist())
+        elif not copies:  # by brute force: the devices in the order of their best expert
+            best = sorted(range(8), key=lambda d: -max(scores[token, 2 * d : 2 * d + 2]))[:limit]
+            open_ = [e for d in best for e in (2 * d, 2 * d + 1)]
+            assert chosen == set(sorted(open_, key=lambda e: -scores[token, e])[:4])
+
+
+def test_a_limit_that_does_not_bind_changes_no_choice():
+    """A router with a bias chooses other experts than the affinities alone would."""
+    layer = trace_of(experts=[[2, 3]] * 4)  # for tokens 0, 1 and 3 not the best two
+    widget = FlyingTokens(layer)
+    widget.set(limit=1)
+    assert all(flight.choices == ((2, 1), (3, 1)) for flight in widget.plan.flights)
 
 
 def test_without_affinities_there_is_no_limit_and_it_says_so():

@@ -1,6 +1,8 @@
 """Who has to go where: the choices of a trace, with experts and tokens spread over devices."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -64,51 +66,77 @@ def real_choices(layer: LayerTrace, trace: RoutingTrace) -> Tensor:
 def make_plan(
     trace: RoutingTrace, layer: LayerTrace, devices: int, limit: int, copies: int
 ) -> Plan:
-    """Tokens are dealt to the devices in equal runs, experts in their order.
+    """Tokens are dealt to the devices in equal runs, experts in their order; with copies, so that
+    the loads come out even.
 
-    limit   devices that a token may use: those with its best expert, as in DeepSeek-V2, section
-            2.2.2; fewer than all need the affinities of all experts in the trace
+    limit   devices whose experts a token may use, its own included if it is one of them: those with
+            its best expert, as in DeepSeek-V2, section 2.2.2. A token whose recorded experts are on
+            no more of them keeps those; for the others the trace needs all affinities.
     copies  of the busiest experts, so many more in all; a token takes one on its own device, then
             one where it goes anyway
 
     ValueError names what does not fit.
     """
-    n_experts = layer.n_experts
     choices = real_choices(layer, trace)
+    held = _held(choices, layer.n_experts, devices, copies)
+    homes = [token * devices // len(choices) for token in range(len(choices))]
+    flights = [
+        _flight(home, [e for e in row if e >= 0], held, token, range(devices))
+        for token, (home, row) in enumerate(zip(homes, choices.tolist(), strict=True))
+    ]
     if limit < devices:
         wants = f"{devices}, all devices: this trace has no affinities to choose anew by"
         require(layer.scores is not None, "limit", limit, wants)
-        choices = _limited(layer.scores[trace.real][:MOST_TOKENS], choices, devices, limit)
+        scores = layer.scores[trace.real][:MOST_TOKENS]
+        k = choices.shape[1]
+        room = fewest_experts(held, limit)
+        wants = f"enough for {k} experts a token: so many devices may have {room}"
+        require(room >= k, "limit", limit, wants)
+        flights = [
+            flight if _spread(flight) <= limit else _limited(flight, affinities, held, token, limit)
+            for token, (flight, affinities) in enumerate(zip(flights, scores, strict=True))
+        ]
+    return Plan(tuple(flights), held)
+
+
+def _held(choices: Tensor, n_experts: int, devices: int, copies: int) -> tuple:
+    """The experts of each device, in order; with copies, packed by their loads."""
     place, of = in_order(n_experts, devices), torch.arange(n_experts)
     if copies:
         load = choices[choices >= 0].bincount(minlength=n_experts)
         place, of = balanced_copies(load, n_experts + copies, devices)
-    held = tuple(tuple(sorted(set(of[place == device].tolist()))) for device in range(devices))
-    homes = [token * devices // len(choices) for token in range(len(choices))]
-    flights = (
-        _flight(home, [e for e in row if e >= 0], held, token)
-        for token, (home, row) in enumerate(zip(homes, choices.tolist(), strict=True))
-    )
-    return Plan(tuple(flights), held)
+    return tuple(tuple(sorted(set(of[place == device].tolist()))) for device in range(devices))
 
 
-def _flight(home: int, experts: list[int], held: tuple, token: int) -> Flight:
-    where = {e: [d for d, there in enumerate(held) if e in there] for e in experts}
+def fewest_experts(held: Sequence[tuple[int, ...]], limit: int) -> int:
+    """How many different experts any `limit` devices have at least: copies of one count once."""
+    return min(len(set().union(*some)) for some in combinations(held, limit))
+
+
+def _spread(flight: Flight) -> int:
+    """Devices that compute for the token."""
+    return len({device for _, device in flight.choices})
+
+
+def _limited(flight: Flight, affinities: Tensor, held: tuple, token: int, limit: int) -> Flight:
+    """The same token, with as many experts, from the `limit` devices whose best expert is best.
+    affinities (E,)"""
+    best = torch.stack([affinities[list(experts)].max() for experts in held])
+    open_ = best.argsort(descending=True, stable=True)[:limit].tolist()
+    allowed = torch.full_like(affinities, -torch.inf)
+    for device in open_:
+        here = list(held[device])
+        allowed[here] = affinities[here]
+    chosen = allowed.topk(len(flight.choices)).indices.tolist()
+    return _flight(flight.home, chosen, held, token, open_)
+
+
+def _flight(home: int, experts: list[int], held: tuple, token: int, open_: Sequence[int]) -> Flight:
+    """A token's way to its experts, on the devices that are open to it."""
+    where = {e: [d for d in open_ if e in held[d]] for e in experts}
     taken, used = {}, {home}
     for expert in sorted(experts, key=lambda e: len(where[e])):  # those without a choice first
         there = [device for device in where[expert] if device in used] or where[expert]
         taken[expert] = there[token % len(there)]
         used.add(taken[expert])
     return Flight(home, tuple((expert, taken[expert]) for expert in experts))
-
-
-def _limited(scores: Tensor, choices: Tensor, devices: int, limit: int) -> Tensor:
-    """scores (tokens, E), choices (tokens, k) -> choices among the `limit` devices whose best
-    expert is best."""
-    k, each = choices.shape[1], scores.shape[1] // devices
-    wants = f"enough for {k} experts a token: each device has {each}"
-    require(limit * each >= k, "limit", limit, wants)
-    best = scores.unflatten(1, (devices, each)).amax(2)  # (tokens, devices)
-    open_ = torch.zeros_like(best, dtype=torch.bool).scatter(1, best.topk(limit).indices, True)
-    allowed = scores.masked_fill(~open_.repeat_interleave(each, 1), -torch.inf)
-    return torch.where(choices >= 0, allowed.topk(k).indices, -1)

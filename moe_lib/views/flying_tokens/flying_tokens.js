@@ -9,7 +9,8 @@ function render({ model, el }) {
   const view = () => model.get("view");
   let at = view().at; // tokens that have flown, as the page shows it
   let playing = null;
-  let told = at;
+  let known = at; // as the kernel last said
+  const told = []; // what the kernel was told and has not answered yet
   const still = matchMedia("(prefers-reduced-motion: reduce)");
 
   const select = (name, label, send) => {
@@ -51,7 +52,9 @@ function render({ model, el }) {
     tell();
   }
   function tell() {
-    if (at !== told) { told = at; model.send({ at }); }
+    if (at === (told.length ? told[told.length - 1] : view().at)) return;
+    told.push(at);
+    model.send({ at });
   }
   function advance() {
     if (at < view().flights.length) { at += 1; draw(true); }
@@ -85,7 +88,7 @@ function render({ model, el }) {
         const [x, y] = expertAt(device, expert, where);
         const { fill, text } = now.colours[expert];
         const on = used.has(`${device}-${expert}`);
-        return svg("g", { class: on ? "moe-flying-on" : "moe-flying-off" },
+        return svg("g", { class: on ? "moe-flying-on" : "" },
           svg("rect", { x: x - SIDE / 2, y: y - SIDE / 2, width: SIDE, height: SIDE, rx: 3, fill }),
           svg("text", { class: "moe-flying-number", x, y: y + 4, fill: text }, String(expert)));
       })));
@@ -154,8 +157,10 @@ function render({ model, el }) {
     options(limit.control, now.limits.map((n) => [String(n), n === now.devices ? "all devices" : n === 1 ? "1 device" : `${n} devices`]), String(now.limit));
     limit.control.disabled = now.limits.length < 2;
     options(copies.control, [["0", "none"], [String(now.devices), `${now.devices} more`]], String(now.copies));
-    if (!playing && at === told) at = now.at; // else the reader is ahead of this answer
-    told = now.at;
+    const answered = told.indexOf(now.at);
+    told.splice(0, answered + 1);
+    if (answered < 0 && at === known && !playing) at = now.at; // set in code; a reader who is ahead stays there
+    known = now.at;
     summary.textContent = now.summary;
     problem.textContent = now.problem;
     draw();

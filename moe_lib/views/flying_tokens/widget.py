@@ -7,7 +7,12 @@ import traitlets
 
 from moe_lib.errors import require, require_texts, require_whole
 from moe_lib.tracing.trace import RoutingTrace
-from moe_lib.views.flying_tokens.flights import MOST_EXPERTS, MOST_TOKENS, make_plan
+from moe_lib.views.flying_tokens.flights import (
+    MOST_EXPERTS,
+    MOST_TOKENS,
+    fewest_experts,
+    make_plan,
+)
 from moe_lib.views.flying_tokens.words import summary_of
 from moe_lib.views.kit.assets import script, style
 from moe_lib.views.kit.page_messages import Form, MessageWidget, whole
@@ -88,7 +93,7 @@ class FlyingTokens(MessageWidget, StaticDisplay, anywidget.AnyWidget):
     def _limits(self) -> list[int]:
         """Those that leave room for all experts of a token, and that the trace can be asked for."""
         n, k = self._devices, self._layer.experts.shape[-1]
-        fits = [m for m in range(1, n) if m * self._layer.n_experts // n >= k]
+        fits = [m for m in range(1, n) if fewest_experts(self._plan.held, m) >= k]
         return [*(fits if self._layer.scores is not None else []), n]
 
     def set(
