@@ -134,7 +134,9 @@ function smallBars(layer, other, palette) {
 /** ipywidgets gives the handle of a slider no name for screen readers. */
 function nameSliders(root) {
   root.closest(".moe-explorer-box")?.querySelectorAll("[role=slider]").forEach((handle) => {
-    const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label")?.textContent;
+    let box = handle.parentElement; // the nearest that has a label: a row holds those of its other controls as well
+    while (!box.querySelector(".widget-label")) box = box.parentElement;
+    const label = box.querySelector(".widget-label").textContent;
     if (label) handle.setAttribute("aria-label", label);
   });
 }
