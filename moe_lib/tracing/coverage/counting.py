@@ -103,10 +103,13 @@ def coverage(model: nn.Module) -> Coverage:
     """
     inner = bare(model)
     kinds, found = Kinds(model), {name: KindCoverage(name) for name in KINDS}
-    adapters = _adapted_modules(inner)
+    adapters, seen = _adapted_modules(inner), set()
     for name, owner in inner.named_modules():
         base = base_name(name)
         for leaf, tensor in owner.named_parameters(recurse=False):
+            if id(tensor) in seen:  # tied: counted where it stands first
+                continue
+            seen.add(id(tensor))
             full = f"{name}.{leaf}" if name else leaf
             plain = f"{base}.{leaf}" if base else leaf
             at = _adapter_of(full, adapters)
