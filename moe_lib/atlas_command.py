@@ -4,15 +4,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F
-
 from moe_lib.console import Parser, one_text, page, whole
 from moe_lib.errors import require
 from moe_lib.opening import check_openable, open_model
 from moe_lib.paths import DATA
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from moe_lib.tracing.atlas import ReadTexts, Window
 
 _ABLATED = 32  # windows that importance is measured on
@@ -144,8 +143,11 @@ def _identity(model: str) -> str:
     return "\n".join([model, *facts])
 
 
-def _importance(model, windows: "tuple[Window, ...]", tqdm) -> dict[int, torch.Tensor]:
+def _importance(model, windows: "tuple[Window, ...]", tqdm) -> "dict[int, Tensor]":
     """{layer: (E,) nats per token by which the loss rises without each expert}."""
+    import torch
+    import torch.nn.functional as F
+
     from moe_lib.tracing import trace_routing
     from moe_lib.tracing.analysis.importance import rises_without, text_losses
 

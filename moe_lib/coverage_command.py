@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from moe_lib.console import Parser, one_line, one_text, text_file, whole
 from moe_lib.errors import require
 from moe_lib.opening import check_openable, open_model
@@ -63,6 +61,8 @@ def coverage_command(
     found = coverage(opened)
     said = [found.frame().to_string(index=False), "", found.words()]
     if text is not None:
+        import torch
+
         ids = torch.tensor([tokenizer(text, verbose=False)["input_ids"][:max_tokens]])
         require(ids.numel() > 0, "--text", text, "a text with tokens")
         if adapter is not None:

@@ -1,4 +1,4 @@
-"""The picture of chapter 16: a line for waiting, a line for being written, for every request."""
+"""The picture of the chapter on inference: a line for waiting, a line for being written, for every request."""
 
 import pytest
 

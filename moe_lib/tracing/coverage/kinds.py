@@ -86,6 +86,8 @@ def _pairs(inner: nn.Module) -> Iterator[tuple[nn.Module | None, nn.Module | Non
         experts = layer.experts or next(
             (part for name, part in layer.block.named_children() if name == "experts"), None
         )
+        if experts is None and type(layer.block).__name__ == "JetMoeMoE":
+            experts = layer.block  # two stacks of matrices and a bias, beside the router
         yield (layer.block if whole else layer.router), experts
 
 

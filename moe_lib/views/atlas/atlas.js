@@ -16,7 +16,7 @@ function valueOf(layer, expert) {
 function paint() {
   state.layers.forEach((layer, row) => {
     const values = Array.from({ length: layer.experts }, (_, expert) => valueOf(layer, expert)), most = Math.max(...values, 1e-9);
-    values.forEach((value, expert) => cells[row][expert].style.setProperty("--moe-part", (value / most).toFixed(3)));
+    values.forEach((value, expert) => cells[row][expert].style.setProperty("--part", (value / most).toFixed(3)));
   });
 }
 

@@ -1,4 +1,4 @@
-"""A picture of chapter 16: who waits and who is served, in each way of batching."""
+"""Continuous batching in a picture: who waits and who is served, in each way of batching."""
 
 from collections.abc import Mapping, Sequence
 
