@@ -4,6 +4,7 @@
     [row.id for row in load_ledger().select(verdict="false", chapter="11")]
 
 rows.py      what a row is; reading and filtering
+wording.py   what verdicts and parts are called, in English and Chinese
 evidence.py  do the headings, tests and numbers exist that a row names?
 quotes.py    `python -m moe_course.article.ledger.quotes ARTICLE`: are the quotes in the article?
 page.py      `python -m moe_course.article.ledger.page`: the page for the article's readers

@@ -10,7 +10,6 @@ not compared again, fails a test also where the article is not at hand.
 import re
 import sys
 from hashlib import sha256
-from pathlib import Path
 
 from moe_course.article.ledger.rows import DATA, Ledger, Row, the_ledger
 from moe_lib.console import Parser, first_paragraph, run_command, text_file

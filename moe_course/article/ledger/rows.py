@@ -2,10 +2,11 @@
 
 A file of rows holds {"rows": [{id, section, quote, translation, verdict, english, chinese,
 chapters: [{chapter, heading}], tests: ["file::test"], sources: [{source, where}],
-numbers: {name: number}}]}. The explanations, english and chinese, name numbers as {name}. A number
-is what a chapter prints, {value, chapter, pattern}: the one group of the pattern in its outputs; or
-what a study stored, {value, study, rows, where, field, format}: the field of the one row in
-data/studies/STUDY.json, under `rows`, that has the values of `where`.
+numbers: {name: number}}]}, the last four where there are any. The explanations, english and
+chinese, name numbers as {name}. A number is what a chapter prints, {value, chapter, pattern}: the
+one group of the pattern in its outputs; or what a study stored, {value, study, rows, where, field,
+format}: the field of the one row in data/studies/STUDY.json, under `rows`, that has the values of
+`where`.
 """
 
 import re
@@ -37,6 +38,12 @@ class Place:
     def __post_init__(self):
         find_chapter(self.chapter)
         require(self.heading.strip() != "", "heading", self.heading, "a heading of the chapter")
+
+    @property
+    def words(self) -> str:
+        """Chapter and heading; the title of a chapter begins with its number already."""
+        titled = self.heading.startswith(f"{self.chapter} ")
+        return self.heading if titled else f"{self.chapter} {self.heading}"
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,11 @@ class Row:
         return _NAME.sub(lambda name: self.numbers[name[1]].value, getattr(self, language))
 
     @property
+    def quotes_code(self) -> bool:
+        """Is the quote a formula or a line of code, to be shown as it stands?"""
+        return "\\" in self.quote or not any("\u4e00" <= one <= "\u9fff" for one in self.quote)
+
+    @property
     def part(self) -> str:
         """The part of the article, "1" to "9"."""
         return self.section[0]
@@ -128,7 +140,7 @@ class Row:
 
     def mentions(self, text: str) -> bool:
         """Is every word of `text` somewhere in the row? Small and capital letters are one."""
-        places = [f"{place.chapter} {place.heading}" for place in self.chapters]
+        places = [place.words for place in self.chapters]
         sources = [f"{source.source} {source.where}" for source in self.sources]
         own = (self.id, self.section, self.quote, self.translation, self.verdict)
         told = (self.words("english"), self.words("chinese"))
@@ -168,7 +180,7 @@ class Ledger:
         chapter: Text | None = None,
         text: Text = "",
     ) -> tuple[Row, ...]:
-        """The rows of a verdict, of a part of the article ("1" to "9"), that a chapter tests ("04"),
+        """The rows of a verdict, of a part of the article ("1" to "9"), tested in a chapter ("04"),
         and that hold every word of `text`; None takes all. ValueError for what no row can have."""
         for name, got, known in (
             ("verdict", verdict, VERDICTS),

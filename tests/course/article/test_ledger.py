@@ -1,12 +1,14 @@
 """The ledger of the article's statements: no open row, and whatever a row names is there."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from moe_course.article.ledger import VERDICTS, load_ledger
 from moe_course.article.ledger.evidence import missing, reread
+from moe_course.article.ledger.page import PAGE, page
 from moe_course.article.ledger.quotes import QUOTES, main, mark, not_in_article, sections
 from moe_course.article.ledger.rows import DATA, Place, Printed, Row, the_ledger
 from moe_course.chapters import CHAPTERS
@@ -136,3 +138,12 @@ def test_the_command_refuses_an_article_without_the_quotes(tmp_path, capsys):
     (tmp_path / "other.txt").write_text("## 1. 别的\n", encoding="utf-8")
     assert main([str(tmp_path / "other.txt")]) == 1
     assert "adam" in capsys.readouterr().err and QUOTES.read_text() == before
+
+
+def test_the_page_for_the_articles_readers_is_up_to_date():
+    text = page(LEDGER)
+    assert PAGE.read_text(encoding="utf-8") == text, "python -m moe_course.article.ledger.page"
+    for row in LEDGER.rows:
+        assert row.quote in text and row.words("chinese") in text
+    targets = re.findall(r"\]\(\.\./\.\./([^)]*)\)", text)
+    assert len(targets) > 100 and all((REPOSITORY / target).exists() for target in targets)
