@@ -1,5 +1,6 @@
-"""What an article on "DeepSeek's second-generation MoE" says, claim by claim, each with a test.
+"""What an article on "DeepSeek's second-generation MoE" says, statement by statement, each tested.
 
-Chapter 19 puts these claims to the test; until then they stand here with their code and their
-tests. A module per part of the article.
+ledger/                the statements, their verdicts, and where each is tested
+ledger_view/           the ledger as a widget
+masked_words.py, mixture_gradient.py   what the tests of its formulas need
 """

@@ -1,4 +1,5 @@
-"""The article on masked language models: three claims, and a function that tests each.
+"""The article on masked language models: a function for the test of each of three statements
+(the rows condition-of-the-loss, predicts-a-position and reversed-gradient of the ledger).
 
 conditional_gradients()    the gradients of log P(w | ŵ) and of log P(ŵ | w), of one joint model
 unigram_loss(…)            the best that a model can do which sees the masked token alone
@@ -8,43 +9,9 @@ swapped_labels(…)          the same true tokens, each at another gap of its ro
 import torch
 from torch import Tensor
 
-from moe_course.article.claim import Claim
 from moe_lib.errors import require
 from moe_lib.labels import IGNORED
 from moe_lib.validation import Count, checked, require_tensor
-
-EQUAL_GRADIENTS = Claim(
-    section="4.2.1",
-    quote=r"$\frac{\partial \log P(w_i | \hat{w}_i)}{\partial \theta} = "
-    r"\frac{\partial \log P(\hat{w}_i | w_i)}{\partial \theta}$",
-    english="Backpropagation: the gradient of the true word given the masked one equals that of "
-    "the masked word given the true one.",
-    verdict=r"If $P(\hat w\mid w)$ is the corruption, it is a fixed recipe without $\theta$: its "
-    "gradient is zero, and nothing would be learnt. If both are conditionals of one joint model, "
-    r"Bayes' rule gives $\log p(w\mid\hat w)-\log p(\hat w\mid w)=\log p(w)-\log p(\hat w)$, so "
-    "they differ wherever the gradients of the marginals do. The right gradient moves belief "
-    "among words, given what was seen; the article's moves it among masked words, given the "
-    "answer.",
-)
-MASK_ALONE = Claim(
-    section="4.1",
-    quote=r"$\mathcal{L}_{mask} = -\frac{1}{N}\sum_{i=1}^N \log P(w_i | \hat{w}_i)$, "
-    r"其中 $w_i$ 为真实单词，$\hat{w}_i$ 为掩码后的单词。",
-    english=r"$w_i$ is the true word, $\hat w_i$ the word after masking.",
-    verdict="A model that sees only the mask token gets the same input at every gap, so it can "
-    "learn one distribution and no more: the frequencies of the tokens. A model that sees the "
-    "whole corrupted sentence does better on the same gaps.",
-)
-PREDICTED_POSITION = Claim(
-    section="4.1",
-    quote="目标是让模型预测被掩码单词的正确位置",
-    english="The goal is to let the model predict the correct position of the masked word.",
-    verdict="Where the gaps are is part of the question: a rule without parameters reads it off "
-    "the input. The answer is one probability per token of the vocabulary, not per position. With "
-    "the true tokens of a row exchanged among its gaps, a model that answered with places could "
-    "not tell the difference; the loss does.",
-)
-CLAIMS = (EQUAL_GRADIENTS, MASK_ALONE, PREDICTED_POSITION)
 
 
 def conditional_gradients(theta: Tensor) -> list[dict[str, Tensor]]:

@@ -1,4 +1,5 @@
-"""The article on the mixture of experts: the gradient of a weight, and a function that tests it.
+"""The article on the mixture of experts: the gradient of a weight (gradient-of-a-weight in the
+ledger), and a function that tests it.
 
 weight_gradients(a, experts, x, grad_y)    the article's product, the right one, and autograd's
 """
@@ -8,23 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from moe_course.article.claim import Claim
 from moe_lib.validation import require_tensor
-
-WEIGHT_GRADIENT = Claim(
-    section="4.2.3",
-    quote=r"$\frac{\partial \mathcal{L}}{\partial a_k} = "
-    r"\frac{\partial \mathcal{L}}{\partial y} \frac{\partial y}{\partial M_{\theta_k}(x)} "
-    r"\frac{\partial M_{\theta_k}(x)}{\partial a_k}$",
-    english="The gradient of the weight of expert k, in $y = \\sum_k a_k M_{\\theta_k}(x)$, is the "
-    "gradient of the output times that of the output with respect to the expert, times that of "
-    "the expert with respect to its weight.",
-    verdict=r"$M_{\theta_k}(x)$ does not contain $a_k$, so the last factor is zero, and with this "
-    "gradient no weight would ever move. The sum contains $a_k$ itself: "
-    r"$\partial L/\partial a_k = \langle \partial L/\partial y,\, M_{\theta_k}(x)\rangle$, one "
-    "dot product for each expert, which is what autograd gives.",
-)
-CLAIMS = (WEIGHT_GRADIENT,)
 
 
 def weight_gradients(
