@@ -1,4 +1,4 @@
-"""The picture of the chapter on inference: a line for waiting, a line for being written, for every request."""
+"""A line for waiting and a line for being written, for every request of a simulation."""
 
 import pytest
 
