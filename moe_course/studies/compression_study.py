@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from moe_course.studies.compression_texts import CALIBRATION, ROWS, Texts
 from moe_course.studies.running import (
     STUDIES,
     about,
@@ -53,47 +54,13 @@ from moe_lib.compression import (
 from moe_lib.console import run_command, whole
 from moe_lib.devices import device
 from moe_lib.files import write_json
-from moe_lib.text import encode_corpus, load_corpus
 from moe_lib.tracing.analysis.importance import text_losses
 from moe_lib.validation import Count, Finite, checked
 
-MODEL, LENGTH = "mini-v2", 128
-ROWS, CALIBRATION = 6, 4  # held-out rows of every domain; rows of training text of each
+MODEL = "mini-v2"
 KEPT, BITS, SEEDS = 8, (8, 4, 3, 2), 3
 WINDOWS, PROMPTS, NEW = (2, 4, 8), 3, 48
 STUDY = STUDIES / "compression.json"
-
-
-class Texts:
-    """rows {domain: (ROWS, LENGTH)} of held-out text; calibration (domains · CALIBRATION,
-    LENGTH) of training text: equally much of every domain, as in the rows. documents: take rows
-    from so many of a domain, which is sooner encoded; None: from all."""
-
-    @checked
-    def __init__(
-        self,
-        tokenizer,
-        rows: Count = ROWS,
-        calibration: Count = CALIBRATION,
-        documents: Count | None = None,
-    ):
-        corpus, draw = load_corpus("mixture"), torch.Generator().manual_seed(0)
-
-        def some(documents, n: int) -> Tensor:
-            packed = encode_corpus(documents, tokenizer, LENGTH).input_ids
-            return packed[torch.randperm(len(packed), generator=draw)[:n]].to(device())
-
-        def parts(split: str, n: int) -> dict[str, Tensor]:
-            names = corpus[split]["domain"]
-            found = {}
-            for one in sorted(set(names)):
-                places = [place for place, name in enumerate(names) if name == one][:documents]
-                found[one] = some(corpus[split].select(places), n)
-            return found
-
-        self.rows = parts("heldout", rows)
-        self.calibration = torch.cat(list(parts("train", calibration).values()))
-        self.all = torch.cat(list(self.rows.values()))
 
 
 class Measure:

@@ -12,7 +12,7 @@ import sys
 
 from torch import Tensor, nn
 
-from moe_course.studies.compression_study import LENGTH, Texts
+from moe_course.studies.compression_texts import LENGTH, Texts
 from moe_course.studies.running import STUDIES, about, parser_of, rounded, study_page
 from moe_lib import RoutingTrace, load_checkpoint, trace_routing
 from moe_lib.console import one_text, run_command, whole
