@@ -162,6 +162,7 @@ CHAPTERS = (
         "Inference",
         "Dynamic routing at work: caching, batching, pruning, quantising, offloading.",
         ("09",),
+        True,
     ),
     Chapter(
         "17",

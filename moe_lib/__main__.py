@@ -3,7 +3,9 @@
 import sys
 from pathlib import Path
 
-from moe_lib.console import Parser, one_text, page, run_command, text_file, whole
+from moe_lib.atlas_command import add_atlas, atlas
+from moe_lib.console import Parser, new_folder, one_text, page, run_command, text_file, whole
+from moe_lib.coverage_command import add_coverage, coverage_command
 from moe_lib.errors import require
 from moe_lib.opening import check_openable, open_model
 
@@ -138,7 +140,23 @@ def _parser() -> Parser:
         action="store_true",
         help="let the model bring and run code of its own",
     )
+    _add_traces(verbs)
+    add_coverage(verbs)
+    add_atlas(verbs)
     return parser
+
+
+def _add_traces(verbs) -> None:
+    traces = verbs.add_parser("traces", help="read routing that others have published")
+    kinds = traces.add_subparsers(dest="format", required=True)
+    sub = kinds.add_parser("esft", help="expert traces of DeepSeek-V2-Lite, by ESFT's authors")
+    sub.add_argument("folder", type=Path, help="the repository deepseek-ai/ESFT, or a part of it")
+    sub.add_argument(
+        "--out", type=page, metavar="FILE", help="write loads and hit rates as JSON (minutes)"
+    )
+    sub.add_argument("--save", type=new_folder, metavar="FOLDER", help="write TASK.safetensors")
+    slots = "experts per layer that the cache of the hit rates holds; default: 16"
+    sub.add_argument("--num-slots", type=whole(1), default=16, metavar="N", help=slots)
 
 
 _BESIDE_TRACE = ("tokenizer", "config", "row", "n_layers", "k")
@@ -159,12 +177,22 @@ def _check_together(trace: Path | None, given: dict, beside: dict) -> None:
         require(given[name] is None, option, given[name], "no --trace beside it")
 
 
+def _traces(format: str, **given) -> str:
+    """`traces esft`: the one form that is read so far."""
+    from moe_lib.tracing.traces_command import traces_esft
+
+    return traces_esft(**given)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line asks for; returns the exit code (2 for wrong arguments, by exit)."""
 
     def run() -> None:
         given = vars(_parser().parse_args(arguments))
-        del given["verb"]
+        others = {"atlas": atlas, "coverage": coverage_command, "traces": _traces}
+        if (verb := given.pop("verb")) in others:
+            print(others[verb](**given))
+            return
         trace, beside = given.pop("trace"), {name: given.pop(name) for name in _BESIDE_TRACE}
         _check_together(trace, given, beside)
         if trace is not None:

@@ -94,7 +94,7 @@ def write_tensors(
 def read_tensors(path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]":
     """Tensors and metadata of a safetensors file. ValueError naming the file if it is damaged or
     something else."""
-    with _opened(path) as file:
+    with opened(path) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
 
 
@@ -110,7 +110,7 @@ def require_weights(path: Path, tensors: "dict[str, Tensor]") -> None:
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of a safetensors file's tensors, without reading them. Errors as read_tensors."""
-    with _opened(path, "np") as file:
+    with opened(path, "np") as file:
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
@@ -159,7 +159,9 @@ def require_no_pointer(path: Path) -> None:
 
 
 @contextmanager
-def _opened(path: Path, framework: str = "pt") -> Iterator:
+def opened(path: Path, framework: str = "pt") -> Iterator:
+    """A safetensors file, mapped into memory and read as far as it is asked for (safetensors'
+    `safe_open`). Errors as read_tensors."""
     require_no_pointer(path)
     try:
         with safe_open(path, framework=framework) as file:

@@ -21,15 +21,19 @@ MAY_IMPORT = {
     "tracing": {"model"},
     "compression": {"text", "model", "training", "tracing"},
     "interop": {"model"},
+    # Requests, batches and caches around a model that is done. A service adds ports, not views.
+    "serving": {"text", "model", "training", "tracing"},
     "tuning": {"text", "model", "training", "interop"},
-    "views": {"text", "model", "training", "tracing", "tuning"},
+    "views": {"text", "model", "parallel", "training", "tracing", "tuning"},
 }
 FOR_ALL = {"", "validation"}
-STARTERS = {"__init__", "__main__", "opening"}  # they hand out what the rooms make
-# Beside traces, views take these records; BalanceDashboard alone holds what makes its records, a
-# training to steer.
+# They hand out what the rooms make.
+STARTERS = {"__init__", "__main__", "atlas_command", "coverage_command", "opening"}
+# Beside traces, views take these records, and what places experts; BalanceDashboard alone holds
+# what makes its records, a training to steer.
 RECORDS = {
     "model.routing",
+    "parallel.placement",
     "text.packing",
     "training.loop",
     "training.recorder",

@@ -150,17 +150,24 @@ class UpcycledBalance:
         Raises ValueError before a pass in the block, or for a mask of another number of tokens.
         """
         mask, losses = None if attention_mask is None else attention_mask.flatten().bool(), []
+        for routing in self.routing():
+            if mask is not None:
+                got, tokens = tuple(attention_mask.shape), len(routing.logits)
+                require(len(mask) == tokens, "attention_mask", got, f"{tokens} tokens")
+            losses.append(expert_balance_loss(routing, mask=mask))
+        return torch.stack(losses).sum()
+
+    def routing(self) -> list[Routing]:
+        """The routing of the last forward pass, one per layer of experts, in order. ValueError
+        before a pass in the block."""
+        found = []
         for layer in self._layers:
             wants = "a forward pass within the block first"
             require(layer.gate in self._last, "balance", "no routing", wants)
             logits, weights, experts = self._last[layer.gate]
-            if mask is not None:
-                got = tuple(attention_mask.shape)
-                require(len(mask) == len(logits), "attention_mask", got, f"{len(logits)} tokens")
             kept = torch.ones_like(experts, dtype=torch.bool)
-            routing = Routing(experts, weights, logits.softmax(-1), logits, kept)
-            losses.append(expert_balance_loss(routing, mask=mask))
-        return torch.stack(losses).sum()
+            found.append(Routing(experts, weights, logits.softmax(-1), logits, kept))
+        return found
 
 
 def upcycled_layers(model: nn.Module) -> Iterator[UpcycledLayer]:

@@ -38,7 +38,7 @@ class NewToken:
 def generate(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **options) -> Tensor:
     """Continue input_ids (batch, sequence) -> (batch, sequence + new); the options of `Writer`."""
     writer = Writer(model, input_ids, max_new_tokens, **options)
-    with _eval_mode(model):
+    with writing_mode(model):
         for number in range(max_new_tokens):
             if number == 1:
                 writer.plan_ahead()
@@ -57,11 +57,11 @@ def stream(model: "LanguageModel", input_ids: Tensor, max_new_tokens: int, **opt
 
 @torch.no_grad()
 def _stream(writer: "Writer", max_new_tokens: int) -> Iterator[NewToken]:
-    with _eval_mode(writer.model):
+    with writing_mode(writer.model):
         writer.read()
     for _ in range(max_new_tokens):
         real = ~writer.finished
-        with _eval_mode(writer.model):
+        with writing_mode(writer.model):
             token = writer.write()
             routings = writer.read().routing
         yield NewToken(token, real, [last_position(routing, len(token)) for routing in routings])
@@ -177,6 +177,6 @@ def last_position(routing: Routing | None, rows: int) -> Routing | None:
     return dataclasses.replace(routing, **last)
 
 
-def _eval_mode(model: "LanguageModel") -> AbstractContextManager:
+def writing_mode(model: "LanguageModel") -> AbstractContextManager:
     """Eval mode for a model in training; another keeps the modes that its owner gave its parts."""
     return eval_mode(model) if model.training else nullcontext()

@@ -61,17 +61,26 @@ def traced_forward(
     attention = ()
     with eval_mode(model), as_written():
         if isinstance(model, LanguageModel):
-            output = model(
-                *(None if t is None else t.to(model.device) for t in (input_ids, attention_mask))
-            )
+            output = run_as_read(model, input_ids, attention_mask)
             layers = _own_layers(model, [output.routing], *input_ids.shape)
         else:
-            reader = text_reader(model)
             warn_of_nllb(model)
             with watching(model) as watched:
-                output = reader(**forward_inputs(reader, input_ids, attention_mask))
+                output = run_as_read(model, input_ids, attention_mask)
             layers, attention = layer_traces(model, watched, *input_ids.shape)
     return _trace(model, layers, attention, input_ids.cpu(), real), output
+
+
+@torch.no_grad()
+def run_as_read(model: nn.Module, input_ids: Tensor, attention_mask: Tensor | None) -> Any:
+    """The output of `model` for a text, in eval mode: one pass without a cache; of an
+    encoder-decoder, the encoder's."""
+    with eval_mode(model), as_written():
+        if isinstance(model, LanguageModel):
+            inputs = (input_ids, attention_mask)
+            return model(*(None if t is None else t.to(model.device) for t in inputs))
+        reader = text_reader(model)
+        return reader(**forward_inputs(reader, input_ids, attention_mask))
 
 
 def _trace(model: nn.Module, layers: list, attention: tuple, ids: Tensor, real: Tensor):

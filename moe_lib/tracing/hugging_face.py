@@ -118,7 +118,12 @@ def number_of_shared(model: nn.Module, layer: WatchedLayer) -> int:
 def expert_arguments(module: nn.Module) -> tuple[str, str] | None:
     """The names under which an experts module is given indices and weights; None for another
     module."""
-    names = list(inspect.signature(module.forward).parameters)
+    names = parameter_names(module)
     index = next((name for name in names if name in _INDEX_NAMES), None)
     weight = next((name for name in names if name in _WEIGHT_NAMES), None)
     return (index, weight) if index and weight else None
+
+
+def parameter_names(module: nn.Module) -> list[str]:
+    """The names of what a module's `forward` takes, in order."""
+    return list(inspect.signature(module.forward).parameters)

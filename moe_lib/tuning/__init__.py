@@ -10,6 +10,7 @@ from moe_lib.training.evaluation import measure
 from moe_lib.tuning.comparison.cases import Case, TuningTask, measure_rows
 from moe_lib.tuning.comparison.compare import compare
 from moe_lib.tuning.comparison.results import Comparison, Interval, interval, load_comparison
+from moe_lib.tuning.encoders import TransformersEncoder
 from moe_lib.tuning.encoding import encode_choices, encode_texts, encode_words
 from moe_lib.tuning.examples import Encoded, Examples, collate
 from moe_lib.tuning.finetune import FineTuned, finetune
@@ -49,6 +50,7 @@ __all__ = [
     "SpanExtractor",
     "TaskHead",
     "TokenClassifier",
+    "TransformersEncoder",
     "TuningTask",
     "accuracy",
     "best_span",

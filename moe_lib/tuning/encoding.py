@@ -22,7 +22,8 @@ def encode_texts(
     allow_empty: Flag = False,
 ) -> Encoded:
     """Texts with one label each -> Encoded, for a SequenceClassifier. Each text ends with the end
-    token.
+    token; for an encoder of transformers, whose tokenizer has none, it stands between [CLS] and
+    [SEP].
 
     labels       names, or numbers into label_names; None for texts without labels
     max_length   tokens, the end token among them. Longer texts lose their end: one warning gives
@@ -35,8 +36,9 @@ def encode_texts(
     ids = token_lists(texts, tokenizer, "texts")
     require_texts("label_names", label_names)
     require("" not in list(label_names), "label_names", label_names, "names that are not empty")
-    cut, n_cut = _cut(ids, max_length - 1, "texts", max_length)
-    rows = [{"input_ids": [*row, tokenizer.eos_token_id]} for row in cut]
+    first, last = text_frame(tokenizer)
+    cut, n_cut = _cut(ids, max_length - len(first) - len(last), "texts", max_length)
+    rows = [{"input_ids": [*first, *row, *last]} for row in cut]
     if labels is not None:
         for row, number in zip(
             rows, label_numbers(labels, label_names, len(texts), allow_empty), strict=True
@@ -166,6 +168,17 @@ def encode_choices(
     )
     _warn(n_cut, len(prompts), "prompts", max_length, level=4)
     return Encoded(rows, tokenizer.pad_token_id, n_cut=n_cut)
+
+
+def text_frame(tokenizer) -> tuple[list[int], list[int]]:
+    """The tokens before and after a text: nothing and the end token, or [CLS] and [SEP]."""
+    first, last = getattr(tokenizer, "cls_token_id", None), getattr(tokenizer, "sep_token_id", None)
+    if (end := tokenizer.eos_token_id) is not None:
+        return [], [end]
+    wants = "one with an end token, or with cls and sep tokens"
+    there = first is not None and last is not None
+    require(there, "tokenizer", type(tokenizer).__name__, wants)
+    return [first], [last]
 
 
 def _choice_label(answer, n_choices: int, argument: str) -> int | list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from moe_lib.errors import is_whole, require, require_texts
 from moe_lib.tuning.arguments import Listed, TextList, require_list
-from moe_lib.tuning.encoding import token_lists
+from moe_lib.tuning.encoding import text_frame, token_lists
 from moe_lib.tuning.examples import Encoded
 from moe_lib.tuning.overlap import shared_places
 from moe_lib.validation import Count, Flag, Natural, Tokenizer, checked
@@ -24,7 +24,8 @@ def encode_questions(
     stride: Natural = 64,
     mark_shared_words: Flag = False,
 ) -> Encoded:
-    """Question, separator, a window of the passage, end token -> Encoded, for a SpanExtractor.
+    """Question, separator, a window of the passage, end token -> Encoded, for a SpanExtractor. With
+    a tokenizer of BERT's kind: [CLS], question, [SEP], window, [SEP].
 
     answers      as in SQuAD 2: {"text": [...], "answer_start": [...]}, empty lists for no answer.
                  Training uses the first. None: labels are not known
@@ -56,28 +57,29 @@ def encode_questions(
     )
     wants = f"less than max_length − 3 ({max_length - 3}): a window holds a question, too"
     require(stride < max_length - 3, "stride", stride, wants)
+    before, after = text_frame(tokenizer)
     spans = [None] * len(questions) if answers is None else _spans(answers, contexts)
     kept: dict[str, list] = {}  # several questions share a passage
     rows = []
     for index, (question, context) in enumerate(zip(question_ids, context_ids, strict=True)):
-        room = max_length - len(question) - 2
+        room = max_length - len(question) - len(before) - 2
         require(
             room > stride,
             f"questions[{index}]",
             f"{len(question)} tokens",
-            f"at most {max_length - 3 - stride}: max_length − stride − 3",
+            f"at most {room + len(question) - stride - 1}: max_length − stride − {3 + len(before)}",
         )
         if contexts[index] not in kept:
             kept[contexts[index]] = token_places(contexts[index], tokenizer)
         places = kept[contexts[index]]
-        head = [*question, tokenizer.sep_token_id]
+        head = [*before, *question, tokenizer.sep_token_id]
         shared = shared_places(questions[index], contexts[index]) if mark_shared_words else []
         marks = [1 + any(first < b and last > a for a, b in shared) for first, last in places]
         for start in window_starts(len(context), room, stride):
             end = min(start + room, len(context))
             row = {
                 "example": index,
-                "input_ids": [*head, *context[start:end], tokenizer.eos_token_id],
+                "input_ids": [*head, *context[start:end], *after],
                 "context_mask": [0] * len(head) + marks[start:end] + [0],
                 "offsets": [(0, 0)] * len(head) + places[start:end] + [(0, 0)],
             }

@@ -41,9 +41,9 @@ class SpanExtractor(TaskHead):
         for name, flag in (("match_vector", match_vector), ("compare_question", compare_question)):
             require(isinstance(flag, bool), name, flag, "True or False", TypeError)
         self.no_answer = self._linear(2)
-        size, device = base.config.hidden_size, base.device
+        size, device = self.base.config.hidden_size, self.base.device
         # of a size with the embeddings, or it is not felt at first
-        spread = base.embedding.weight.detach().float().std()
+        spread = self.base.embedding.weight.detach().float().std()
         self.match_vector = (
             nn.Parameter(torch.randn(size, device=device) * spread) if match_vector else None
         )

@@ -12,6 +12,7 @@ from moe_lib.errors import require, require_number, require_whole
 from moe_lib.labels import IGNORED
 from moe_lib.model import LanguageModel, Routing
 from moe_lib.model.language_model import ModelOutput
+from moe_lib.tuning.encoders import TransformersEncoder
 from moe_lib.tuning.head_parts import cross_entropy
 from moe_lib.validation import require_tensor
 
@@ -37,18 +38,15 @@ class HeadOutput:
 
 
 class TaskHead(nn.Module):
-    """What all heads share. `settings` is all that `type(head)(base, **settings)` needs to make it
-    again."""
+    """What all heads share. An encoder of transformers may be the base, too: `.base` is then a
+    TransformersEncoder around it. `settings` is all that `type(head)(base, **settings)` needs to
+    make it again."""
 
-    def __init__(self, base: LanguageModel, n_outputs: int, dropout: float):
+    def __init__(
+        self, base: LanguageModel | TransformersEncoder | nn.Module, n_outputs: int, dropout: float
+    ):
         super().__init__()
-        require(
-            isinstance(base, LanguageModel),
-            "base",
-            type(base).__name__,
-            "a moe_lib LanguageModel",
-            TypeError,
-        )
+        base = _as_base(base)
         require_whole("n_outputs", n_outputs)
         require_number("dropout", dropout, at_least=0, below=1)
         self.base = base
@@ -97,3 +95,12 @@ class TaskHead(nn.Module):
         return HeadOutput(
             logits, loss, side.balance_loss, side.routing, None if mask is None else mask.bool()
         )
+
+
+def _as_base(base: object) -> LanguageModel | TransformersEncoder:
+    if isinstance(base, LanguageModel | TransformersEncoder):
+        return base
+    wants = "a moe_lib LanguageModel, or an encoder of transformers"
+    named = isinstance(base, nn.Module) and hasattr(getattr(base, "config", None), "model_type")
+    require(named, "base", type(base).__name__, wants, TypeError)
+    return TransformersEncoder(base)

@@ -10,7 +10,13 @@ from moe_course.checkpoints.recipes import main as recipes
 from moe_course.data_tools.data_card import main as data_card
 from moe_course.data_tools.measure_tasks import main as measure_tasks
 from moe_course.data_tools.quality import main as quality
-from moe_course.studies import fine_tuning_study, grain, phone_book, pretraining_study
+from moe_course.studies import (
+    encoder_study,
+    fine_tuning_study,
+    grain,
+    phone_book,
+    pretraining_study,
+)
 from moe_lib.console import BROKEN_PIPE, run_command
 from moe_lib.paths import CHECKPOINTS
 from moe_lib.text.tokenizer_training import main as tokenizer
@@ -41,6 +47,8 @@ CARD = CHECKPOINTS / "mini-v2" / "config.json"
         (ledger_quotes, ["no such article"], "no such article: no such file"),
         (measure_tasks, ["nothing"], "NAME: got 'nothing'; wants one of catalogue"),
         (fine_tuning_study.main, ["--cases", "nope"], "--cases: got 'nope'; wants one of MoE"),
+        (encoder_study.main, ["--tasks", "nope"], "argument --tasks: invalid choice"),
+        (encoder_study.main, ["--seeds", "0"], "--seeds: got '0'; wants a whole number"),
         (phone_book.main, ["--seeds", "0"], "--seeds: got '0'; wants a whole number"),
         (phone_book.main, ["more"], "unrecognized arguments: more"),
         (phone_book.main, ["--out", __file__], "wants a new file, or a study"),

@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from moe_lib import LanguageModel, ModelConfig, explore
+from moe_lib import LanguageModel, ModelConfig, RoutingTrace, explore, trace_routing
 from moe_lib.tuning.tried_text import TriedText
 from moe_lib.views.attention_view.widget import AttentionViewer
 from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.cache_calculator.widget import CacheCalculator
 from moe_lib.views.compression import CompressionCase, CompressionComparator
+from moe_lib.views.expert_cache import ExpertCachePlayer
+from moe_lib.views.flying_tokens import FlyingTokens
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
 from moe_lib.views.phone_book.widget import PhoneBookRace
@@ -21,6 +23,7 @@ from tests.views.comparisons import made_up
 
 NAN, HUGE, HALF = float("nan"), 10**400, "half \ud83d"
 TEXT = "The list is sorted in place."
+TRACE = RoutingTrace.from_arrays([[[0, 1]], [[1, 2]], [[0, 3]]], n_experts=6)
 BIASED = make_model(router="biased_topk").config
 
 
@@ -49,6 +52,8 @@ def make(model, masked, tokenizer):
         "compression": lambda: CompressionComparator(
             [CompressionCase("pruning", name, 500, 0.1) for name in ("usage", "reap")], whole=1000
         ),
+        "flying": lambda: FlyingTokens(trace_routing(model, torch.arange(8)[None])),
+        "expert cache": lambda: ExpertCachePlayer(TRACE, num_slots=3),
         "tryout": lambda: TryOut(answer, examples=["one", "two"]),
         "comparator": lambda: TuningComparator({"intents": made_up(), "other": made_up("other")}),
         "dashboard": lambda: BalanceDashboard(BIASED, RandomBatches()),

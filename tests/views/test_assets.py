@@ -9,7 +9,9 @@ import pytest
 from moe_lib.views.balance_dashboard.widget import BalanceDashboard
 from moe_lib.views.cache_calculator.widget import CacheCalculator
 from moe_lib.views.compression import CompressionComparator
+from moe_lib.views.expert_cache import ExpertCachePlayer
 from moe_lib.views.explorer.panel import SCRIPTS, RoutingPanel
+from moe_lib.views.flying_tokens import FlyingTokens
 from moe_lib.views.kit.assets import VIEWS, script, style
 from moe_lib.views.mask_playground.widget import MaskPlayground
 from moe_lib.views.parameter_explorer.widget import ParameterExplorer
@@ -22,6 +24,8 @@ WIDGETS = [
     BalanceDashboard,
     CacheCalculator,
     CompressionComparator,
+    ExpertCachePlayer,
+    FlyingTokens,
     MaskPlayground,
     ParameterExplorer,
     PhoneBookRace,
@@ -54,7 +58,7 @@ def test_a_module_declares_no_name_twice_and_exports_once(name):
 def test_every_file_reaches_a_widget_and_the_theme_stands_last():
     styles = [str(widget._css) for widget in WIDGETS]
     assert all(one.endswith(FILES["theme.css"]) for one in styles)
-    sent = [*MODULES.values(), *styles]
+    sent = [*MODULES.values(), *styles, script("atlas_parts", "atlas"), style("atlas")]
     assert [name for name, text in FILES.items() if not any(text in one for one in sent)] == []
 
 

@@ -80,12 +80,9 @@ def _chapter(ledger: Ledger, chapter) -> str:
 
 def _row(ledger: Ledger, row: Row) -> str:
     quote = f"`` {row.quote} ``" if row.quotes_code else f"“{row.quote}”"
-    verdict, section = (
-        f"{MARKS[row.verdict]} {CHINESE[row.verdict]}",
-        row.section.removeprefix("9 "),
-    )
+    verdict = f"**{MARKS[row.verdict]} {CHINESE[row.verdict]}**"
     lines = [
-        f"**{verdict}**（{section}）{quote}",
+        f"{verdict}（{row.section.removeprefix('9 ')}）{quote}",
         row.words("chinese"),
         *([f"检验：{_places(row)}"] if row.chapters or row.tests else []),
         *([f"出处：{_sources(ledger, row)}"] if row.sources else []),

@@ -69,6 +69,9 @@ def _state(reading: Reading, bits: int = 16) -> dict:
         "token": -1,
         "side": 0,
         "expert": -1,
+        "search": "",
+        "log_scale": False,
+        "shows": "experts",
     }
 
 

@@ -4,6 +4,7 @@ import torch
 
 from moe_lib.tuning import (
     SequenceClassifier,
+    TransformersEncoder,
     save_head,
 )
 from tests.wrong_input.table import (
@@ -13,12 +14,14 @@ from tests.wrong_input.table import (
     MODEL,
     NAN,
     NATURAL,
+    NON_NEGATIVE,
     PATH,
     TEXT,
     TOKENIZER,
     Entry,
     Made,
 )
+from tests.wrong_input.tables.interop import small_bert
 from tests.wrong_input.tuning_small import (
     BATCHES,
     DEVICE,
@@ -81,6 +84,16 @@ def saved() -> str:
 
 
 ENTRIES = [
+    Entry(
+        TUNING + "TransformersEncoder",
+        lambda: dict(model=small_bert()),
+        {"model": [*MODEL, torch.nn.Linear(2, 2)], "balance_factor": NON_NEGATIVE},
+    ),
+    Entry(
+        TUNING + "TransformersEncoder.hidden_states",
+        lambda: dict(self=TransformersEncoder(small_bert()), input_ids=IDS % 10),
+        {"input_ids": ["ids", [[1, 2]], None, IDS.float(), IDS[0], IDS + 10**6, IDS - 1000]},
+    ),
     Entry(
         TUNING + "SequenceClassifier",
         lambda: dict(base=base(), n_labels=2),

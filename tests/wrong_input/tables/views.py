@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from moe_lib import LanguageModel, ModelConfig
+from moe_lib import LanguageModel, ModelConfig, trace_routing
 from moe_lib.text import load_tokenizer
 from moe_lib.tracing import read_text
 from moe_lib.tracing.attention_maps import attention_maps
@@ -51,6 +51,16 @@ MAPS = [None, 3, "maps", [], {}, [("a", 1)], {"a": None}, {"a": "b"}]
 @cache
 def tokenizer():
     return load_tokenizer("course")
+
+
+def _trace():
+    return trace_routing(model(), torch.arange(6)[None])
+
+
+def _flying():
+    from moe_lib.views.flying_tokens import FlyingTokens
+
+    return FlyingTokens(_trace())
 
 
 @cache
@@ -189,6 +199,27 @@ ENTRIES = [
             "precision": [None, "fp3", ["fp8"]],
             "memory": [0, NAN, "80", True, -1],
         },
+    ),
+    Entry(
+        VIEWS + "flying_tokens.FlyingTokens",
+        lambda: dict(trace=_trace(), layer=0, labels=["a"] * 6, row_bytes=10),
+        {
+            "trace": [None, 3, "trace", []],
+            "layer": [99, -1, True, 0.0, "0"],
+            "labels": [3, "abc", ["a"], [1] * 6, [HALF] * 6],
+            "row_bytes": COUNT,
+        },
+    ),
+    Entry(
+        VIEWS + "flying_tokens.FlyingTokens.set",
+        lambda: dict(devices=4, limit=2, copies=4, at=3),
+        {
+            "devices": [3, 0, True, 2.0, "2"],
+            "limit": [0, 5, True, 1.0, "1"],
+            "copies": [1, -1, True, 2.0],
+            "at": [-1, 7, True, 1.0, NAN],
+        },
+        call=lambda arguments: _flying().set(**arguments),
     ),
     Entry(
         VIEWS + "phone_book.PhoneBookRace",

@@ -320,4 +320,12 @@ ENTRIES = [
         milliseconds={64: TABLE},
         ways=[*TABLE.columns[:1]],
     ),
+    figure(
+        "serving.histories_figure",
+        {
+            "ways": [*MAPS, {"a": []}, {"a": [(0, 2, 1)]}, {"a": [(0, 1)]}, {"a": [("0", 1, 2)]}],
+            "unit": TEXT,
+        },
+        ways={"a": [(0, 1, 2)]},
+    ),
 ]
