@@ -3,6 +3,8 @@
 import pytest
 
 from moe_course.__main__ import main as course
+from moe_course.article.ledger.page import main as ledger_page
+from moe_course.article.ledger.quotes import main as ledger_quotes
 from moe_course.checkpoints.rate_trial import main as rate_trial
 from moe_course.checkpoints.recipes import main as recipes
 from moe_course.data_tools.data_card import main as data_card
@@ -41,6 +43,8 @@ CARD = CHECKPOINTS / "mini-v2" / "config.json"
         (recipes, ["--steps", "2", "--out", "x"], "NAME: got []; wants one of them with --out"),
         (rate_trial, ["mini-v2", "moe", "--scratch", __file__], "--scratch: got"),
         (data_card, ["extra"], "unrecognized arguments: extra"),
+        (ledger_page, ["extra"], "unrecognized arguments: extra"),
+        (ledger_quotes, ["no such article"], "no such article: no such file"),
         (measure_tasks, ["nothing"], "NAME: got 'nothing'; wants one of catalogue"),
         (fine_tuning_study.main, ["--cases", "nope"], "--cases: got 'nope'; wants one of MoE"),
         (encoder_study.main, ["--tasks", "nope"], "argument --tasks: invalid choice"),

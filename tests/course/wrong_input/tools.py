@@ -2,6 +2,8 @@
 
 import torch
 
+from moe_course.article.ledger.rows import DATA as LEDGER
+from moe_course.article.ledger.rows import the_ledger
 from moe_course.suite.reports import Report
 from moe_lib.paths import DATA
 from tests.course.wrong_input.made import file, folder, notebook
@@ -106,6 +108,17 @@ ARTICLE = [
         lambda: dict(theta=torch.zeros(2, 3)),
         dict(theta=[None, "x", torch.zeros(3), ids(2, 3), torch.full((2, 3), NAN)]),
     ),
+    Entry(
+        "moe_course.article.ledger.load_ledger",
+        lambda: dict(folder=LEDGER),
+        dict(folder=[*PATH, lambda: folder()]),
+    ),
+    Entry(
+        "moe_course.article.ledger.rows.Ledger.select",
+        lambda: dict(self=the_ledger(), verdict="false", part="4", chapter="04", text="gradient"),
+        dict(verdict=["maybe", "", 3], part=["0", "44", 4], chapter=["4", "99", 4], text=[3, None]),
+    ),
+    Entry("moe_course.article.ledger_view.LedgerView", dict, dict(ledger=["x", 3, []])),
     Entry(
         "moe_course.article_listing.tiny_bert",
         lambda: dict(kind="BertForQuestionAnswering"),
