@@ -43,6 +43,7 @@ from moe_lib.text import load_task
 from moe_lib.tuning import Examples, SequenceClassifier, encode_texts, finetune, predict
 from moe_lib.tuning.encoders import TransformersEncoder
 from moe_lib.tuning.head_parts import pool
+from moe_lib.validation import Choice, Count, checked
 
 STUDY = STUDIES / "encoder.json"
 FOUR = ("account_access", "order_status", "discount_code", "damaged_item")
@@ -189,8 +190,10 @@ def best_rate(validation: Callable[[float], float], rates: Sequence[float] = RAT
     return max(sorted(tried), key=tried.get), dict(sorted(tried.items()))
 
 
-def run_study(tasks: Sequence[str], seeds: int) -> dict:
-    """All runs of these tasks: {"runs": a row each, "rates": a row per rate tried}."""
+@checked
+def run_study(tasks: Sequence[Choice(*EPOCHS)], seeds: Count) -> dict:
+    """All runs of these tasks: {"runs": a row each, "rates": a row per rate tried}. ValueError or
+    TypeError for another task, or a number of seeds below 1."""
     torch.set_num_threads(1)
     runs, rates = [], []
     for task in tasks:

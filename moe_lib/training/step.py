@@ -76,8 +76,7 @@ class OptimiserStep:
         self._said, self._plain = f"step {step + self.first_step}", bare(self.model)
         loss, balance_loss, n_examples, counts = self._accumulate(batch, rows)
         norm = self._update(step)
-        speed = self._plain.config.bias_update_speed
-        if self.balance and speed:  # once per optimiser step, from the loads of all its parts
+        if self.balance and (speed := self._plain.config.bias_update_speed):  # once, of all parts
             update_selection_biases(self._plain, counts.loads, speed)
         if hasattr(self.attached, "after_step"):
             self.attached.after_step(step, self.steps)

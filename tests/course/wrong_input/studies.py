@@ -53,6 +53,11 @@ RUNS = [
     Entry(STUDY + "grain.run_study", dict, dict(seeds=COUNT, steps=COUNT, kept=["a folder"])),
     Entry(STUDY + "compression_study.run_study", dict, dict(rows=COUNT, kept=["a folder"])),
     Entry(
+        STUDY + "encoder_study.run_study",
+        lambda: dict(tasks=["intents"], seeds=1),
+        {"tasks": ["intents", ["nope"], None, 3, [3]], "seeds": COUNT},
+    ),
+    Entry(
         STUDY + "expert_cache_study.run_study",
         dict,
         dict(model=[None, 3], rows=COUNT, num_slots=COUNT),
