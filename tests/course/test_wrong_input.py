@@ -24,6 +24,7 @@ LONG = {
         "phone_book.run_study",
         "grain.run_study",
         "compression_study.run_study",
+        "encoder_study.run_study",
         "expert_cache_study.run_study",
         "expert_designs.run_study",
         "upcycling_study.run_study",
