@@ -278,12 +278,6 @@ def test_a_dashboard_opened_anew_still_says_what_was_wrong(make):
         {"layer": -1},
         {"token": 0, "expert": 99},
         {"payload": 3},
-        {"search": None},
-        {"search": 3},
-        {"log_scale": 1},
-        {"log_scale": "yes"},
-        {"shows": "all"},
-        {"shows": None},
     ],
 )
 def test_traits_that_the_page_sets_are_checked(make, traits):

@@ -7,15 +7,6 @@ import ipywidgets as widgets
 from moe_lib.views.explorer.readings import Readings
 from moe_lib.views.kit.wording import ordinal
 
-PRESETS = {
-    "A sentence": "The city lies on a river, and its old bridge was built in 1742.",
-    "A program": "def area(radius):\n    return 3.14 * radius ** 2\n",
-    "Numbers": "12 + 30 = 42, 42 * 10 = 420, 420 / 7 = 60",
-    "Repeated words": "red blue red blue red blue red blue",
-    "Chinese": "混合专家模型让每个词元只经过少数几个专家。",
-    "A dialogue": "User: Where is the station?\nAssistant: Two streets from here, on the left.",
-}
-
 
 class Controls:
     """The ipywidgets of the explorer; `k` is the number of choices in the first layer.
@@ -35,12 +26,6 @@ class Controls:
             style=style,
             layout={"width": "98%"},
             tooltip="Any text. The picture below follows as you type.",
-        )
-        self.preset_menu = widgets.Dropdown(
-            options=[("Choose a text", ""), *PRESETS.items()],
-            description="Preset",
-            style=style,
-            layout={"width": "230px"},
         )
         self.compare_area = widgets.Textarea(
             other_text or "",
@@ -90,8 +75,6 @@ class Controls:
         readings = self._readings
         with self._following():
             self.text_area.value = readings.text
-            if readings.text != self.preset_menu.value:  # it can be chosen again
-                self.preset_menu.value = ""
             if readings.other_text is not None:
                 self.compare_area.value = readings.other_text
             self.compare_button.value = readings.other_text is not None
@@ -115,7 +98,7 @@ class Controls:
 
     def children(self) -> list[widgets.Widget]:
         rows = (
-            [self.preset_menu, self.layer_slider, self.rank_buttons],
+            [self.layer_slider, self.rank_buttons],
             [self.k_slider, self.k_words, self.all_on_button, self.compare_button],
         )
         layout = {"flex_flow": "row wrap", "align_items": "center"}

@@ -11,21 +11,17 @@ function render({ model, el }) {
   const part = (tag, name, attributes = {}) => h(tag, { class: `moe-${name}`, "data-testid": name, ...attributes });
   const summary = part("p", "summary", { role: "status", "aria-live": "polite" });
   const problem = part("p", "problem", { role: "alert" });
-  const view = { model, reading, layer, colour, choose, toggleToken, compared: () => compared, data: () => data };
+  const view = { model, reading, layer, colour, choose, toggleToken, compared: () => compared };
   const strips = [0, 1].map((side) => makeStrip(side, view));
   const load = part("section", "load", { "aria-label": "Load of the experts" });
-  const detail = part("section", "detail", { "aria-label": "The chosen token", tabindex: 0 });
-  const legend = part("p", "legend");
-  const tools = view.hover = makeTools(view);
+  const detail = part("section", "detail", { "aria-label": "The chosen token" });
   const overview = part("section", "overview", { "aria-label": "Load in all layers" });
   const changes = part("section", "changes", { "aria-label": "Predictions that changed" });
   const comparing = part("section", "comparing", { "aria-label": "The two compared" });
   // JupyterLab would otherwise take arrow keys and Enter for its own.
   const root = h("div", { class: "moe-widget moe-explorer", "data-testid": "explorer", "data-lm-suppress-shortcuts": "true" },
-    // What grows stands below the tokens, so that nothing moves them under the mouse.
-    tools.search, h("div", { class: "moe-stage" }, h("div", { class: "moe-strips" }, ...strips.map((one) => one.node), legend), detail),
-    problem, summary, tools.tabs, tools.canvas,
-    h("div", { class: "moe-columns" }, h("div", {}, comparing, load), h("div", {}, changes, overview)), tools.saving, tools.hover);
+    summary, problem, ...strips.map((one) => one.node),
+    h("div", { class: "moe-columns" }, h("div", {}, comparing, load, changes, overview), detail));
   el.append(root);
 
   function choose(name, value) { model.set(name, value); model.save_changes(); }
@@ -97,8 +93,8 @@ function render({ model, el }) {
         tabindex: e === Math.max(expert, 0) ? 0 : -1, title: `Expert ${e}: ${times}${beside}`,
         "aria-label": `Expert ${e}: chosen ${count} times, ${times}${beside}${off ? ", switched off" : ""}`, onclick: () => toggle("expert", e) },
         badge(colour(e), e),
-        h("span", { class: "moe-track" }, ...readings.map((one, place) => bar(scaled(shareOf(one, e) / reach), colour(e), place > 0)),
-          h("span", { class: "moe-even", style: `left: ${100 * scaled(even / reach)}%` })),
+        h("span", { class: "moe-track" }, ...readings.map((one, place) => bar(shareOf(one, e) / reach, colour(e), place > 0)),
+          h("span", { class: "moe-even", style: `left: ${(100 * even) / reach}%` })),
         h("span", { class: "moe-value" }, off ? "off" : other ? `${whole(shareOf(shown, e))} | ${whole(shareOf(other, e))}` : String(count)));
     });
     const used = model.get("side") ? new Set() : groupsOf(shown, Math.min(model.get("token"), data.tokens.length - 1));
@@ -107,11 +103,10 @@ function render({ model, el }) {
       h("h4", {}, `Layer ${shown.index}: load of each expert`),
       h("p", { class: "moe-hint" }, "The line marks an even split, ", h("b", {}, shown.even.toFixed(1)), " per expert. MaxVio ",
         h("b", {}, shown.maxVio.toFixed(2)), ": the largest load is that much above it (0 is even).",
-        model.get("log_scale") ? LOG_WORDS : "",
         other ? " The bars show shares of all choices: the first reading plain, the second hatched." : "",
         shown.shared ? ` Besides these, every token passes ${shown.shared > 1 ? `${shown.shared} shared experts` : "the shared expert"}.` : "",
         shown.nGroup > 1 ? ` A token may use experts of at most ${shown.topkGroup} of the ${shown.nGroup} groups.` : ""),
-      group, sharedRows(shown, data.tokens.length, reach, Boolean(other), scaled) ?? "", expertPanel(shown, expert));
+      group, sharedRows(shown, data.tokens.length, reach, Boolean(other)) ?? "", expertPanel(shown, expert));
   }
 
   function onRowKey(event) {
@@ -143,7 +138,7 @@ function render({ model, el }) {
   function drawDetail() {
     const side = model.get("side"), read = reading(side), shown = layer(side), token = model.get("token");
     if (token < 0 || token >= read.tokens.length || !shown) {
-      const hint = "Choose a token to see its affinity to every expert.";
+      const hint = "Choose a token above to see its affinity to every expert.";
       return detail.replaceChildren(h("h4", {}, "One token"), h("p", { class: "moe-hint" }, hint), ...expectedNext(side));
     }
     const affinities = shown.scores
@@ -154,7 +149,7 @@ function render({ model, el }) {
     detail.replaceChildren(
       h("h4", {}, `Token ${token}: “`, spelled(read.tokens[token]), "”", ...(compared ? [" of ", h("bdi", {}, compared.names[side])] : [])),
       h("p", { class: "moe-hint", "data-testid": "sent-to" }, "Sent to ", ...sentTo(shown, token), affinities[0]),
-      ...sentBefore(token), ...other, ...affinities[1], ...expectations(side, token), ...expectedNext(side));
+      ...other, ...affinities[1], ...expectations(side, token), ...expectedNext(side));
   }
 
   function affinityRows(shown, token) {
@@ -163,19 +158,9 @@ function render({ model, el }) {
     return Array.from(scores, (score, e) => {
       const place = experts.indexOf(e);
       return h("li", { class: `moe-row${place < 0 ? "" : " moe-picked"}`, "data-testid": `affinity-${e}` }, badge(colour(e), e),
-        h("span", { class: "moe-track" }, bar(scaled(score / most), colour(e))),
+        h("span", { class: "moe-track" }, bar(score / most, colour(e))),
         h("span", { class: "moe-value" }, percent(score) + (place < 0 ? "" : ` · ${ordinal(place + 1)}`)));
     });
-  }
-
-  const scaled = (share) => (model.get("log_scale") ? onLogScale(share) : share);
-
-  /** What the same token was sent to as trained, where that differs. */
-  function sentBefore(token) {
-    const was = model.get("side") ? null : trainedExperts(model, layer().index, token);
-    if (!was || !movedFrom(was, chosen(layer(), token))) return [];
-    return [h("p", { class: "moe-hint", "data-testid": "sent-before" }, "As trained it was sent to ",
-      ...was.filter((e) => e !== NO_EXPERT).flatMap((e, place) => [place ? ", " : "", "expert ", badge(colour(e), e)]), ".")];
   }
 
   function sentTo(shown, token) {
@@ -238,7 +223,9 @@ function render({ model, el }) {
     const rows = list.slice(0, 100).map((one) => h("tr", {}, h("td", {}, String(one.position)), h("td", {}, spelled(one.label)),
       side(one.before, one.before_probability), side(one.after, one.after_probability)));
     const head = ["Token", "is", "expected as trained", "expected now"].map((title) => h("th", { scope: "col" }, title));
-    const loss = before.lossWords ? h("p", { "data-testid": "loss" }, before.lossWords) : "";
+    const more = data.loss - before.loss;
+    const loss = data.loss === null || before.loss === null ? "" : h("p", { "data-testid": "loss" }, "Loss on the text: ", h("b", {}, before.loss.toFixed(3)), " as trained, ", h("b", {}, data.loss.toFixed(3)),
+      ` now (${more < 0 ? "−" : "+"}${Math.abs(more).toFixed(3)} nats per token).`);
     changes.replaceChildren(h("h4", {}, `What if: ${before.title}`), loss,
       h("p", { class: "moe-hint" }, list.length ? `${plural(list.length, "prediction")} changed${list.length > 100 ? "; the first 100:" : "."}` : "No prediction changed."),
       list.length ? h("div", { class: "moe-scroll", tabindex: 0, role: "region", "aria-label": "Changed predictions" },
@@ -247,22 +234,21 @@ function render({ model, el }) {
 
   function drawSummary() {
     clearTimeout(speaking); // typing should not make a screen reader start over at every letter
-    speaking = setTimeout(() => { summary.textContent = model.get("summary"); nameSliders(root); }, 150);
+    speaking = setTimeout(() => { summary.textContent = model.get("summary"); nameSliders(); }, 150);
     problem.textContent = model.get("problem") ?? "";
   }
 
-  function drawLegend() {
-    const before = model.get("before"), here = layer();
-    legend.hidden = !before.title;
-    if (!before.title) return legend.replaceChildren();
-    const moved = data.tokens.filter((_, token) => movedFrom(trainedExperts(model, here.index, token) ?? [], chosen(here, token))).length;
-    legend.replaceChildren(h("b", {}, `${moved} of ${plural(data.tokens.length, "token")} moved in layer ${here.index}.`),
-      " “5→3”: went to expert 5 as trained, now to 3. “+3”: a choice it did not have. “∗”: another of its choices moved. “≠”: its prediction changed.");
+  /** ipywidgets gives the handle of a slider no name for screen readers. */
+  function nameSliders() {
+    root.closest(".moe-explorer-box")?.querySelectorAll("[role=slider]").forEach((handle) => {
+      const label = handle.closest(".jupyter-widgets")?.querySelector(".widget-label")?.textContent;
+      if (label) handle.setAttribute("aria-label", label);
+    });
   }
 
   const draw = (...steps) => () => keepFocus(() => steps.forEach((step) => step()));
   const build = () => strips.forEach((one) => one.build()), paint = () => strips.forEach((one) => one.paint());
-  const everything = draw(build, paint, drawComparing, drawLoad, drawDetail, drawOverview, drawChanges, drawSummary, drawLegend, tools.draw);
+  const everything = draw(build, paint, drawComparing, drawLoad, drawDetail, drawOverview, drawChanges, drawSummary);
   /** Both arrive together: whichever is told of first brings the other along. */
   function refresh() {
     if (drawn.payload === model.get("payload") && drawn.comparison === model.get("comparison")) return;
@@ -274,15 +260,12 @@ function render({ model, el }) {
   const watched = {
     "change:payload": refresh,
     "change:comparison": refresh,
-    "change:before": draw(paint, drawLegend, drawDetail, drawChanges, tools.draw),
-    "change:layer": draw(paint, drawComparing, drawLoad, drawDetail, drawOverview, drawLegend, tools.draw),
-    "change:rank": draw(paint, tools.draw),
+    "change:before": draw(drawDetail, drawChanges),
+    "change:layer": draw(paint, drawComparing, drawLoad, drawDetail, drawOverview),
+    "change:rank": draw(paint),
     "change:expert": draw(paint, drawLoad),
-    "change:token": draw(paint, drawLoad, drawDetail, tools.draw),
-    "change:side": draw(paint, drawLoad, drawDetail, tools.draw),
-    "change:search": draw(paint, tools.draw),
-    "change:log_scale": draw(drawLoad, drawDetail, tools.draw),
-    "change:shows": draw(tools.draw),
+    "change:token": draw(paint, drawLoad, drawDetail),
+    "change:side": draw(paint, drawLoad, drawDetail),
     "change:changes": draw(paint, drawDetail, drawChanges),
     "change:summary": drawSummary,
     "change:problem": drawSummary,

@@ -46,35 +46,10 @@ function spelled(label) {
   return h("bdi", { class: "moe-label" }, ...parts.map((part) => (SIGNS.test(part) ? h("span", { class: "moe-sign" }, part) : part)));
 }
 
-/** Fill, ink and edge of an expert's colour, as a style; the number always stands beside it. The edge lies inside the
- *  fill: at the rim, a black one would not be seen on a dark ground. */
+/** Fill, ink and edge of an expert's colour, as a style; the number always stands beside it. */
 function painted(colour) {
-  const lines = {
-    solid: `linear-gradient(${colour.text}, ${colour.text})`,
-    dashed: `repeating-linear-gradient(90deg, ${colour.text} 0 4px, transparent 4px 7px)`,
-    double: `linear-gradient(${colour.text} 0 1px, transparent 1px 2px, ${colour.text} 2px 3px)`,
-  };
-  const line = lines[colour.edge];
-  const edge = line ? `${line} 0 ${colour.edge_side === "top" ? "2px" : "calc(100% - 2px)"} / 100% 3px no-repeat, ` : "";
-  return `background: ${edge}${colour.fill}; color: ${colour.text}; ${line ? `padding-${colour.edge_side}: 6px;` : ""}`;
-}
-
-const LOG_WORDS = " Logarithmic scale: a bar shows 1/10,000 to all of the longest.";
-/** A share of the track, 0 to 1, on four decades. */
-const onLogScale = (share) => (share > 0 ? Math.max(0, 1 + Math.log10(share) / 4) : 0);
-
-/** The experts of a token as trained; null while nothing is changed, or where the layer is not known. */
-function trainedExperts(model, index, token) {
-  const found = model.get("before").layers?.find((one) => one.index === index);
-  if (!found) return null;
-  found.unpacked ??= unpack({ data: found.experts });
-  return Array.from(found.unpacked.subarray(token * found.k, (token + 1) * found.k));
-}
-
-/** Whether a token lost an expert to another one; a choice more or less with another k is no move. */
-function movedFrom(was, now) {
-  const [few, many] = [was, now].map((all) => all.filter((e) => e !== NO_EXPERT)).sort((a, b) => a.length - b.length);
-  return few.some((e) => !many.includes(e));
+  const edge = colour.edge === "none" ? "" : `border-${colour.edge_side}: 3px ${colour.edge} ${colour.text}; padding-${colour.edge_side}: 0;`;
+  return `background: ${colour.fill}; color: ${colour.text}; ${edge}`;
 }
 
 function badge(colour, expert) {
@@ -107,12 +82,12 @@ function inColumns(layer, rows, used, tag = "div") {
 }
 
 /** Bars of the shared experts, which every token passes. `reach` is the share at the end of the track: a taller bar is cut. */
-function sharedRows(layer, tokens, reach, compared, scaled = (share) => share) {
+function sharedRows(layer, tokens, reach, compared) {
   if (!layer.shared) return null;
   const share = tokens / Math.max(1, layer.choices), cut = share > reach;
   const rows = Array.from({ length: layer.shared }, (_, place) =>
     h("div", { class: "moe-row moe-shared-row", "data-testid": `shared-${place}` }, h("span", { class: "moe-badge" }, "S"),
-      h("span", { class: "moe-track" }, h("span", { class: "moe-shared", style: `width: ${100 * scaled(Math.min(1, share / reach))}%` }), cut ? h("span", { class: "moe-cut" }) : null),
+      h("span", { class: "moe-track" }, h("span", { class: "moe-shared", style: `width: ${100 * Math.min(1, share / reach)}%` }), cut ? h("span", { class: "moe-cut" }) : null),
       h("span", { class: "moe-value" }, compared ? "all" : String(tokens))));
   return h("div", { class: "moe-shared-rows", role: "img", "aria-label": `${plural(layer.shared, "shared expert")}: each gets all ${tokens} tokens` },
     h("p", { class: "moe-hint" }, `Shared: all ${plural(tokens, "token")} pass ${layer.shared > 1 ? "each of them" : "it"}${cut ? " (bar cut short)" : ""}`), ...rows);
@@ -129,14 +104,4 @@ function smallBars(layer, other, palette) {
   const mean = h("span", { class: "moe-mean", style: `bottom: ${100 / layer.nExperts / most}%` });
   return h("span", { class: "moe-bars", "aria-hidden": "true" }, h("span", { class: "moe-routed" }, ...bars, mean),
     shared.length ? h("span", { class: "moe-always" }, ...shared) : null);
-}
-
-/** ipywidgets gives the handle of a slider no name for screen readers. */
-function nameSliders(root) {
-  root.closest(".moe-explorer-box")?.querySelectorAll("[role=slider]").forEach((handle) => {
-    let box = handle.parentElement; // the nearest that has a label: a row holds those of its other controls as well
-    while (!box.querySelector(".widget-label")) box = box.parentElement;
-    const label = box.querySelector(".widget-label").textContent;
-    if (label) handle.setAttribute("aria-label", label);
-  });
 }

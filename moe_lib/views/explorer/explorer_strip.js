@@ -19,7 +19,6 @@ function makeStrip(side, view) {
     heading.replaceChildren(h("bdi", {}, compared ? compared.names[side] : ""));
     chips = node.hidden ? [] : read.tokens.map((label, token) =>
       h("div", { class: "moe-token", role: "option", "data-testid": `${name}token-${token}`, tabindex: -1,
-        onpointerenter: () => view.hover?.showHover(chips[token], side, token), onpointerleave: () => view.hover?.hideHover(),
         onclick: () => { current = token; toggleToken(side, token); chips[token].focus(); } },
         spelled(label), h("span", { class: "moe-number" })));
     const breaks = (label) => (label.includes("⏎") ? [h("div", { class: "moe-break", role: "presentation" })] : []);
@@ -38,7 +37,6 @@ function makeStrip(side, view) {
       chip.setAttribute("aria-selected", token === marked);
       if (shown) paintChip(chip, shown, token, changed.has(token), mate);
       else { chip.style = ""; chip.lastChild.textContent = "–"; }
-      chip.classList.toggle("moe-unlike", !isFound(reading(side).tokens[token], model.get("search")));
     });
   }
 
@@ -51,22 +49,11 @@ function makeStrip(side, view) {
     const alike = mate && one !== NO_EXPERT && chosen(mate, token)[rank] === experts[rank];
     chip.style = place < 0 ? "" : painted(colour(one));
     chip.classList.toggle("moe-chooses", expert >= 0 && place >= 0);
-    const was = side ? null : trainedExperts(model, shown.index, token);
-    const moved = Boolean(was) && movedFrom(was, experts), old = was && was[place < 0 ? rank : place];
-    chip.classList.toggle("moe-moved", moved);
-    chip.lastChild.textContent = (expert >= 0 && place >= 0 ? `${one} · ${ordinal(place + 1)}` : moveOf(was, old, one, moved)) +
+    chip.lastChild.textContent = (expert >= 0 && place >= 0 ? `${one} · ${ordinal(place + 1)}` : one === NO_EXPERT ? "–" : one) +
       (changed ? " ≠" : "") + (alike ? " =" : "");
     const weight = shown.weights && shown.weights[token * shown.k + Math.max(place, 0)].toFixed(2);
     chip.setAttribute("aria-label", `Token ${token}, ${reading(side).tokens[token]}, ${one === NO_EXPERT ? "no expert" : `expert ${one}`}` +
-      (place < 0 || !weight ? "" : `, weight ${weight}`) + 
-      (moved ? `, as trained ${was.filter((e) => e !== NO_EXPERT).join(" and ")}` : "") + (changed ? ", its prediction changed" : "") + (alike ? ", the same in the first" : ""));
-  }
-
-  /** "5→3" where the shown choice moved, "+3" where it is new, "3∗" where another choice of the token moved. */
-  function moveOf(was, old, one, moved) {
-    const now = one === NO_EXPERT ? "–" : String(one);
-    if (!was || old === one) return now + (moved ? "∗" : "");
-    return old === undefined || old === NO_EXPERT ? `+${now}` : `${old}→${now}`;
+      (place < 0 || !weight ? "" : `, weight ${weight}`) + (changed ? ", its prediction changed" : "") + (alike ? ", the same in the first" : ""));
   }
 
   function onKey(event) {

@@ -69,9 +69,6 @@ def _state(reading: Reading, bits: int = 16) -> dict:
         "token": -1,
         "side": 0,
         "expert": -1,
-        "search": "",
-        "log_scale": False,
-        "shows": "experts",
     }
 
 

@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING
 
 from moe_lib.errors import is_whole, require
 from moe_lib.tracing import Change, Comparison, Reading
-from moe_lib.views.explorer.panel import VIEWS
-from moe_lib.views.kit.page_messages import flag, one_of, several, text, whole
+from moe_lib.views.kit.page_messages import several, whole
 from moe_lib.views.kit.wording import count
 
 if TYPE_CHECKING:
@@ -114,37 +113,6 @@ class ExplorerState:
     def off(self) -> dict[int, tuple[int, ...]]:
         """{layer: experts} that are switched off."""
         return self.reading.off
-
-    @property
-    def search(self) -> str:
-        """Tokens that do not hold this are pale; spaces as spaces or as "␣", capitals or not."""
-        return self.panel.search
-
-    @search.setter
-    def search(self, search: str) -> None:
-        text("search", search)
-        self.panel.search = search
-
-    @property
-    def log_scale(self) -> bool:
-        """Whether bars show four decades instead of equal steps."""
-        return self.panel.log_scale
-
-    @log_scale.setter
-    def log_scale(self, log_scale: bool) -> None:
-        flag("log_scale", log_scale)
-        self.panel.log_scale = log_scale
-
-    @property
-    def shows(self) -> str:
-        """ "experts" (their load), "flow" (the chosen token through all layers) or "map" (tokens by
-        layers)."""
-        return self.panel.shows
-
-    @shows.setter
-    def shows(self, shows: str) -> None:
-        one_of(*VIEWS)("shows", shows)
-        self.panel.shows = shows
 
     @property
     def selected(self) -> dict[str, int | None]:

@@ -5,12 +5,10 @@ import traitlets
 
 from moe_lib.errors import is_whole, require
 from moe_lib.views.kit.assets import script, style
-from moe_lib.views.kit.page_messages import flag, one_of, said, text
+from moe_lib.views.kit.page_messages import said
 
 CHOSEN = ("layer", "rank", "token", "side", "expert")  # what the page and callers choose
-SHOWN = ("search", "log_scale", "shows")  # how it is shown
-VIEWS = ("experts", "flow", "map")
-SCRIPTS = ("explorer_parts", "explorer_views", "explorer_tools", "explorer_strip", "explorer")
+SCRIPTS = ("explorer_parts", "explorer_strip", "explorer")
 
 
 class RefusedTrait(traitlets.TraitError, ValueError):
@@ -18,8 +16,8 @@ class RefusedTrait(traitlets.TraitError, ValueError):
 
 
 class RoutingPanel(anywidget.AnyWidget):
-    """The part drawn by explorer.js. It shows its traits and sets some of them: CHOSEN
-    and SHOWN."""
+    """The part drawn by explorer.js. It shows its traits and sets four of them: layer, token, side
+    and expert."""
 
     _esm = script(*SCRIPTS)
     _css = style("explorer")
@@ -35,9 +33,6 @@ class RoutingPanel(anywidget.AnyWidget):
     # the reading that `token` belongs to: 0, or 1 for the compared one
     side = traitlets.TraitType(0).tag(sync=True)
     expert = traitlets.TraitType(-1).tag(sync=True)  # -1: none
-    search = traitlets.TraitType("").tag(sync=True)  # tokens without it are pale
-    log_scale = traitlets.TraitType(False).tag(sync=True)  # of the bars
-    shows = traitlets.TraitType("experts").tag(sync=True)  # one of VIEWS
     changes = traitlets.List().tag(sync=True)
     summary = traitlets.Unicode().tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
@@ -48,9 +43,8 @@ class RoutingPanel(anywidget.AnyWidget):
         the old values back."""
         self.problem = ""
         try:
-            known = (*CHOSEN, *SHOWN)
-            other = sorted(set(sync_data) - set(known))
-            require(not other, "message", other, f"some of {', '.join(known)}", RefusedTrait)
+            other = sorted(set(sync_data) - set(CHOSEN))
+            require(not other, "message", other, f"some of {', '.join(CHOSEN)}", RefusedTrait)
             super().set_state(sync_data)
         except Exception as error:  # a page has nobody to raise to
             self.problem = said(error)
@@ -64,16 +58,6 @@ class RoutingPanel(anywidget.AnyWidget):
             known, wants = getattr(self, f"_known_{name}")()
             fits = is_whole(value) and value in known
             require(fits, name, value, wants, RefusedTrait)
-        return value
-
-    @traitlets.validate(*SHOWN)
-    def _check_shown(self, proposal):
-        """RefusedTrait, a ValueError, for what cannot be searched, or is no view."""
-        name, value = proposal["trait"].name, proposal["value"]
-        try:
-            {"search": text, "log_scale": flag, "shows": one_of(*VIEWS)}[name](name, value)
-        except (TypeError, ValueError) as error:
-            raise RefusedTrait(str(error)) from error
         return value
 
     def _shown_layer(self) -> dict:

@@ -16,7 +16,6 @@ from moe_lib.views.explorer.words import (
     comparison_words,
     cut_words,
     layer_words,
-    loss_words,
     not_finite_words,
     what_if_title,
 )
@@ -66,10 +65,8 @@ def reading_payload(reading: Reading, bits: int = 16) -> dict:
     """
     layers = reading.trace.layers
     return {
-        "text": reading.text,
         "tokens": list(reading.labels),
         "layers": [_layer(reading, layer, bits) for layer in layers],
-        "changedK": reading.k,
         "dense": dense_layers(reading.trace),
         **_expected(reading),
         "causal": reading.causal,
@@ -85,12 +82,7 @@ def what_if_payload(baseline: Reading, reading: Reading) -> dict:
     """What the model expected before anything was changed; {} while nothing is."""
     if reading.k is None and not reading.off:
         return {}
-    layers = [
-        {"index": layer.index, "k": layer.experts.shape[-1], "experts": _chosen(layer)}
-        for layer in baseline.trace.layers
-    ]
-    facts = {"title": what_if_title(baseline, reading), "lossWords": loss_words(baseline, reading)}
-    return {**_expected(baseline), **facts, "layers": layers}
+    return {**_expected(baseline), "title": what_if_title(baseline, reading)}
 
 
 def comparison_payload(readings: Readings) -> dict:
@@ -143,6 +135,11 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
     counts = reading.trace.load(layer.index)
     load = counts.tolist()
     k = layer.experts.shape[-1]
+    experts = (
+        layer.experts
+        if layer.chosen is None
+        else layer.experts.masked_fill(~layer.chosen, NO_EXPERT)
+    )
     weights = layer.weights  # None where nobody recorded them
     if weights is not None and layer.kept is not None:
         weights = weights * layer.kept  # a dropped pair adds nothing
@@ -153,7 +150,7 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
         "shared": max(layer.n_shared, int(layer.shared)),
         "nGroup": layer.n_group,
         "topkGroup": layer.topk_group,
-        "experts": _chosen(layer),
+        "experts": b64encode(experts[0].numpy().astype("<u2").tobytes()).decode("ascii"),
         "weights": None if weights is None else pack(weights[0]),
         "scores": None if layer.scores is None else pack(layer.scores[0], bits),
         "load": load,
@@ -164,14 +161,6 @@ def _layer(reading: Reading, layer: LayerTrace, bits: int) -> dict:
         if len(reading)
         else [NO_TEXT] * k,
     }
-
-
-def _chosen(layer: LayerTrace) -> str:
-    """The chosen experts of all tokens, (tokens, k), as base64."""
-    experts = layer.experts
-    if layer.chosen is not None:
-        experts = experts.masked_fill(~layer.chosen, NO_EXPERT)
-    return b64encode(experts[0].numpy().astype("<u2").tobytes()).decode("ascii")
 
 
 def _prediction(prediction: Prediction | None) -> dict | None:

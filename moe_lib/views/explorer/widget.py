@@ -14,7 +14,7 @@ from moe_lib.views.explorer import words
 from moe_lib.views.explorer.controls import Controls
 from moe_lib.views.explorer.export import shown_texts, write_page
 from moe_lib.views.explorer.page_state import ExplorerState
-from moe_lib.views.explorer.panel import CHOSEN, SHOWN, RoutingPanel
+from moe_lib.views.explorer.panel import RoutingPanel
 from moe_lib.views.explorer.payload import (
     changes_payload,
     comparison_payload,
@@ -30,22 +30,21 @@ EXAMPLE = (
     "is returned."
 )
 _TEXTS, _MODELS = ("First text", "Second text"), ("This model", "Other model")
-_STATE = ("payload", "comparison", "before", *CHOSEN, *SHOWN, "changes")
+_STATE = ("payload", "comparison", "before", "layer", "rank", "token", "side", "expert", "changes")
 
 
 class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox):
     """Shows which experts of a model read each token of a text.
 
-    Controls, also for code (ipywidgets):
-        preset_menu, text_area, compare_button, compare_area, layer_slider, rank_buttons, k_slider,
-        all_on_button; and panel, which the browser draws
-    State to set:
-        text, compare_text, layer, rank, k, search, log_scale, shows; select_token(5),
-        select_expert(3), switch_off([3])
-    State to read:
-        reading (a moe_lib.tracing.Reading, with what is changed), baseline (as trained), compared
-        (the second Reading or None), comparison (a Comparison or None), selected, off, changes (a
-        pandas frame), k_note (why k cannot be changed, or ""), summary (in words)
+    Controls, also for code:  text_area, compare_button, compare_area, layer_slider, rank_buttons,
+    k_slider,
+                              all_on_button (ipywidgets), panel
+    State to set:             text, compare_text, layer, rank, k; select_token(5), select_expert(3),
+    switch_off([3]) State to read:            reading (a moe_lib.tracing.Reading, with what is
+    changed), baseline (as trained),
+                              compared (the second Reading or None), comparison (a Comparison or
+                              None), selected, off, changes (a pandas frame), k_note (why k cannot
+                              be changed, or ""), summary (in words)
     """
 
     FORMS = (Form("_toggle", needs={"layer": whole(), "toggle": whole()}),)
@@ -85,8 +84,8 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         explorer._readings = Readings.of_trace(reading, _TEXTS)
         explorer._open()
         explorer.panel.live = False  # nothing can be switched off
-        for name in ("preset_menu", "text_area", "compare_button", "all_on_button"):
-            getattr(explorer, name).disabled = True
+        for control in (explorer.text_area, explorer.compare_button, explorer.all_on_button):
+            control.disabled = True
         return explorer
 
     def _open(self) -> None:
@@ -96,7 +95,6 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         self.panel = RoutingPanel(layer=layers[0], **self._drawn())
         self._controls = Controls(layers, self._k(layers[0]), self._readings)
         for name in (
-            "preset_menu",
             "text_area",
             "compare_area",
             "compare_button",
@@ -119,7 +117,6 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         self.panel.observe(self._on_layer, "layer")
         self.panel.observe(lambda change: self._say(), ["rank", "token", "side", "expert"])
         self.panel.on_msg(lambda panel, content, buffers: self.receive(content))
-        self.preset_menu.observe(self._on_preset, "value")
         self.k_slider.observe(self._on_k, "value")
         self.all_on_button.on_click(lambda button: self._try({"off": {}}))
 
@@ -221,11 +218,6 @@ class RoutingExplorer(ExplorerState, MessageWidget, StaticDisplay, widgets.VBox)
         changed = asked != {"text": self.text, "other_text": self.compare_text}
         if changed and not self._controls.following:
             self._try(asked)
-
-    def _on_preset(self, change) -> None:
-        """A text was chosen from the menu: it goes where a reader would type it."""
-        if change.new:
-            self.text_area.value = change.new
 
     def _on_k(self, change) -> None:
         """The slider was moved."""

@@ -94,18 +94,14 @@ def what_if_words(before: Reading, after: Reading, changes: list[Change]) -> str
     made = sum(prediction is not None for prediction in (*after.predictions, after.next))
     words = f"{what_if_title(before, after)}. {len(changes)} of {count(made, 'prediction')} "
     words += "changes." if len(changes) == 1 else "change."
-    return " ".join(filter(None, (words, loss_words(before, after))))
-
-
-def loss_words(before: Reading, after: Reading) -> str:
-    """How the loss on the text changed, more being worse; "" where it is not known."""
     old, new = before.mean_log_probability, after.mean_log_probability
-    if old is None or new is None or not (isfinite(old) and isfinite(new)):
-        return ""
-    sign = "+" if new <= old else "−"  # the loss is the negative mean log-probability
+    if old is None or not (isfinite(old) and isfinite(new)):
+        return words
+    sign = "+" if new >= old else "−"
     return (
-        f"The loss on the text goes from {-old:.3f} to {-new:.3f} nats per token "
-        f"({sign}{abs(new - old):.3f}; more is worse)."
+        f"{words} The mean log-probability of the text's tokens goes from {_minus(old)} to "
+        f"{_minus(new)} nats "
+        f"({sign}{abs(new - old):.3f})."
     )
 
 
@@ -198,3 +194,7 @@ def not_finite_words(reading: Reading) -> str:
             "they are drawn as 0."
         )
     return " ".join(said)
+
+
+def _minus(number: float) -> str:
+    return f"{number:.3f}".replace("-", "−")
